@@ -1,0 +1,72 @@
+// Device: memory, streams and kernels of one processor. The CPU and a GPU implement the same
+// interface and live side by side in one process, so that the CPU can check the GPU.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "core/ops.h"
+#include "core/tensor.h"
+
+namespace dualpath {
+
+// Owns device memory; everything else holds views. Move-only.
+class Buffer {
+ public:
+  using Release = std::function<void(void* data, std::size_t bytes)>;
+  Buffer() = default;
+  Buffer(void* data, std::size_t bytes, Release release)
+      : data_(data), bytes_(bytes), release_(std::move(release)) {}
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Buffer() {
+    if (data_ != nullptr) release_(data_, bytes_);
+  }
+  std::byte* data() const { return static_cast<std::byte*>(data_); }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  void swap(Buffer& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(release_, other.release_);
+  }
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+  Release release_;
+};
+
+// An ordered queue of device work. Kernels and copies issued on one stream run in order.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  // Work issued here afterwards starts only when all work issued on `other` so far is done.
+  virtual void wait_for(Stream& other) = 0;
+  // Blocks the host until all work issued here is done.
+  virtual void synchronize() = 0;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string name() const = 0;  // "cpu", with the processor's name
+  // Zeroed memory, aligned to 4096 bytes, its pages touched. Throws Error(configuration) when
+  // the memory is not to be had. Allocations are counted.
+  virtual Buffer allocate(std::size_t bytes) = 0;
+  // How many buffers allocate() has handed out: a training step must not raise it.
+  virtual std::size_t num_allocations() const = 0;
+  virtual std::unique_ptr<Stream> make_stream() = 0;
+  // Kernels that are issued on `stream`, which must outlive them.
+  virtual std::unique_ptr<Ops> make_ops(Stream& stream) = 0;
+  // Asynchronous on `stream`; the host memory must stay valid until it is synchronized.
+  virtual void copy_to_device(Tensor dst, const void* host, Stream& stream) = 0;
+  virtual void copy_to_host(void* host, Tensor src, Stream& stream) = 0;
+};
+
+}  // namespace dualpath

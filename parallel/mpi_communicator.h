@@ -1,0 +1,33 @@
+// The MPI backend: host memory, one process a rank.
+#pragma once
+
+#include <memory>
+
+#include "parallel/communicator.h"
+
+namespace dualpath {
+
+// MPI from here to the end of this object's life. At most one lives in a process. Ends with
+// MPI_Finalize, which waits for all ranks; call abort() where the others cannot be waited for.
+class MpiSession {
+ public:
+  MpiSession();
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+
+  std::unique_ptr<Communicator> world();
+  int local_rank() const { return local_rank_; }  // among the ranks of this host
+  int local_size() const { return local_size_; }
+  // Ends all ranks of the job at once with this exit code. Does not return.
+  [[noreturn]] static void abort(int exit_code);
+
+ private:
+  int local_rank_ = 0;
+  int local_size_ = 1;
+};
+
+// Whether this process was started by mpirun or srun, so that MPI should be initialised.
+bool started_by_mpi_launcher();
+
+}  // namespace dualpath
