@@ -1,0 +1,484 @@
+#include "core/config.h"
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <limits>
+#include <random>
+
+#include "core/error.h"
+#include "core/nearest.h"
+
+namespace dualpath {
+namespace test_config {
+
+enum class Color { red, green, dark_blue };
+
+struct Item {
+  std::string path;
+  double weight = 1;
+};
+
+struct Inner {
+  std::int64_t layers = 4;
+  std::vector<double> betas = {0.9, 0.95};
+  std::vector<Color> colors = {Color::red};
+};
+
+struct Outer {
+  bool flag = false;
+  std::int64_t count = 3;
+  double rate = 0.1;
+  std::string name = "default";
+  Color color = Color::green;
+  Inner inner;
+  std::vector<Item> items;
+};
+
+template <class Visitor>
+void visit_fields(Visitor& visit, Item& c) {
+  visit.field("path", c.path, {.help = "a folder"});
+  visit.field("weight", c.weight, {.help = "its share", .min = 0});
+}
+template <class Visitor>
+void visit_fields(Visitor& visit, Inner& c) {
+  visit.field("layers", c.layers, {.help = "how many", .unit = "layers", .min = 1, .max = 64});
+  visit.field("betas", c.betas, {.help = "two numbers", .max = 1});
+  visit.field("colors", c.colors, {.help = "one or many"});
+}
+template <class Visitor>
+void visit_fields(Visitor& visit, Outer& c) {
+  visit.field("flag", c.flag, {.help = "on or off"});
+  visit.field("count", c.count, {.help = "any integer"});
+  visit.field("rate", c.rate, {.help = "any number"});
+  visit.field("name", c.name, {.help = "any text"});
+  visit.field("color", c.color, {.help = "a color"});
+  visit.section("inner", c.inner, "the inner things");
+  visit.list("items", c.items, "the items");
+}
+
+}  // namespace test_config
+
+template <>
+struct EnumNames<test_config::Color> {
+  using Color = test_config::Color;
+  static constexpr std::pair<Color, const char*> values[] = {
+      {Color::red, "red"}, {Color::green, "green"}, {Color::dark_blue, "dark_blue"}};
+};
+
+namespace {
+
+using test_config::Color;
+using test_config::Inner;
+using test_config::Item;
+using test_config::Outer;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// What throw_if_any says about the source; "" if nothing.
+std::string problems_of(const ConfigSource& source) {
+  ConfigProblems problems;
+  read_config<Outer>(source, problems);
+  try {
+    throw_if_any(problems, source);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::configuration);
+    return error.what();
+  }
+  return "";
+}
+
+std::string problems_of(const std::string& yaml, const std::vector<std::string>& overrides = {}) {
+  ConfigSource source;
+  source.add_text(yaml, "a.yaml");
+  for (const std::string& assignment : overrides) source.add_override(assignment);
+  return problems_of(source);
+}
+
+Outer read(const std::string& yaml, const std::vector<std::string>& overrides = {}) {
+  ConfigSource source;
+  source.add_text(yaml, "a.yaml");
+  for (const std::string& assignment : overrides) source.add_override(assignment);
+  ConfigProblems problems;
+  Outer config = read_config<Outer>(source, problems);
+  throw_if_any(problems, source);
+  return config;
+}
+
+TEST(ReadConfig, NothingGivenIsTheDefaults) {
+  for (const char* yaml : {"", "# nothing\n", "inner:\n", "---\n"}) {
+    const Outer config = read(yaml);
+    EXPECT_EQ(config.count, 3) << yaml;
+    EXPECT_EQ(config.inner.layers, 4) << yaml;
+    EXPECT_THAT(config.inner.betas, ElementsAre(0.9, 0.95)) << yaml;
+  }
+}
+
+TEST(ReadConfig, EveryType) {
+  const Outer config = read(
+      "flag: true\ncount: -7\nrate: 1.5e-3\nname: a b\ncolor: dark_blue\n"
+      "inner: {layers: 64, betas: [0.5, 1], colors: [red, green]}\n"
+      "items:\n  - path: x\n  - {path: y, weight: 2}\n");
+  EXPECT_TRUE(config.flag);
+  EXPECT_EQ(config.count, -7);
+  EXPECT_EQ(config.rate, 1.5e-3);
+  EXPECT_EQ(config.name, "a b");
+  EXPECT_EQ(config.color, Color::dark_blue);
+  EXPECT_EQ(config.inner.layers, 64);
+  EXPECT_THAT(config.inner.betas, ElementsAre(0.5, 1.0));
+  EXPECT_THAT(config.inner.colors, ElementsAre(Color::red, Color::green));
+  ASSERT_EQ(config.items.size(), 2u);
+  EXPECT_EQ(config.items[0].weight, 1);
+  EXPECT_EQ(config.items[1].path, "y");
+  EXPECT_EQ(config.items[1].weight, 2);
+}
+
+TEST(ReadConfig, IntegersMayBeWrittenAsFloats) {
+  EXPECT_EQ(read("count: 1e9").count, 1000000000);
+  EXPECT_EQ(read("count: 2.0").count, 2);
+  EXPECT_EQ(read("count: +5").count, 5);
+  EXPECT_EQ(read("count: -9223372036854775808").count, std::numeric_limits<std::int64_t>::min());
+  EXPECT_EQ(read("count: 9223372036854775807").count, std::numeric_limits<std::int64_t>::max());
+}
+
+TEST(ReadConfig, ASingleValueIsAListOfOne) {
+  const Outer config = read("inner: {betas: 0.5, colors: green}\nitems: {path: x}");
+  EXPECT_THAT(config.inner.betas, ElementsAre(0.5));
+  EXPECT_THAT(config.inner.colors, ElementsAre(Color::green));
+  ASSERT_EQ(config.items.size(), 1u);
+  EXPECT_EQ(config.items[0].path, "x");
+}
+
+TEST(ReadConfig, TextsStayTexts) {
+  EXPECT_EQ(read("name: 0123").name, "0123");
+  EXPECT_EQ(read("name: true").name, "true");
+  EXPECT_EQ(read("name: \"null\"").name, "null");
+  EXPECT_EQ(read("name: null").name, "");
+  EXPECT_EQ(read("", {"name="}).name, "");
+  EXPECT_EQ(read("", {"name=a=b"}).name, "a=b");
+}
+
+TEST(ReadConfig, LaterSourcesWinFieldByField) {
+  ConfigSource source;
+  source.add_text("inner: {layers: 5, betas: [0.1, 0.2]}\ncount: 1", "base.yaml");
+  source.add_text("inner:\n  layers: 6\n---\ncount: 2", "over.yaml");
+  source.add_text("inner:\n", "empty_section.yaml");
+  source.add_override("inner.betas=[0.3]");
+  source.add_override("items=[{path: x, weight: 3}]");
+  ConfigProblems problems;
+  const Outer config = read_config<Outer>(source, problems);
+  EXPECT_TRUE(problems.empty());
+  EXPECT_EQ(config.inner.layers, 6);
+  EXPECT_EQ(config.count, 2);
+  EXPECT_THAT(config.inner.betas, ElementsAre(0.3));
+  ASSERT_EQ(config.items.size(), 1u);
+  EXPECT_EQ(config.items[0].weight, 3);
+}
+
+TEST(Problems, UnknownKeysNameTheNearest) {
+  EXPECT_EQ(problems_of("count: 1\ninner:\n  layer: 3\n"),
+            "a.yaml:3: inner.layer: unknown key, did you mean inner.layers?");
+  EXPECT_EQ(problems_of("", {"inner.layer=3"}),
+            "command line: inner.layer=3: inner.layer: unknown key, did you mean inner.layers?");
+  // The right name in the wrong section.
+  EXPECT_EQ(problems_of("layers: 3"), "a.yaml:1: layers: unknown key, did you mean inner.layers?");
+  EXPECT_EQ(problems_of("items:\n- path: x\n- pth: y\n"),
+            "a.yaml:3: items[1].pth: unknown key, did you mean items[1].path?");
+  EXPECT_EQ(problems_of("zzzzzzzz: 1"), "a.yaml:1: zzzzzzzz: unknown key");
+}
+
+TEST(Problems, KeysGivenTwice) {
+  EXPECT_EQ(problems_of("inner:\n  layers: 1\n  betas: [0, 0]\n  layers: 2\n"),
+            "a.yaml:4: inner.layers: given twice, first at a.yaml:2");
+  EXPECT_EQ(problems_of("inner: {}\ncount: 1\ninner: {}\n"),
+            "a.yaml:3: inner: given twice, first at a.yaml:1");
+}
+
+TEST(Problems, WrongTypes) {
+  EXPECT_EQ(problems_of("flag: yes"), "a.yaml:1: flag: wants true or false, found yes");
+  EXPECT_EQ(problems_of("count: 1.5"), "a.yaml:1: count: wants an integer, found 1.5");
+  EXPECT_EQ(problems_of("count: 1_000"), "a.yaml:1: count: wants an integer, found 1_000");
+  EXPECT_EQ(problems_of("count: 0x10"), "a.yaml:1: count: wants an integer, found 0x10");
+  EXPECT_EQ(problems_of("count: \"4\""), "a.yaml:1: count: wants an integer, found 4 in quotes");
+  EXPECT_EQ(problems_of("count:"), "a.yaml:1: count: wants an integer, found nothing");
+  EXPECT_EQ(problems_of("count: [1]"), "a.yaml:1: count: wants an integer, found a list");
+  EXPECT_EQ(problems_of("rate: {x: 1}"), "a.yaml:1: rate: wants a number, found a section");
+  EXPECT_EQ(problems_of("rate: 1e-3x"), "a.yaml:1: rate: wants a number, found 1e-3x");
+  EXPECT_EQ(problems_of("name: [x]"), "a.yaml:1: name: wants a text, found a list");
+  EXPECT_EQ(problems_of("inner: 3"), "a.yaml:1: inner: wants a section, found 3");
+  EXPECT_EQ(problems_of("items: [x]"), "a.yaml:1: items[0]: wants a section, found x");
+  EXPECT_EQ(problems_of("inner:\n  betas:\n  - 0.1\n  - x\n"),
+            "a.yaml:4: inner.betas[1]: wants a number, found x");
+}
+
+TEST(Problems, NumbersOutsideTheirRange) {
+  EXPECT_EQ(problems_of("inner: {layers: 0}"),
+            "a.yaml:1: inner.layers: must lie between 1 and 64, found 0");
+  EXPECT_EQ(problems_of("inner: {layers: 65}"),
+            "a.yaml:1: inner.layers: must lie between 1 and 64, found 65");
+  EXPECT_EQ(problems_of("inner: {betas: [1, 1.01]}"),
+            "a.yaml:1: inner.betas[1]: must be at most 1, found 1.01");
+  EXPECT_EQ(problems_of("items: [{weight: -1}]"),
+            "a.yaml:1: items[0].weight: must be at least 0, found -1");
+}
+
+TEST(Problems, NumbersThatDoNotFit) {
+  const char* integer = "a.yaml:1: count: wants an integer of 64 bits, found ";
+  for (const std::string text : {"9223372036854775808", "1e19", "1e999", "inf"}) {
+    EXPECT_EQ(problems_of("count: " + text), integer + text);
+  }
+  const char* real = "a.yaml:1: rate: wants a finite number of 64 bits, found ";
+  for (const std::string text : {"nan", "inf", "-inf", "1e999"}) {
+    EXPECT_EQ(problems_of("rate: " + text), real + text);
+  }
+  EXPECT_EQ(problems_of("rate: .nan"), "a.yaml:1: rate: wants a number, found .nan");
+}
+
+TEST(Problems, UnknownEnumValues) {
+  EXPECT_EQ(problems_of("color: gren"),
+            "a.yaml:1: color: wants one of red, green, dark_blue, found gren, did you mean green?");
+  EXPECT_EQ(problems_of("inner: {colors: [red, violet]}"),
+            "a.yaml:1: inner.colors[1]: wants one of red, green, dark_blue, found violet");
+}
+
+TEST(Problems, MalformedYaml) {
+  EXPECT_EQ(problems_of("count: 1\ninner: [1, 2\nrate: 3\n"),
+            "a.yaml:3:5: malformed YAML: end of sequence flow not found");
+  EXPECT_THAT(problems_of("count: 1\n  rate: 2\n"), HasSubstr("a.yaml:2:7: malformed YAML: "));
+  EXPECT_EQ(problems_of("- 1\n"), "a.yaml:1: wants sections (\"model:\"), found a list");
+  EXPECT_EQ(problems_of("3"), "a.yaml:1: wants sections (\"model:\"), found a single value");
+  EXPECT_EQ(problems_of("inner.layers: 3"),
+            "a.yaml:1: inner.layers: a key must be one word of letters, digits and _; sections are "
+            "nested in YAML, not dotted");
+  EXPECT_THAT(problems_of("[a, b]: 3"), HasSubstr("a.yaml:1: "));
+}
+
+TEST(Problems, NestingThatNeverEnds) {
+  EXPECT_THAT(problems_of("inner: &a [*a, *a]"),
+              HasSubstr("a.yaml:1: nested deeper than 32 levels\n"));
+  EXPECT_THAT(problems_of(std::string(100000, '[')), HasSubstr("malformed YAML"));
+}
+
+TEST(Problems, MalformedOverrides) {
+  EXPECT_EQ(problems_of("", {"count"}), "command line: count: wants key=value");
+  for (const std::string key : {"", ".count", "inner..layers", "inner.", "a b"}) {
+    EXPECT_EQ(
+        problems_of("", {key + "=1"}),
+        "command line: " + key + "=1: wants a dotted key such as model.layers before the '='");
+  }
+  EXPECT_EQ(problems_of("", {"items[0].path=x"}),
+            "command line: items[0].path=x: elements cannot be set one by one, give the whole "
+            "list: items=[...]");
+  EXPECT_EQ(problems_of("", {"inner.betas=[1"}),
+            "command line: inner.betas=[1: malformed YAML: end of sequence flow not found");
+}
+
+TEST(Problems, UnreadableFiles) {
+  ConfigSource source;
+  source.add_file("no_such_file.yaml");
+  source.add_file(std::filesystem::temp_directory_path());
+  EXPECT_EQ(problems_of(source), "no_such_file.yaml: cannot be read: No such file or directory\n" +
+                                     std::filesystem::temp_directory_path().string() +
+                                     ": cannot be read: it is a folder");
+}
+
+TEST(Problems, AllAreToldAtOnce) {
+  EXPECT_EQ(problems_of("count: x\ninner:\n  layer: 2\n  layers: 0\n", {"rate=fast"}),
+            "a.yaml:1: count: wants an integer, found x\n"
+            "command line: rate=fast: rate: wants a number, found fast\n"
+            "a.yaml:4: inner.layers: must lie between 1 and 64, found 0\n"
+            "a.yaml:3: inner.layer: unknown key, did you mean inner.layers?");
+}
+
+TEST(Problems, OfValidatorsGetTheirPlace) {
+  ConfigSource source;
+  source.add_text("inner:\n  betas: [0.5, 0.6]\nitems:\n  - path: x\n  - path: y\n", "a.yaml");
+  source.add_override("count=2");
+  ConfigProblems problems;
+  for (const char* key : {"count", "rate", "inner", "inner.layers", "inner.betas[1]",
+                          "items[1].path", "items[1].weight", "items[7]"}) {
+    problems.add(key, "no");
+  }
+  try {
+    throw_if_any(problems, source);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "command line: count=2: count: no\n"
+                 "default: rate: no\n"
+                 "a.yaml:1: inner: no\n"
+                 "default: inner.layers: no\n"
+                 "a.yaml:2: inner.betas[1]: no\n"
+                 "a.yaml:5: items[1].path: no\n"
+                 "a.yaml:5: items[1].weight: no\n"
+                 "a.yaml:3: items[7]: no");
+  }
+}
+
+TEST(ReadConfig, FilesAreReadAndNamed) {
+  const auto path = std::filesystem::path(::testing::TempDir()) / "config_test.yaml";
+  std::ofstream(path) << "count: 5\nrate: x\n";
+  ConfigSource source;
+  source.add_file(path);
+  ConfigProblems problems;
+  EXPECT_EQ(read_config<Outer>(source, problems).count, 5);
+  EXPECT_EQ(source.origin_of("rate"), path.string() + ":2");
+  std::filesystem::remove(path);
+}
+
+TEST(PrintConfig, IsCompleteYaml) {
+  Outer config;
+  config.items = {{"data/x", 0.25}, {"a: b", 1}};
+  config.rate = 1e-5;
+  EXPECT_EQ(print_config(config),
+            "flag: false\n"
+            "count: 3\n"
+            "rate: 1.0e-05\n"
+            "name: default\n"
+            "color: green\n"
+            "inner:\n"
+            "  layers: 4\n"
+            "  betas: [0.9, 0.95]\n"
+            "  colors: [red]\n"
+            "items:\n"
+            "- path: data/x\n"
+            "  weight: 0.25\n"
+            "- path: \"a: b\"\n"
+            "  weight: 1\n");
+}
+
+TEST(PrintConfig, AwkwardTextsReadBack) {
+  for (const std::string text :
+       {"",       " ",         "null", "~",   "-",    "- a",   "a: b",     "a #b",
+        "#",      "'",         "\"",   "\\",  "\\n",  "a\nb",  "\t",       "\x01\x7f",
+        "{a}",    "[",         "&a",   "*a",  "!a",   "%",     "@",        "`",
+        "---",    "...",       "?",    "1e5", "true", "Ünï ∂", "\xc2\x85", "\xe2\x80\xa8",
+        "a\r\nb", "trailing ", ","}) {
+    Outer config;
+    config.name = text;
+    config.items = {{text, 1}};
+    const Outer again = read(print_config(config));
+    EXPECT_EQ(again.name, text);
+    ASSERT_EQ(again.items.size(), 1u);
+    EXPECT_EQ(again.items[0].path, text);
+  }
+}
+
+// Random configs, by bits rather than by niceness: printing and reading is the identity, and the
+// comparison finds exactly the fields that were changed.
+TEST(PrintConfig, RandomConfigsReadBack) {
+  std::mt19937_64 random(1);
+  const auto real = [&] {
+    double value = 0;
+    do {
+      const std::uint64_t bits = random();
+      std::memcpy(&value, &bits, sizeof value);
+    } while (!std::isfinite(value));
+    return value;
+  };
+  for (int trial = 0; trial < 300; ++trial) {
+    Outer config;
+    config.flag = random() % 2 == 0;
+    config.count = static_cast<std::int64_t>(random());
+    config.rate = real();
+    config.color = static_cast<Color>(random() % 3);
+    config.name.clear();
+    for (auto n = random() % 6; n > 0; --n) config.name += static_cast<char>(random() % 128);
+    config.inner.betas.clear();
+    for (auto n = random() % 4; n > 0; --n) config.inner.betas.push_back(-std::abs(real()));
+    config.inner.colors.resize(random() % 3, Color::dark_blue);
+    for (auto n = random() % 3; n > 0; --n) config.items.push_back({"p", std::abs(real())});
+
+    const std::string text = print_config(config);
+    const Outer again = read(text);
+    EXPECT_EQ(again.flag, config.flag);
+    EXPECT_EQ(again.count, config.count);
+    EXPECT_EQ(again.rate, config.rate);
+    EXPECT_EQ(again.color, config.color);
+    EXPECT_EQ(again.name, config.name) << text;
+    EXPECT_EQ(again.inner.betas, config.inner.betas);
+    EXPECT_EQ(again.inner.colors, config.inner.colors);
+    EXPECT_EQ(print_config(again), text);
+    EXPECT_TRUE(compare_configs(config, again).empty());
+  }
+}
+
+// Overrides in any order and number act as assignments, the last one of a key counting.
+TEST(ReadConfig, RandomOverridesActAsAssignments) {
+  std::mt19937_64 random(2);
+  for (int trial = 0; trial < 200; ++trial) {
+    Outer expected;
+    std::vector<std::string> overrides;
+    for (int n = 0; n < 8; ++n) {
+      const std::int64_t value = static_cast<std::int64_t>(random() % 60) + 1;
+      switch (random() % 4) {
+        case 0:
+          expected.count = value;
+          overrides.push_back("count=" + std::to_string(value));
+          break;
+        case 1:
+          expected.inner.layers = value;
+          overrides.push_back("inner.layers=" + std::to_string(value));
+          break;
+        case 2:
+          expected.inner.betas = {-static_cast<double>(value), 1};
+          overrides.push_back("inner.betas=[-" + std::to_string(value) + ", 1]");
+          break;
+        case 3:
+          expected.inner = Inner();
+          expected.inner.layers = value;
+          overrides.push_back("inner={layers: " + std::to_string(value) + ", betas: [0.9, 0.95]}");
+          break;
+      }
+    }
+    EXPECT_EQ(print_config(read("", overrides)), print_config(expected));
+  }
+}
+
+TEST(CompareConfigs, NamesEveryDifference) {
+  Outer before, after;
+  before.items = {{"x", 1}, {"y", 1}};
+  after.items = {{"x", 2}};
+  after.inner.layers = 5;
+  after.name = "b c";
+  std::vector<std::string> changes;
+  for (const ConfigChange& change : compare_configs(before, after)) {
+    changes.push_back(change.key + "|" + change.before + "|" + change.after);
+  }
+  EXPECT_THAT(changes,
+              ElementsAre("name|default|\"b c\"", "inner.layers|4|5", "items[0].weight|1|2",
+                          "items[1].path|y|", "items[1].weight|1|"));
+}
+
+TEST(ConfigHelp, HasOneLineAField) {
+  EXPECT_EQ(config_help<Outer>(),
+            "  flag            false        on or off\n"
+            "  count           3            any integer\n"
+            "  rate            0.1          any number\n"
+            "  name            default      any text\n"
+            "  color           green        a color (red | green | dark_blue)\n"
+            "\ninner: the inner things\n"
+            "  inner.layers    4            [layers] how many\n"
+            "  inner.betas     [0.9, 0.95]  two numbers\n"
+            "  inner.colors    [red]        one or many (red | green | dark_blue)\n"
+            "\nitems: the items\n"
+            "  items[].path    \"\"           a folder\n"
+            "  items[].weight  1            its share\n");
+}
+
+TEST(Nearest, CountsEdits) {
+  EXPECT_EQ(edit_distance("", "abc"), 3u);
+  EXPECT_EQ(edit_distance("layers", "layers"), 0u);
+  EXPECT_EQ(edit_distance("kitten", "sitting"), 3u);
+  EXPECT_EQ(edit_distance("trian", "train"), 1u);  // a swap
+  const std::vector<std::string> verbs = {"train", "tokenize", "plan"};
+  EXPECT_EQ(nearest("trian", verbs), "train");
+  EXPECT_EQ(nearest("tokenise", verbs), "tokenize");
+  EXPECT_EQ(nearest("checkpoint", verbs), "");
+}
+
+}  // namespace
+}  // namespace dualpath
