@@ -1,0 +1,7 @@
+# To be sourced: lets mpirun start several ranks on one machine, whatever its size and user.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1  # containers run as root
+export OMPI_MCA_rmaps_base_oversubscribe=1                        # more ranks than cores
+export OMPI_MCA_hwloc_base_binding_policy=none                    # threads may use all cores
+export OMPI_MCA_mpi_yield_when_idle=1                             # a waiting rank gives up its core
+export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader                   # shared memory only
+export OMP_WAIT_POLICY=passive                                    # and so does a waiting thread

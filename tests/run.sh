@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds everything, runs every test, then the unit tests once more
+# under the address and undefined-behaviour sanitizers. The last line counts what ctest counted.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bash launcher/install_packages.sh
+source launcher/mpi_environment.sh
+export GTEST_COLOR=no
+
+passed=0
+failed=0
+
+# Runs ctest with the given arguments and adds its summary's figures to the count.
+run_ctest() {
+  local log summary
+  log=$(mktemp)
+  ctest -j2 --output-on-failure --no-tests=error "$@" 2>&1 | tee "$log" || true
+  summary=$(sed -nE 's/.*tests passed, ([0-9]+) tests? failed out of ([0-9]+).*/\1 \2/p' "$log")
+  rm "$log"
+  if [[ -z $summary ]]; then
+    echo "ctest $* ended without a summary" >&2
+    exit 1
+  fi
+  failed=$((failed + ${summary% *}))
+  passed=$((passed + ${summary#* } - ${summary% *}))
+}
+
+cmake --preset cpu
+cmake --build --preset cpu
+run_ctest --preset cpu
+
+cmake --preset asan
+cmake --build --preset asan
+run_ctest --preset asan
+
+echo "$passed passed, $failed failed"
+((failed == 0))
