@@ -173,9 +173,11 @@ class Ops {
                              Tensor dbias_N, Tensor dy_TD, Tensor dgates_T2, Tensor x_TD,
                              Tensor h_deep_TD, Tensor h_wide_TD, Tensor gates_T2, Tensor weight_ND,
                              GateMode mode, GateTarget target) = 0;
-  // Regularisers of one layer, p = g_d/(g_d+g_w), H(p) = -p·ln p - (1-p)·ln(1-p):
+  // Regularisers of one layer, p = g_d/(g_d+g_w) (½ where both vanish), H(p) = -p·ln p -
+  // (1-p)·ln(1-p) with 0·ln 0 = 0:
   //   entropy_scale·Σ_t (-H(p_t))  +  balance_scale·Σ_sequences (mean_{t in sequence} p_t - ½)²
-  // dgates_T2 = its gradient; losses_2 (f64) += the two sums Σ(-H) and Σ(mean p - ½)², unscaled.
+  // dgates_T2 = its gradient, 0 where p is 0 or 1 or both gates vanish; losses_2 (f64) += the two
+  // sums Σ(-H) and Σ(mean p - ½)², unscaled.
   virtual void gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tensor gates_T2,
                                 std::int64_t positions, double entropy_scale,
                                 double balance_scale) = 0;

@@ -1,0 +1,214 @@
+// Rotary position with per-head norms, and causal attention.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "tests/reference_ops/basic_kernels.h"
+
+namespace dualpath {
+
+// (x_i, x_{i+R}) turned by the angle of (cos_i, sin_i); direction -1 turns back. out is not x.
+template <class S>
+void rotate(S* out, const S* x, const S* cos, const S* sin, std::int64_t head_size, int direction) {
+  const std::int64_t half = head_size / 2;
+  for (std::int64_t i = 0; i < half; ++i) {
+    const S turn = direction > 0 ? sin[i] : -sin[i];
+    out[i] = x[i] * cos[i] - x[i + half] * turn;
+    out[i + half] = x[i + half] * cos[i] + x[i] * turn;
+  }
+}
+
+template <class S>
+void ReferenceOpsOf<S>::qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC,
+                                Tensor q_weight_E, Tensor k_weight_E, Tensor cos_PR, Tensor sin_PR,
+                                AttentionShape shape, QkNorm norm, double epsilon) {
+  check_qk_rope(q_THE, k_TGE, rstd_TN, qkv_TC, q_weight_E, k_weight_E, cos_PR, sin_PR, shape, norm);
+  const std::int64_t size = shape.head_size, normed_heads = shape.heads + shape.kv_heads;
+  std::vector<S> scratch(static_cast<std::size_t>(size));
+  for (std::int64_t t = 0; t < shape.tokens(); ++t) {
+    const S* cos = elements<S>(cos_PR) + t % shape.positions * (size / 2);
+    const S* sin = elements<S>(sin_PR) + t % shape.positions * (size / 2);
+    for (std::int64_t n = 0; n < normed_heads; ++n) {
+      const bool query = n < shape.heads;
+      const S* x = elements<S>(qkv_TC) + t * qkv_TC.shape[1] + n * size;
+      S* out = query ? elements<S>(q_THE) + (t * shape.heads + n) * size
+                     : elements<S>(k_TGE) + (t * shape.kv_heads + n - shape.heads) * size;
+      const S* weight = optional_elements<S>(query ? q_weight_E : k_weight_E);
+      S rstd(0);
+      if (norm == QkNorm::before_rope) {
+        rstd = norm_row(scratch.data(), x, weight, size, epsilon);
+        rotate(out, scratch.data(), cos, sin, size, 1);
+      } else {
+        rotate(out, x, cos, sin, size, 1);
+        if (norm == QkNorm::after_rope) rstd = norm_row(out, out, weight, size, epsilon);
+      }
+      if (norm != QkNorm::none) elements<S>(rstd_TN)[t * normed_heads + n] = rstd;
+    }
+  }
+}
+
+template <class S>
+void ReferenceOpsOf<S>::qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Tensor dk_weight_E,
+                                         Tensor dq_THE, Tensor dk_TGE, Tensor rstd_TN,
+                                         Tensor qkv_TC, Tensor q_weight_E, Tensor k_weight_E,
+                                         Tensor cos_PR, Tensor sin_PR, AttentionShape shape,
+                                         QkNorm norm) {
+  check_qk_rope_backward(dqkv_TC, dq_weight_E, dk_weight_E, dq_THE, dk_TGE, rstd_TN, qkv_TC,
+                         q_weight_E, k_weight_E, cos_PR, sin_PR, shape, norm);
+  const std::int64_t size = shape.head_size, normed_heads = shape.heads + shape.kv_heads;
+  std::vector<S> scratch(static_cast<std::size_t>(size)), scratch2(scratch);
+  std::vector<Sum<S>> dq_weight, dk_weight;
+  if (norm != QkNorm::none) {
+    dq_weight.assign(elements<S>(dq_weight_E), elements<S>(dq_weight_E) + size);
+    dk_weight.assign(elements<S>(dk_weight_E), elements<S>(dk_weight_E) + size);
+  }
+  for (std::int64_t t = 0; t < shape.tokens(); ++t) {
+    const S* cos = elements<S>(cos_PR) + t % shape.positions * (size / 2);
+    const S* sin = elements<S>(sin_PR) + t % shape.positions * (size / 2);
+    for (std::int64_t n = 0; n < normed_heads; ++n) {
+      const bool query = n < shape.heads;
+      const std::int64_t column = t * qkv_TC.shape[1] + n * size;
+      const S* x = elements<S>(qkv_TC) + column;
+      S* dx = elements<S>(dqkv_TC) + column;
+      const S* dout = query ? elements<S>(dq_THE) + (t * shape.heads + n) * size
+                            : elements<S>(dk_TGE) + (t * shape.kv_heads + n - shape.heads) * size;
+      if (norm == QkNorm::none) {
+        rotate(dx, dout, cos, sin, size, -1);
+        continue;
+      }
+      const S* weight = elements<S>(query ? q_weight_E : k_weight_E);
+      Sum<S>* dweight = (query ? dq_weight : dk_weight).data();
+      const S rstd = elements<S>(rstd_TN)[t * normed_heads + n];
+      if (norm == QkNorm::after_rope) {
+        rotate(scratch.data(), x, cos, sin, size, 1);
+        norm_row_backward(scratch2.data(), dweight, dout, scratch.data(), weight, rstd, size);
+        rotate(dx, scratch2.data(), cos, sin, size, -1);
+      } else {
+        rotate(scratch.data(), dout, cos, sin, size, -1);
+        norm_row_backward(dx, dweight, scratch.data(), x, weight, rstd, size);
+      }
+    }
+  }
+  if (norm == QkNorm::none) return;
+  for (std::int64_t e = 0; e < size; ++e) {
+    elements<S>(dq_weight_E)[e] = dq_weight[e].total();
+    elements<S>(dk_weight_E)[e] = dk_weight[e].total();
+  }
+}
+
+// The vectors of one sequence and one query head, at position j of the sequence.
+template <class S>
+struct AttentionHead {
+  AttentionShape shape;
+  std::int64_t sequence, head;
+
+  std::int64_t kv_head() const { return head / (shape.heads / shape.kv_heads); }
+  std::int64_t token(std::int64_t j) const { return sequence * shape.positions + j; }
+  S* query(Tensor q_THE, std::int64_t j) const {
+    return elements<S>(q_THE) + (token(j) * shape.heads + head) * shape.head_size;
+  }
+  S* key(Tensor k_TGE, std::int64_t j) const {
+    return elements<S>(k_TGE) + (token(j) * shape.kv_heads + kv_head()) * shape.head_size;
+  }
+  S* value(Tensor qkv_TC, std::int64_t j) const {
+    const std::int64_t before = shape.heads + shape.kv_heads + kv_head();
+    return elements<S>(qkv_TC) + token(j) * qkv_TC.shape[1] + before * shape.head_size;
+  }
+  S& log_sum(Tensor log_sum_TH, std::int64_t j) const {
+    return elements<S>(log_sum_TH)[token(j) * shape.heads + head];
+  }
+};
+
+template <class S>
+S dot(const S* a, const S* b, std::int64_t size) {
+  Sum<S> sum;
+  for (std::int64_t i = 0; i < size; ++i) sum.add(a[i] * b[i]);
+  return sum.total();
+}
+
+template <class S>
+S attention_scale(AttentionShape shape) {
+  using std::sqrt;
+  return S(1) / sqrt(S(shape.head_size));
+}
+
+template <class S>
+void ReferenceOpsOf<S>::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
+                                  Tensor qkv_TC, AttentionShape shape) {
+  using std::exp, std::log;
+  check_attention(out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
+  const std::int64_t size = shape.head_size;
+  const S scale = attention_scale<S>(shape);
+#pragma omp parallel for
+  for (std::int64_t row = 0; row < shape.sequences * shape.heads; ++row) {
+    const AttentionHead<S> at{shape, row / shape.heads, row % shape.heads};
+    std::vector<S> weights(static_cast<std::size_t>(shape.positions));
+    for (std::int64_t t = 0; t < shape.positions; ++t) {
+      for (std::int64_t j = 0; j <= t; ++j) {
+        weights[j] = dot(at.query(q_THE, t), at.key(k_TGE, j), size) * scale;
+      }
+      const S largest = shift(*std::max_element(weights.begin(), weights.begin() + t + 1));
+      Sum<S> exponentials;
+      for (std::int64_t j = 0; j <= t; ++j) {
+        weights[j] = exp(weights[j] - largest);
+        exponentials.add(weights[j]);
+      }
+      const S total = exponentials.total();
+      at.log_sum(log_sum_TH, t) = largest + log(total);
+      for (std::int64_t e = 0; e < size; ++e) {
+        Sum<S> out;
+        for (std::int64_t j = 0; j <= t; ++j) out.add(weights[j] * at.value(qkv_TC, j)[e]);
+        at.query(out_THE, t)[e] = out.total() / total;
+      }
+    }
+  }
+}
+
+// With p_j = exp(score_j - log_sum), dp_j = <dout, v_j> and δ = <dout, out> = Σ p_j·dp_j:
+// dv_j = Σ p_j·dout, ds_j = p_j·(dp_j - δ), dq = Σ ds_j·k_j/√E, dk_j = Σ ds_j·q/√E; the sums
+// of dk and dv run over the later positions and the query heads of the group.
+template <class S>
+void ReferenceOpsOf<S>::attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC,
+                                           Tensor dout_THE, Tensor out_THE, Tensor log_sum_TH,
+                                           Tensor q_THE, Tensor k_TGE, Tensor qkv_TC,
+                                           AttentionShape shape) {
+  using std::exp;
+  check_attention_backward(dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH, q_THE, k_TGE,
+                           qkv_TC, shape);
+  const std::int64_t size = shape.head_size, group = shape.heads / shape.kv_heads;
+  const S scale = attention_scale<S>(shape);
+#pragma omp parallel for
+  for (std::int64_t row = 0; row < shape.sequences * shape.kv_heads; ++row) {
+    const std::int64_t sequence = row / shape.kv_heads, kv_head = row % shape.kv_heads;
+    std::vector<Sum<S>> dk(static_cast<std::size_t>(shape.positions * size)), dv(dk);
+    for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+      const AttentionHead<S> at{shape, sequence, head};
+      for (std::int64_t t = 0; t < shape.positions; ++t) {
+        const S* dout = at.query(dout_THE, t);
+        const S delta = dot(dout, at.query(out_THE, t), size);
+        std::vector<Sum<S>> dq(static_cast<std::size_t>(size));
+        for (std::int64_t j = 0; j <= t; ++j) {
+          const S score = dot(at.query(q_THE, t), at.key(k_TGE, j), size) * scale;
+          const S p = exp(score - at.log_sum(log_sum_TH, t));
+          const S dscore = p * (dot(dout, at.value(qkv_TC, j), size) - delta) * scale;
+          for (std::int64_t e = 0; e < size; ++e) {
+            dv[j * size + e].add(p * dout[e]);
+            dk[j * size + e].add(dscore * at.query(q_THE, t)[e]);
+            dq[e].add(dscore * at.key(k_TGE, j)[e]);
+          }
+        }
+        for (std::int64_t e = 0; e < size; ++e) at.query(dq_THE, t)[e] = dq[e].total();
+      }
+    }
+    const AttentionHead<S> at{shape, sequence, kv_head * group};
+    for (std::int64_t j = 0; j < shape.positions; ++j) {
+      for (std::int64_t e = 0; e < size; ++e) {
+        at.key(dk_TGE, j)[e] = dk[j * size + e].total();
+        at.value(dqkv_TC, j)[e] = dv[j * size + e].total();
+      }
+    }
+  }
+}
+
+}  // namespace dualpath

@@ -1,0 +1,45 @@
+#include "tests/reference_ops/reference_device.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "tests/reference_ops/reference_ops.h"
+
+namespace dualpath {
+namespace {
+
+class SynchronousStream final : public Stream {
+ public:
+  void wait_for(Stream&) override {}
+  void synchronize() override {}
+};
+
+}  // namespace
+
+Buffer ReferenceDevice::allocate(std::size_t bytes) {
+  constexpr std::size_t alignment = 4096;
+  const std::size_t whole = (bytes + alignment - 1) / alignment * alignment;
+  void* data = std::aligned_alloc(alignment, whole);
+  CHECK_AS(ExitCode::configuration, data != nullptr || whole == 0, "no memory for {} bytes", bytes);
+  if (data != nullptr) std::memset(data, 0, whole);
+  ++num_allocations_;
+  return Buffer(data, bytes, [](void* memory, std::size_t) { std::free(memory); });
+}
+
+std::unique_ptr<Stream> ReferenceDevice::make_stream() {
+  return std::make_unique<SynchronousStream>();
+}
+
+std::unique_ptr<Ops> ReferenceDevice::make_ops(Stream&) {
+  return std::make_unique<ReferenceOps>();
+}
+
+void ReferenceDevice::copy_to_device(Tensor dst, const void* host, Stream&) {
+  if (dst.bytes() > 0) std::memcpy(dst.data, host, dst.bytes());
+}
+
+void ReferenceDevice::copy_to_host(void* host, Tensor src, Stream&) {
+  if (src.bytes() > 0) std::memcpy(host, src.data, src.bytes());
+}
+
+}  // namespace dualpath
