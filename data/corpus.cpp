@@ -1,0 +1,130 @@
+#include "data/corpus.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "data/corpus_manifest.h"
+
+namespace dualpath {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* shard_prefix = "tokens-";
+
+void remove_unfinished_shards(const std::string& folder) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.path().filename().string().starts_with(shard_prefix)) fs::remove(entry.path());
+  }
+}
+
+}  // namespace
+
+CorpusWriter::CorpusWriter(std::string folder, CorpusInfo info, std::uint64_t shard_tokens)
+    : folder_(std::move(folder)), shard_tokens_(shard_tokens) {
+  CHECK_AS(ExitCode::data,
+           info.end_of_document >= -1 &&
+               info.end_of_document < static_cast<std::int64_t>(info.vocab_size),
+           "{}: end_of_document {} is outside the vocabulary of {}", folder_, info.end_of_document,
+           info.vocab_size);
+  CHECK_AS(ExitCode::data, !fs::exists(corpus_manifest_path(folder_)),
+           "{} already holds a corpus; remove it, or choose another folder", folder_);
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  CHECK_AS(ExitCode::data, !error, "{}: cannot be made: {}", folder_, error.message());
+  remove_unfinished_shards(folder_);
+  manifest_.info = std::move(info);
+}
+
+void CorpusWriter::add_document(std::span<const std::uint32_t> tokens, std::uint64_t text_bytes) {
+  document_.assign(tokens.begin(), tokens.end());
+  if (manifest_.info.end_of_document >= 0) {
+    document_.push_back(static_cast<std::uint32_t>(manifest_.info.end_of_document));
+  }
+  if (shard_ && shard_->num_tokens() + document_.size() > shard_tokens_) close_shard();
+  if (!shard_) {
+    const std::string name = fmt::format("{}{:05}.h5", shard_prefix, manifest_.shards.size());
+    shard_ = std::make_unique<TokenShardWriter>(
+        fs::path(folder_) / name, manifest_.info.tokenizer_hash, manifest_.info.vocab_size);
+  }
+  shard_->add_document(document_);
+  manifest_.text_bytes += text_bytes;
+}
+
+std::uint64_t CorpusWriter::num_tokens() const {
+  return manifest_.num_tokens + (shard_ ? shard_->num_tokens() : 0);
+}
+
+void CorpusWriter::close_shard() {
+  const TokenShardInfo info = shard_->finish();
+  const fs::path path = shard_->path();
+  shard_.reset();
+  manifest_.num_tokens += info.num_tokens;
+  manifest_.num_documents += info.num_documents;
+  manifest_.shards.push_back({.name = path.filename(),
+                              .num_tokens = info.num_tokens,
+                              .num_documents = info.num_documents,
+                              .bytes = fs::file_size(path),
+                              .token_checksum = info.token_checksum});
+}
+
+CorpusManifest CorpusWriter::finish() {
+  if (shard_) close_shard();
+  CHECK_AS(ExitCode::data, manifest_.num_tokens > 0, "{}: no tokens at all", folder_);
+  write_corpus_manifest(folder_, manifest_);
+  return manifest_;
+}
+
+Corpus::Corpus(std::string folder, CorpusManifest manifest)
+    : folder_(std::move(folder)), manifest_(std::move(manifest)), shard_begin_{0} {}
+
+Corpus Corpus::open(const std::string& folder) {
+  Corpus corpus(folder, read_corpus_manifest(folder));
+  const CorpusManifest& manifest = corpus.manifest_;
+  for (const CorpusManifest::Shard& listed : manifest.shards) {
+    const std::string path = fs::path(folder) / listed.name;
+    std::error_code error;
+    const std::uint64_t bytes = fs::file_size(path, error);
+    CHECK_AS(ExitCode::data, !error, "{}: listed in {}: {}", path, corpus_manifest_path(folder),
+             error.message());
+    CHECK_AS(ExitCode::data, bytes == listed.bytes, "{}: {} bytes, {} says {}", path, bytes,
+             corpus_manifest_path(folder), listed.bytes);
+    TokenShard shard = TokenShard::open(path);
+    const auto agree = [&](const char* what, const auto& has, const auto& expected) {
+      CHECK_AS(ExitCode::data, has == expected, "{}: {} is {}, {} says {}", path, what, has,
+               corpus_manifest_path(folder), expected);
+    };
+    agree("num_tokens", shard.info().num_tokens, listed.num_tokens);
+    agree("num_documents", shard.info().num_documents, listed.num_documents);
+    agree("token_checksum", shard.info().token_checksum, listed.token_checksum);
+    agree("vocab_size", shard.info().vocab_size, manifest.info.vocab_size);
+    agree("tokenizer_hash", shard.info().tokenizer_hash, manifest.info.tokenizer_hash);
+    corpus.shard_begin_.push_back(corpus.shard_begin_.back() + listed.num_tokens);
+    corpus.shards_.push_back(std::move(shard));
+  }
+  return corpus;
+}
+
+std::string Corpus::name() const {
+  // A trailing slash leaves an empty last part.
+  const fs::path path = fs::path(folder_).lexically_normal();
+  return path.has_filename() ? path.filename() : path.parent_path().filename();
+}
+
+void Corpus::read(std::uint64_t begin, std::span<std::int32_t> out) const {
+  CHECK(begin <= num_tokens() && out.size() <= num_tokens() - begin, "{}: tokens [{}, {}) of {}",
+        folder_, begin, begin + out.size(), num_tokens());
+  const auto next = std::upper_bound(shard_begin_.begin(), shard_begin_.end(), begin);
+  for (auto shard = static_cast<std::size_t>(next - shard_begin_.begin()) - 1; !out.empty();
+       ++shard) {
+    const std::uint64_t count =
+        std::min<std::uint64_t>(out.size(), shard_begin_[shard + 1] - begin);
+    shards_[shard].read(begin - shard_begin_[shard], out.first(count));
+    out = out.subspan(count);
+    begin += count;
+  }
+}
+
+}  // namespace dualpath

@@ -1,0 +1,60 @@
+// A corpus: a folder of token shards and corpus.yaml, which lists them. It reads as one long
+// sequence of tokens, shard after shard. All errors are Error(data).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/corpus_manifest.h"
+#include "data/token_shard.h"
+
+namespace dualpath {
+
+// Writes a corpus. A shard is closed when the next document would take it beyond `shard_tokens`;
+// a document never spans shards. corpus.yaml comes last: a folder without it is unfinished, and
+// the shards that such a folder holds are removed. A finished corpus is never overwritten.
+class CorpusWriter {
+ public:
+  CorpusWriter(std::string folder, CorpusInfo info, std::uint64_t shard_tokens);
+
+  // Appends the tokens and then end_of_document. text_bytes: length of the document's text.
+  void add_document(std::span<const std::uint32_t> tokens, std::uint64_t text_bytes = 0);
+  std::uint64_t num_tokens() const;
+  CorpusManifest finish();
+
+ private:
+  void close_shard();
+  std::string folder_;
+  std::uint64_t shard_tokens_;
+  CorpusManifest manifest_;  // of the closed shards
+  std::unique_ptr<TokenShardWriter> shard_;
+  std::vector<std::uint32_t> document_;
+};
+
+// An open corpus. Const functions may be called from any thread.
+class Corpus {
+ public:
+  // Checks that every shard is there, has its size and says the same as corpus.yaml.
+  static Corpus open(const std::string& folder);
+
+  const std::string& folder() const { return folder_; }
+  std::string name() const;  // the folder's own name
+  const CorpusManifest& manifest() const { return manifest_; }
+  std::uint64_t num_tokens() const { return manifest_.num_tokens; }
+  std::span<const TokenShard> shards() const { return shards_; }
+
+  // out[i] = token begin + i. REQUIRES: begin + out.size() <= num_tokens().
+  void read(std::uint64_t begin, std::span<std::int32_t> out) const;
+
+ private:
+  Corpus(std::string folder, CorpusManifest manifest);
+  std::string folder_;
+  CorpusManifest manifest_;
+  std::vector<TokenShard> shards_;
+  std::vector<std::uint64_t> shard_begin_;  // token position of each shard, then of the end
+};
+
+}  // namespace dualpath

@@ -1,0 +1,78 @@
+// Token shards, format 1: an HDF5 file with two contiguous 1-D datasets,
+//   tokens            uint16 (vocabularies up to 65536) or uint32, the documents one after another
+//   document_offsets  uint64, num_documents + 1: document d is tokens [offsets[d], offsets[d+1])
+// and root attributes: format_version, tokenizer_hash, vocab_size, num_tokens, num_documents,
+// token_checksum, offset_checksum (XXH3-64 of the datasets' bytes). All errors are Error(data).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/file_io.h"
+
+namespace dualpath {
+
+struct TokenShardInfo {
+  std::string tokenizer_hash;
+  std::uint64_t vocab_size = 0;  // ids are in [0, vocab_size)
+  std::uint64_t num_tokens = 0;
+  std::uint64_t num_documents = 0;
+  std::uint64_t token_checksum = 0;
+  std::uint64_t offset_checksum = 0;
+  bool operator==(const TokenShardInfo&) const = default;
+};
+
+// Writes one shard. Tokens wait in an unnamed file beside it until their number is known; memory
+// holds one block of them and the document offsets.
+class TokenShardWriter {
+ public:
+  TokenShardWriter(std::string path, std::string tokenizer_hash, std::uint64_t vocab_size);
+  ~TokenShardWriter();  // without finish() nothing remains
+
+  const std::string& path() const { return path_; }
+  void add_document(std::span<const std::uint32_t> tokens);
+  std::uint64_t num_tokens() const { return document_offsets_.back(); }
+  // Completes the file, flushes it to disk and gives it its name.
+  TokenShardInfo finish();
+
+ private:
+  class Spool;
+  std::string path_;
+  TokenShardInfo info_;
+  std::unique_ptr<Spool> spool_;
+  std::vector<std::uint64_t> document_offsets_;
+};
+
+// An open shard, mapped into memory. Const functions may be called from any thread.
+class TokenShard {
+ public:
+  // Checks version, sizes and that the file is long enough, not the tokens themselves.
+  static TokenShard open(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const TokenShardInfo& info() const { return info_; }
+  std::uint64_t file_bytes() const { return file_.bytes().size(); }
+  std::size_t bytes_per_token() const { return bytes_per_token_; }
+
+  // out[i] = token begin + i. REQUIRES: begin + out.size() <= num_tokens.
+  void read(std::uint64_t begin, std::span<std::int32_t> out) const;
+  // Document d of the shard ends where document d+1 begins. REQUIRES: index <= num_documents.
+  std::uint64_t document_offset(std::uint64_t index) const;
+
+  // Reads everything: both checksums, the order of the offsets, the range of the ids.
+  void verify() const;
+
+ private:
+  TokenShard(std::string path, TokenShardInfo info, MappedFile file);
+  std::string path_;
+  TokenShardInfo info_;
+  MappedFile file_;
+  std::size_t bytes_per_token_ = 0;
+  std::span<const std::byte> tokens_;   // within file_
+  std::span<const std::byte> offsets_;  // within file_, of any alignment
+};
+
+}  // namespace dualpath
