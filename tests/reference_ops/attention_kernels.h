@@ -140,7 +140,7 @@ void ReferenceOpsOf<S>::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_TH
   check_attention(out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
   const std::int64_t size = shape.head_size;
   const S scale = attention_scale<S>(shape);
-#pragma omp parallel for
+#pragma omp parallel for if (shape.positions * q_THE.numel() > parallel_work)
   for (std::int64_t row = 0; row < shape.sequences * shape.heads; ++row) {
     const AttentionHead<S> at{shape, row / shape.heads, row % shape.heads};
     std::vector<S> weights(static_cast<std::size_t>(shape.positions));
@@ -178,7 +178,7 @@ void ReferenceOpsOf<S>::attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor 
                            qkv_TC, shape);
   const std::int64_t size = shape.head_size, group = shape.heads / shape.kv_heads;
   const S scale = attention_scale<S>(shape);
-#pragma omp parallel for
+#pragma omp parallel for if (shape.positions * q_THE.numel() > parallel_work)
   for (std::int64_t row = 0; row < shape.sequences * shape.kv_heads; ++row) {
     const std::int64_t sequence = row / shape.kv_heads, kv_head = row % shape.kv_heads;
     std::vector<Sum<S>> dk(static_cast<std::size_t>(shape.positions * size)), dv(dk);

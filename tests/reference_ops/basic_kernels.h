@@ -11,6 +11,9 @@
 
 namespace dualpath {
 
+// Multiply-adds above which a loop is worth several threads.
+inline constexpr std::int64_t parallel_work = 1 << 16;
+
 // ---- movement
 
 template <class S>
@@ -91,7 +94,7 @@ void ReferenceOpsOf<S>::matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) 
     }
     right = transposed.data();
   }
-#pragma omp parallel for
+#pragma omp parallel for if (rows * cols * inner > parallel_work)
   for (std::int64_t i = 0; i < rows; ++i) {
     S* out = elements<S>(c) + i * cols;
     std::vector<Sum<S>> sums(static_cast<std::size_t>(cols));

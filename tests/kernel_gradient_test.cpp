@@ -1,0 +1,344 @@
+// Every backward kernel of the reference against finite differences of its forward.
+//
+// For a loss f and step h, D(h) = (f(x+h) - f(x-h))/2h = f' + h²f'''/6 + O(h⁴), so that
+// R = (4D(h/2) - D(h))/3 has lost the h² term, whose size is 4/3·|D(h) - D(h/2)|: that is the bound
+// on truncation. f is a sum of terms, each the end of a chain of at most `roundings` fp64
+// operations: every evaluation is off by at most roundings·ε·Σ|terms|, R by 3/h times that. The
+// step h = ∛ε balances the two.
+#include <cmath>
+#include <functional>
+#include <gtest/gtest.h>
+
+#include "tests/array.h"
+#include "tests/reference_ops/reference_ops.h"
+
+namespace dualpath {
+namespace {
+
+constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
+constexpr double kRoundings = 100;
+
+// Σ cotangent·output over the outputs of a forward pass.
+struct Loss {
+  double value = 0;
+  double magnitude = 0;
+  void add(double cotangent, double output) {
+    value += cotangent * output;
+    magnitude += std::abs(cotangent * output);
+  }
+  void add(const Array& cotangent, const Array& output) {
+    for (std::int64_t i = 0; i < output.size(); ++i) add(cotangent[i], output[i]);
+  }
+};
+using LossFunction = std::function<Loss()>;
+
+// gradient must be ∂loss/∂x.
+void expect_gradient(const char* name, Array& x, const Array& gradient, const LossFunction& loss) {
+  ASSERT_EQ(x.size(), gradient.size());
+  for (std::int64_t i = 0; i < x.size(); ++i) {
+    const double x0 = x[i];
+    const auto difference = [&](double h) {
+      x[i] = x0 + h;
+      const Loss above = loss();
+      x[i] = x0 - h;
+      const Loss below = loss();
+      x[i] = x0;
+      return (above.value - below.value) / (2 * h);
+    };
+    const double h = std::exp2(std::round(std::log2(std::cbrt(kEpsilon))));
+    const double coarse = difference(h), fine = difference(h / 2);
+    const double bound =
+        4.0 / 3 * std::abs(coarse - fine) + 3 / h * kRoundings * kEpsilon * loss().magnitude;
+    EXPECT_NEAR(gradient[i], (4 * fine - coarse) / 3, bound) << name << "[" << i << "]";
+  }
+}
+
+// A gradient that a kernel adds to: it starts from anything, and only what was added counts.
+class Accumulated {
+ public:
+  explicit Accumulated(Shape shape) : start_(uniform("start", shape)), sum_(start_) {}
+  operator Tensor() { return sum_; }
+  Array added() const {
+    Array difference = sum_;
+    for (std::int64_t i = 0; i < sum_.size(); ++i) difference[i] -= start_[i];
+    return difference;
+  }
+
+ private:
+  Array start_, sum_;
+};
+
+TEST(Gradient, Embedding) {
+  ReferenceOps ops;
+  Array table = uniform("table", {4, 3}), cotangent = uniform("dout", {5, 3});
+  IdArray ids{{2, 0, 2, 3, 2}, {5}};
+  Array out = poisoned({5, 3});
+  Accumulated grad({4, 3});
+  ops.embedding_backward(grad, ids, cotangent);
+  expect_gradient("table", table, grad.added(), [&] {
+    ops.embedding(out, ids, table);
+    Loss loss;
+    loss.add(cotangent, out);
+    return loss;
+  });
+}
+
+TEST(Gradient, RmsNorm) {
+  ReferenceOps ops;
+  Array x = uniform("x", {3, 7}), weight = uniform("weight", {7}, 0.5, 2);
+  Array cotangent = uniform("dout", {3, 7});
+  Array out = poisoned({3, 7}), rstd = poisoned({3});
+  const double epsilon = 0.1;  // large enough for its absence to show
+  const auto loss = [&] {
+    ops.rms_norm(out, rstd, x, weight, epsilon);
+    Loss sum;
+    sum.add(cotangent, out);
+    return sum;
+  };
+  loss();
+  Accumulated dx({3, 7}), dweight({7});
+  ops.rms_norm_backward(dx, dweight, cotangent, x, weight, rstd);
+  expect_gradient("x", x, dx.added(), loss);
+  expect_gradient("weight", weight, dweight.added(), loss);
+}
+
+// out = x + s·(a·W): the gain's gradient comes from a and da alone.
+TEST(Gradient, Residual) {
+  ReferenceOps ops;
+  Array x = uniform("x", {3, 4}), a = uniform("a", {3, 5}), w = uniform("w", {5, 4});
+  Array cotangent = uniform("dout", {3, 4});
+  Array y = poisoned({3, 4}), out = poisoned({3, 4}), dy = poisoned({3, 4}), da = poisoned({3, 5});
+  for (const double raw : {-7.0, 0.3, 4.0}) {
+    Array gain = constant({1}, raw);
+    for (const bool scaled : {true, false}) {
+      const Tensor s = scaled ? gain.tensor() : Tensor{};
+      const auto loss_of_y = [&] {
+        ops.residual(out, x, y, s);
+        Loss sum;
+        sum.add(cotangent, out);
+        return sum;
+      };
+      const auto loss = [&] {
+        ops.matmul(y, a, w, {});
+        return loss_of_y();
+      };
+      loss();
+      ops.residual_backward(dy, cotangent, s);
+      expect_gradient("y", y, dy, loss_of_y);
+      if (!scaled) continue;
+      ops.matmul(da, dy, w, {.transpose_b = true});
+      Accumulated dgain({1});
+      ops.residual_gain_backward(dgain, da, a, gain);
+      expect_gradient("gain", gain, dgain.added(), loss);
+    }
+  }
+}
+
+struct Heads {
+  std::int64_t heads, kv_heads;
+};
+constexpr Heads kHeads[] = {{2, 2}, {4, 2}, {3, 1}};
+
+TEST(Gradient, QkRope) {
+  ReferenceOps ops;
+  for (const Heads& heads : kHeads) {
+    for (const QkNorm norm : {QkNorm::after_rope, QkNorm::before_rope, QkNorm::none}) {
+      const AttentionShape shape{2, 3, heads.heads, heads.kv_heads, 4};
+      const std::int64_t T = shape.tokens(), H = shape.heads, G = shape.kv_heads, E = 4;
+      const std::int64_t C = (H + 2 * G) * E;
+      Array qkv = uniform("qkv", {T, C});
+      // Angles that are no rotation: the kernel must not take cos² + sin² = 1 for granted.
+      Array cos = uniform("cos", {4, E / 2}), sin = uniform("sin", {4, E / 2});
+      Array q_weight = uniform("q_weight", {E}), k_weight = uniform("k_weight", {E});
+      Array q = poisoned({T, H, E}), k = poisoned({T, G, E}), rstd = poisoned({T, H + G});
+      Array dq = uniform("dq", {T, H, E}), dk = uniform("dk", {T, G, E});
+      Accumulated dq_weight({E}), dk_weight({E});
+      const bool has_norm = norm != QkNorm::none;
+      const auto if_norm = [&](auto& array) { return has_norm ? Tensor(array) : Tensor{}; };
+      const auto loss = [&] {
+        ops.qk_rope(q, k, if_norm(rstd), qkv, if_norm(q_weight), if_norm(k_weight), cos, sin, shape,
+                    norm, 0.1);
+        Loss sum;
+        sum.add(dq, q);
+        sum.add(dk, k);
+        return sum;
+      };
+      loss();
+      Array dqkv = constant({T, C}, 0);  // the value columns stay 0, as does their gradient
+      ops.qk_rope_backward(dqkv, if_norm(dq_weight), if_norm(dk_weight), dq, dk, if_norm(rstd), qkv,
+                           if_norm(q_weight), if_norm(k_weight), cos, sin, shape, norm);
+      expect_gradient("qkv", qkv, dqkv, loss);
+      if (!has_norm) continue;
+      expect_gradient("q_weight", q_weight, dq_weight.added(), loss);
+      expect_gradient("k_weight", k_weight, dk_weight.added(), loss);
+    }
+  }
+}
+
+TEST(Gradient, Attention) {
+  ReferenceOps ops;
+  for (const Heads& heads : kHeads) {
+    const AttentionShape shape{2, 4, heads.heads, heads.kv_heads, 2};
+    const std::int64_t T = shape.tokens(), H = shape.heads, G = shape.kv_heads, E = 2;
+    const std::int64_t C = (H + 2 * G) * E;
+    Array q = uniform("q", {T, H, E}, -2, 2), k = uniform("k", {T, G, E}, -2, 2);
+    Array qkv = uniform("qkv", {T, C}), cotangent = uniform("dout", {T, H, E});
+    Array out = poisoned({T, H, E}), log_sum = poisoned({T, H});
+    const auto loss = [&] {
+      ops.attention(out, log_sum, q, k, qkv, shape);
+      Loss sum;
+      sum.add(cotangent, out);
+      return sum;
+    };
+    loss();
+    Array dq = poisoned({T, H, E}), dk = poisoned({T, G, E});
+    Array dqkv = constant({T, C}, 0);  // its query and key columns stay 0: they are not read
+    ops.attention_backward(dq, dk, dqkv, cotangent, out, log_sum, q, k, qkv, shape);
+    expect_gradient("q", q, dq, loss);
+    expect_gradient("k", k, dk, loss);
+    expect_gradient("qkv", qkv, dqkv, loss);
+  }
+}
+
+TEST(Gradient, SwiGlu) {
+  ReferenceOps ops;
+  Array gate_up = uniform("gate_up", {3, 10}, -4, 4), cotangent = uniform("dout", {3, 5});
+  Array out = poisoned({3, 5}), again = poisoned({3, 5}), dgate_up = gate_up;
+  ops.swiglu_backward(dgate_up, again, cotangent, dgate_up);  // in place
+  ops.swiglu(out, gate_up);
+  EXPECT_EQ(again.values, out.values);
+  expect_gradient("gate_up", gate_up, dgate_up, [&] {
+    ops.swiglu(out, gate_up);
+    Loss sum;
+    sum.add(cotangent, out);
+    return sum;
+  });
+}
+
+// The whole loop: h_deep from the K states, with a ponder term on the expected iterations.
+TEST(Gradient, Mixture) {
+  ReferenceOps ops;
+  constexpr std::int64_t T = 3, D = 4;
+  const double ponder_scale = 0.7;
+  for (const LoopCombine combine : {LoopCombine::mixture, LoopCombine::final, LoopCombine::mean}) {
+    for (const std::int64_t K : {1, 2, 4}) {
+      const bool mixture = combine == LoopCombine::mixture;
+      Array states = uniform("states", {K, T, D}), router_w = uniform("router_w", {D + 1});
+      Array router_b = uniform("router_b", {1}), cotangent = uniform("dh_deep", {T, D});
+      Array h_deep = poisoned({T, D}), weight = poisoned({K, T}), q = poisoned({K, T});
+      Array remaining = poisoned({T}), expected = poisoned({T});
+      const auto if_mixture = [&](Tensor tensor) { return mixture ? tensor : Tensor{}; };
+      const auto loss = [&] {
+        for (std::int64_t k = 0; k < K; ++k) {
+          ops.mixture_step(h_deep, weight.tensor().row(k), if_mixture(q.tensor().row(k)),
+                           if_mixture(remaining), states.tensor().row(k), if_mixture(router_w),
+                           if_mixture(router_b), {combine, k, K});
+        }
+        ops.expected_iterations(expected, weight);
+        Loss sum;
+        sum.add(cotangent, h_deep);
+        for (std::int64_t t = 0; t < T; ++t) sum.add(ponder_scale, expected[t]);
+        return sum;
+      };
+      loss();
+      Array c = poisoned({K, T}), dlogit = poisoned({K, T});
+      Accumulated dstates({K, T, D}), drouter_w({D + 1}), drouter_b({1});
+      for (std::int64_t k = 0; k < K; ++k) {
+        ops.row_dot(c.tensor().row(k), cotangent, states.tensor().row(k));
+      }
+      ops.mixture_weights_backward(dlogit, c, q, ponder_scale);
+      for (std::int64_t k = K - 1; k >= 0; --k) {
+        ops.mixture_step_backward(Tensor(dstates).row(k), if_mixture(drouter_w),
+                                  if_mixture(drouter_b), cotangent, states.tensor().row(k),
+                                  weight.tensor().row(k), if_mixture(dlogit.tensor().row(k)),
+                                  if_mixture(router_w), {combine, k, K});
+      }
+      expect_gradient("states", states, dstates.added(), loss);
+      if (!mixture) continue;
+      expect_gradient("router_w", router_w, drouter_w.added(), loss);
+      expect_gradient("router_b", router_b, drouter_b.added(), loss);
+    }
+  }
+}
+
+// y and the regularisers of the gates, with both of their gradients.
+TEST(Gradient, Gate) {
+  ReferenceOps ops;
+  constexpr std::int64_t T = 6, D = 4, positions = 3;
+  const double entropy_scale = 0.6, balance_scale = 5;
+  for (const GateMode mode :
+       {GateMode::two_sigmoid, GateMode::convex, GateMode::softmax, GateMode::fixed}) {
+    for (const GateTarget target : {GateTarget::states, GateTarget::updates}) {
+      for (const bool regularized : {false, true}) {
+        const std::int64_t N = mode == GateMode::fixed ? 0 : (mode == GateMode::convex ? 1 : 2);
+        Array x = uniform("x", {T, D}), h_deep = uniform("h_deep", {T, D});
+        Array h_wide = uniform("h_wide", {T, D}), weight = uniform("weight", {N, D});
+        Array bias = uniform("bias", {N}), cotangent = uniform("dy", {T, D});
+        Array y = poisoned({T, D}), gates = poisoned({T, 2});
+        Array dgates = poisoned({T, 2}), losses = constant({2}, 0);
+        const auto if_learned = [&](auto& array) { return N > 0 ? Tensor(array) : Tensor{}; };
+        const auto loss = [&] {
+          ops.gate(y, gates, x, h_deep, h_wide, if_learned(weight), if_learned(bias), mode, target);
+          Loss sum;
+          sum.add(cotangent, y);
+          if (regularized) {
+            losses = constant({2}, 0);
+            ops.gate_regularizer(dgates, losses, gates, positions, entropy_scale, balance_scale);
+            sum.add(entropy_scale, losses[0]);
+            sum.add(balance_scale, losses[1]);
+          }
+          return sum;
+        };
+        loss();
+        Array dx = cotangent;  // in place of dy
+        Array dh_deep = poisoned({T, D}), dh_wide = poisoned({T, D});
+        Accumulated dweight({N, D}), dbias({N});
+        ops.gate_backward(dx, dh_deep, dh_wide, if_learned(dweight), if_learned(dbias), dx,
+                          regularized ? Tensor(dgates) : Tensor{}, x, h_deep, h_wide, gates,
+                          if_learned(weight), mode, target);
+        expect_gradient("x", x, dx, loss);
+        expect_gradient("h_deep", h_deep, dh_deep, loss);
+        expect_gradient("h_wide", h_wide, dh_wide, loss);
+        if (N == 0) continue;
+        expect_gradient("weight", weight, dweight.added(), loss);
+        expect_gradient("bias", bias, dbias.added(), loss);
+      }
+    }
+  }
+}
+
+TEST(Gradient, GateRegularizer) {
+  ReferenceOps ops;
+  for (const auto& [entropy_scale, balance_scale] : {std::pair{1.0, 0.0}, {0.0, 1.0}, {2.0, 3.0}}) {
+    Array gates = uniform("gates", {6, 2}, 0.05, 0.95);
+    Array dgates = poisoned({6, 2}), unused = poisoned({6, 2});
+    Accumulated ignored({2});
+    ops.gate_regularizer(dgates, ignored, gates, 2, entropy_scale, balance_scale);
+    expect_gradient("gates", gates, dgates, [&] {
+      Array losses = constant({2}, 0);
+      ops.gate_regularizer(unused, losses, gates, 2, entropy_scale, balance_scale);
+      Loss sum;
+      sum.add(entropy_scale, losses[0]);
+      sum.add(balance_scale, losses[1]);
+      return sum;
+    });
+  }
+}
+
+TEST(Gradient, CrossEntropy) {
+  ReferenceOps ops;
+  const double scale = 0.25;
+  Array logits = uniform("logits", {4, 5}, -3, 3), loss_T = poisoned({4});
+  IdArray targets{{0, -1, 4, 2}, {4}};
+  Array dlogits = logits;
+  ops.cross_entropy(loss_T, dlogits, targets, scale);
+  expect_gradient("logits", logits, dlogits, [&] {
+    ops.cross_entropy(loss_T, logits, targets, 0);
+    Loss sum;
+    for (std::int64_t t = 0; t < 4; ++t) sum.add(scale, loss_T[t]);
+    return sum;
+  });
+}
+
+}  // namespace
+}  // namespace dualpath
