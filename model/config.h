@@ -100,6 +100,7 @@ struct ModelConfig {
   std::int64_t ffn_multiple = 256;
   double layer_flop_budget = 0;
   BudgetRule budget_rule = BudgetRule::strict;
+  std::int64_t budget_multiple = 32;
   double deep_share = 0.5;  // α
   DeepConfig deep;
   WideConfig wide;
@@ -205,6 +206,10 @@ void visit_fields(Visitor& visit, ModelConfig& c) {
   visit.field(
       "budget_rule", c.budget_rule,
       {.help = "how sizes follow from the budget: strict (causal attention counted) or paper"});
+  visit.field("budget_multiple", c.budget_multiple,
+              {.help = "strict budgets solve for FFN sizes in multiples of this",
+               .unit = "units",
+               .min = 1});
   visit.field("deep_share", c.deep_share,
               {.help = "α: the deep path's share of the budget", .min = 0, .max = 1});
   visit.section("deep", c.deep, "the deep path: attention and FFN applied K times");
@@ -226,8 +231,8 @@ void visit_fields(Visitor& visit, RegularizerConfig& c) {
 // Adds what cannot be built, under keys that begin with "model.".
 void validate(const ModelConfig& config, ConfigProblems& problems);
 
-// Fills what was left open: kv_heads, FFN sizes from d_ffn or the budget. REQUIRES: validate found
-// nothing.
+// Fills what was left open: kv_heads, FFN sizes from d_ffn or the budget. The result validates
+// too. REQUIRES: validate found nothing.
 ModelConfig resolve(ModelConfig config);
 
 }  // namespace dualpath

@@ -1,0 +1,110 @@
+#include "model/attention.h"
+
+namespace dualpath {
+
+Attention::Attention(ParameterStore& store, const std::string& prefix, const ModelConfig& config,
+                     double output_std, std::int64_t num_norms)
+    : norm_(store, prefix + ".attention_norm", config.hidden_size, num_norms, config.norm_epsilon),
+      qk_norm_(config.qk_norm),
+      epsilon_(config.norm_epsilon) {
+  const std::int64_t d = config.hidden_size;
+  const std::int64_t head_size = config.head_size();
+  const std::int64_t query_rows = config.attention_heads * head_size;
+  const std::int64_t key_rows = config.kv_heads * head_size;
+  const ParameterInit ones{ParameterInit::Law::constant, 1};
+  const ParameterInit normal{ParameterInit::Law::normal, config.init_std};
+  query_ = store.declare({prefix + ".query", {query_rows, d}, normal, true});
+  store.declare({prefix + ".key", {key_rows, d}, normal, true, true});
+  store.declare({prefix + ".value", {key_rows, d}, normal, true, true});
+  if (qk_norm_ != QkNorm::none) {
+    query_norm_ = store.declare({prefix + ".query_norm", {head_size}, ones, false});
+    key_norm_ = store.declare({prefix + ".key_norm", {head_size}, ones, false});
+  }
+  output_ = store.declare(
+      {prefix + ".output", {query_rows, d}, {ParameterInit::Law::normal, output_std}, true});
+}
+
+AttentionStash Attention::allocate_stash(const Context& ctx, Arena& arena) const {
+  const AttentionShape& s = ctx.shape;
+  const DType dtype = ctx.dtype();
+  AttentionStash stash;
+  stash.qkv_TC =
+      arena.allocate(dtype, {s.tokens(), (s.heads + 2 * s.kv_heads) * s.head_size}, "attention");
+  if (qk_norm_ != QkNorm::none) {
+    stash.qk_rstd_TN = arena.allocate(dtype, {s.tokens(), s.heads + s.kv_heads}, "attention");
+  }
+  stash.attended_TA = arena.allocate(dtype, {s.tokens(), s.heads * s.head_size}, "attention");
+  stash.log_sum_TH = arena.allocate(dtype, {s.tokens(), s.heads}, "attention");
+  return stash;
+}
+
+namespace {
+Tensor per_head(Tensor flat, std::int64_t heads, std::int64_t head_size) {
+  return flat.reshape({flat.rows(), heads, head_size});
+}
+Tensor optional_value(const Context& ctx, Parameter parameter) {
+  return parameter ? ctx.parameters.value(parameter) : Tensor{};
+}
+Tensor optional_gradient(const Context& ctx, Parameter parameter) {
+  return parameter ? ctx.parameters.gradient(parameter) : Tensor{};
+}
+}  // namespace
+
+// The rotated q and k are cheap to make from qkv again, so the backward pass does not keep them.
+Attention::RotatedQk Attention::rotate(const Context& ctx, const AttentionStash& stash) const {
+  const AttentionShape& s = ctx.shape;
+  RotatedQk qk;
+  qk.q_THE = ctx.scratch.allocate(ctx.dtype(), {s.tokens(), s.heads, s.head_size}, "attention");
+  qk.k_TGE = ctx.scratch.allocate(ctx.dtype(), {s.tokens(), s.kv_heads, s.head_size}, "attention");
+  ctx.ops.qk_rope(qk.q_THE, qk.k_TGE, stash.qk_rstd_TN, stash.qkv_TC,
+                  optional_value(ctx, query_norm_), optional_value(ctx, key_norm_), ctx.rope.cos_PR,
+                  ctx.rope.sin_PR, s, qk_norm_, epsilon_);
+  return qk;
+}
+
+void Attention::forward(const Context& ctx, AttentionStash& stash, Tensor normed_TD,
+                        Tensor y_TD) const {
+  const ArenaFrame frame(ctx.scratch);
+  const AttentionShape& s = ctx.shape;
+  // qkv = normed·[W_q; W_k; W_v]ᵀ
+  ctx.ops.matmul(stash.qkv_TC, normed_TD, ctx.parameters.fused_value(query_, 3),
+                 {.transpose_b = true});
+  const RotatedQk qk = rotate(ctx, stash);
+  ctx.ops.attention(per_head(stash.attended_TA, s.heads, s.head_size), stash.log_sum_TH, qk.q_THE,
+                    qk.k_TGE, stash.qkv_TC, s);
+  ctx.ops.matmul(y_TD, stash.attended_TA, ctx.parameters.value(output_), {});
+}
+
+void Attention::backward(const Context& ctx, const AttentionStash& stash, Tensor dnormed_TD,
+                         Tensor dy_TD, Tensor normed_TD, const Gain& gain) const {
+  const ArenaFrame frame(ctx.scratch);
+  const AttentionShape& s = ctx.shape;
+  Ops& ops = ctx.ops;
+  const auto scratch_like = [&](Tensor t) {
+    return ctx.scratch.allocate(t.dtype, t.shape, "attention");
+  };
+  // y = attended·W_o
+  const Tensor dattended_TA = scratch_like(stash.attended_TA);
+  ops.matmul(dattended_TA, dy_TD, ctx.parameters.value(output_), {.transpose_b = true});
+  ops.matmul(ctx.parameters.gradient(output_), stash.attended_TA, dy_TD,
+             {.transpose_a = true, .accumulate = true});
+  accumulate_gain_gradient(ctx, gain, dattended_TA, stash.attended_TA);
+
+  const RotatedQk qk = rotate(ctx, stash);
+  const Tensor dq_THE = scratch_like(qk.q_THE);
+  const Tensor dk_TGE = scratch_like(qk.k_TGE);
+  const Tensor dqkv_TC = scratch_like(stash.qkv_TC);
+  ops.attention_backward(dq_THE, dk_TGE, dqkv_TC, per_head(dattended_TA, s.heads, s.head_size),
+                         per_head(stash.attended_TA, s.heads, s.head_size), stash.log_sum_TH,
+                         qk.q_THE, qk.k_TGE, stash.qkv_TC, s);
+  ops.qk_rope_backward(
+      dqkv_TC, optional_gradient(ctx, query_norm_), optional_gradient(ctx, key_norm_), dq_THE,
+      dk_TGE, stash.qk_rstd_TN, stash.qkv_TC, optional_value(ctx, query_norm_),
+      optional_value(ctx, key_norm_), ctx.rope.cos_PR, ctx.rope.sin_PR, s, qk_norm_);
+
+  ops.matmul(dnormed_TD, dqkv_TC, ctx.parameters.fused_value(query_, 3), {});
+  ops.matmul(ctx.parameters.fused_gradient(query_, 3), dqkv_TC, normed_TD,
+             {.transpose_a = true, .accumulate = true});
+}
+
+}  // namespace dualpath

@@ -1,0 +1,159 @@
+#include "model/deep_path.h"
+
+#include <cmath>
+
+namespace dualpath {
+
+namespace {
+
+SublayerShape shape_of(const ModelConfig& config, double output_std) {
+  return {.hidden_units = config.deep.ffn_hidden_size,
+          .iterations = config.deep.iterations,
+          .num_norms = config.deep.iteration_norm ? config.deep.iterations : 1,
+          .gained = true,
+          .gain_init = config.deep.gain_init,
+          .output_std = output_std};
+}
+
+Tensor row_or_empty(Tensor tensor_KT, std::int64_t k) {
+  return tensor_KT.empty() ? Tensor{} : tensor_KT.row(k);
+}
+
+}  // namespace
+
+DeepPath::DeepPath(ParameterStore& store, const std::string& prefix, const ModelConfig& config,
+                   double output_std, const Attention* shared)
+    : iterations_(config.deep.iterations),
+      width_(config.hidden_size),
+      combine_(config.deep.combine),
+      input_injection_(config.deep.input_injection),
+      sublayer_(store, prefix + ".deep", config, shape_of(config, output_std), shared) {
+  if (combine_ != LoopCombine::mixture) return;
+  const double bound = 1 / std::sqrt(static_cast<double>(width_ + 1));
+  router_weight_ = store.declare(
+      {prefix + ".router.weight", {width_ + 1}, {ParameterInit::Law::uniform, bound}, true});
+  router_bias_ = store.declare({prefix + ".router.bias",
+                                {1},
+                                {ParameterInit::Law::constant, config.deep.router_bias_init},
+                                false});
+}
+
+void DeepPath::allocate_stash(const Context& ctx, Arena& arena, Recompute recompute,
+                              DeepStash& stash) const {
+  const auto count = static_cast<std::size_t>(iterations_);
+  stash.states.resize(count);
+  stash.applications.assign(count, {});
+  for (std::size_t k = 0; k < count; ++k) {
+    stash.states[k] = arena.allocate(ctx.dtype(), {ctx.tokens(), width_}, "residual stream");
+    if (recompute == Recompute::none) {
+      stash.applications[k] = sublayer_.allocate_stash(ctx, arena);
+    }
+  }
+  stash.weight_KT = arena.allocate(ctx.dtype(), {iterations_, ctx.tokens()}, "router and gates");
+  stash.q_KT = has_router()
+                   ? arena.allocate(ctx.dtype(), {iterations_, ctx.tokens()}, "router and gates")
+                   : Tensor{};
+}
+
+void DeepPath::forward(const Context& ctx, DeepStash& stash, Tensor x_TD, Tensor h_deep_TD,
+                       const SharedAttention& shared) const {
+  const ArenaFrame frame(ctx.scratch);
+  Tensor router_weight, router_bias, remaining_T;
+  if (has_router()) {
+    router_weight = ctx.parameters.value(router_weight_);
+    router_bias = ctx.parameters.value(router_bias_);
+    remaining_T = ctx.scratch.allocate(ctx.dtype(), {ctx.tokens()}, "router and gates");
+  }
+  for (std::int64_t k = 0; k < iterations_; ++k) {
+    const ArenaFrame iteration(ctx.scratch);
+    const auto i = static_cast<std::size_t>(k);
+    apply(ctx, stash.applications[i], input(ctx, stash, x_TD, k), stash.states[i], shared, k);
+    ctx.ops.mixture_step(h_deep_TD, stash.weight_KT.row(k), row_or_empty(stash.q_KT, k),
+                         remaining_T, stash.states[i], router_weight, router_bias, step(k));
+  }
+}
+
+void DeepPath::backward(const Context& ctx, DeepStash& stash, Tensor x_TD, Tensor dh_deep_TD,
+                        Tensor dx_TD, const SharedAttention& shared, double ponder_scale) const {
+  const ArenaFrame frame(ctx.scratch);
+  Tensor router_weight, drouter_weight, drouter_bias;
+  if (has_router()) {
+    router_weight = ctx.parameters.value(router_weight_);
+    drouter_weight = ctx.parameters.gradient(router_weight_);
+    drouter_bias = ctx.parameters.gradient(router_bias_);
+  }
+  const Tensor dlogit_KT = mixture_backward(ctx, stash, dh_deep_TD, ponder_scale);
+  // d is ∂L/∂hᵏ before and ∂L/∂(input of iteration k) after each turn.
+  const Tensor d_TD = ctx.scratch.allocate(dx_TD.dtype, dx_TD.shape, "residual stream");
+  ctx.ops.fill(d_TD, 0);
+  for (std::int64_t k = iterations_ - 1; k >= 0; --k) {
+    const ArenaFrame iteration(ctx.scratch);
+    const auto i = static_cast<std::size_t>(k);
+    ctx.ops.mixture_step_backward(d_TD, drouter_weight, drouter_bias, dh_deep_TD, stash.states[i],
+                                  stash.weight_KT.row(k), row_or_empty(dlogit_KT, k), router_weight,
+                                  step(k));
+    backward_application(ctx, stash.applications[i], input(ctx, stash, x_TD, k), d_TD, shared, k);
+    if (input_injection_ && k > 0) ctx.ops.add(dx_TD, d_TD);
+  }
+  ctx.ops.add(dx_TD, d_TD);
+}
+
+// What iteration k is applied to: hᵏ⁻¹, or hᵏ⁻¹ + x with input injection.
+Tensor DeepPath::input(const Context& ctx, const DeepStash& stash, Tensor x_TD,
+                       std::int64_t k) const {
+  if (k == 0) return x_TD;
+  const Tensor previous_TD = stash.states[static_cast<std::size_t>(k - 1)];
+  if (!input_injection_) return previous_TD;
+  const Tensor sum_TD = ctx.scratch.allocate(x_TD.dtype, x_TD.shape, "residual stream");
+  ctx.ops.sum(sum_TD, previous_TD, x_TD);
+  return sum_TD;
+}
+
+// out = Φ(input; s_k). Where nothing is kept the application works in scratch; an empty out stops
+// when `kept` is filled.
+void DeepPath::apply(const Context& ctx, SublayerStash& kept, Tensor input_TD, Tensor out_TD,
+                     const SharedAttention& shared, std::int64_t k) const {
+  const ArenaFrame frame(ctx.scratch);
+  SublayerStash passing;
+  if (!kept.kept()) passing = sublayer_.allocate_stash(ctx, ctx.scratch);
+  SublayerStash& stash = kept.kept() ? kept : passing;
+  if (k == 0 && !shared.y_TD.empty()) {
+    sublayer_.forward_after_attention(ctx, stash, input_TD, shared.y_TD, out_TD, k);
+  } else {
+    sublayer_.forward(ctx, stash, input_TD, out_TD, k);
+  }
+}
+
+void DeepPath::backward_application(const Context& ctx, SublayerStash& kept, Tensor input_TD,
+                                    Tensor d_TD, const SharedAttention& shared,
+                                    std::int64_t k) const {
+  const ArenaFrame frame(ctx.scratch);
+  SublayerStash rebuilt;
+  if (!kept.kept()) {
+    rebuilt = sublayer_.allocate_stash(ctx, ctx.scratch);
+    apply(ctx, rebuilt, input_TD, {}, shared, k);
+  }
+  const SublayerStash& stash = kept.kept() ? kept : rebuilt;
+  if (k == 0 && !shared.y_TD.empty()) {
+    sublayer_.backward_after_attention(ctx, stash, shared.y_TD, shared.dy_TD, d_TD, k);
+  } else {
+    sublayer_.backward(ctx, stash, input_TD, d_TD, k);
+  }
+}
+
+// ∂L/∂(router logits), [K, T] in scratch of the caller's frame; empty without a router.
+Tensor DeepPath::mixture_backward(const Context& ctx, const DeepStash& stash, Tensor dh_deep_TD,
+                                  double ponder_scale) const {
+  if (!has_router()) return {};
+  const Shape shape{iterations_, ctx.tokens()};
+  const Tensor dlogit_KT = ctx.scratch.allocate(ctx.dtype(), shape, "router and gates");
+  const ArenaFrame frame(ctx.scratch);
+  const Tensor c_KT = ctx.scratch.allocate(ctx.dtype(), shape, "router and gates");
+  for (std::int64_t k = 0; k < iterations_; ++k) {
+    ctx.ops.row_dot(c_KT.row(k), dh_deep_TD, stash.states[static_cast<std::size_t>(k)]);
+  }
+  ctx.ops.mixture_weights_backward(dlogit_KT, c_KT, stash.q_KT, ponder_scale);
+  return dlogit_KT;
+}
+
+}  // namespace dualpath

@@ -1,0 +1,64 @@
+// The deep path: h⁰ = x, hᵏ = Φ(hᵏ⁻¹; s_k) with the same weights K times, and a router that mixes
+// all iterations into one state: h_deep = Σ_{k<K} π_k·q_k·hᵏ + π_K·hᴷ   (arXiv 2605.30202).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model/sublayer.h"
+#include "parallel/parallel_config.h"
+
+namespace dualpath {
+
+struct DeepStash {
+  std::vector<Tensor> states;               // hᵏ [T, D], k = 1..K
+  std::vector<SublayerStash> applications;  // of each iteration; not kept with recomputation
+  Tensor weight_KT;                         // of each iteration in the mixture
+  Tensor q_KT;                              // router outputs; empty without a router
+};
+
+// The attention output that deep iteration 1 shares with the wide path; absent by default.
+struct SharedAttention {
+  Tensor y_TD;
+  Tensor dy_TD;  // += in the backward pass
+};
+
+class DeepPath {
+ public:
+  // Declares "PREFIX.deep.…" and "PREFIX.router.…".
+  DeepPath(ParameterStore& store, const std::string& prefix, const ModelConfig& config,
+           double output_std, const Attention* shared);
+
+  // `recompute` none keeps every application, otherwise only the states.
+  void allocate_stash(const Context& ctx, Arena& arena, Recompute recompute,
+                      DeepStash& stash) const;
+  // h_deep = . The shared attention's y is used where it is present.
+  void forward(const Context& ctx, DeepStash& stash, Tensor x_TD, Tensor h_deep_TD,
+               const SharedAttention& shared) const;
+  // dx += ∂L/∂x, shared.dy += , given dh_deep. ponder_scale: weight of Σ_t E_t in the loss.
+  void backward(const Context& ctx, DeepStash& stash, Tensor x_TD, Tensor dh_deep_TD, Tensor dx_TD,
+                const SharedAttention& shared, double ponder_scale) const;
+
+  std::int64_t iterations() const { return iterations_; }
+  bool has_router() const { return static_cast<bool>(router_weight_); }
+
+ private:
+  LoopStep step(std::int64_t k) const { return {combine_, k, iterations_}; }
+  Tensor input(const Context& ctx, const DeepStash& stash, Tensor x_TD, std::int64_t k) const;
+  void apply(const Context& ctx, SublayerStash& kept, Tensor input_TD, Tensor out_TD,
+             const SharedAttention& shared, std::int64_t k) const;
+  void backward_application(const Context& ctx, SublayerStash& kept, Tensor input_TD, Tensor d_TD,
+                            const SharedAttention& shared, std::int64_t k) const;
+  Tensor mixture_backward(const Context& ctx, const DeepStash& stash, Tensor dh_deep_TD,
+                          double ponder_scale) const;
+
+  std::int64_t iterations_;
+  std::int64_t width_;
+  LoopCombine combine_;
+  bool input_injection_;
+  Sublayer sublayer_;
+  Parameter router_weight_;
+  Parameter router_bias_;
+};
+
+}  // namespace dualpath

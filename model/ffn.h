@@ -1,0 +1,39 @@
+// SwiGLU feed-forward network of one path: y = (silu(n·W_gateᵀ)·(n·W_upᵀ))·W_down. All three
+// weights are stored [F, D], so that a cut along dim 0 cuts the hidden units.
+#pragma once
+
+#include <string>
+
+#include "model/config.h"
+#include "model/context.h"
+#include "model/gain.h"
+#include "model/norm.h"
+
+namespace dualpath {
+
+class Ffn {
+ public:
+  // Declares "PREFIX.ffn_norm", "PREFIX.gate", "PREFIX.up" and "PREFIX.down".
+  Ffn(ParameterStore& store, const std::string& prefix, const ModelConfig& config,
+      std::int64_t hidden_units, double down_std, std::int64_t num_norms);
+
+  // The only tensor the backward pass needs besides the normalised input: gate_up_T2F.
+  Tensor allocate_gate_up(const Context& ctx, Arena& arena) const;
+  // gate_up = normed·[W_gate; W_up]ᵀ
+  void project_up(const Context& ctx, Tensor gate_up_T2F, Tensor normed_TD) const;
+  // y = swiglu(gate_up)·W_down
+  void project_down(const Context& ctx, Tensor gate_up_T2F, Tensor y_TD) const;
+  // dnormed = ; parameter gradients +=, and that of the gain that scales y. Overwrites gate_up.
+  void backward(const Context& ctx, Tensor gate_up_T2F, Tensor dnormed_TD, Tensor dy_TD,
+                Tensor normed_TD, const Gain& gain) const;
+
+  const Norm& norm() const { return norm_; }  // of this FFN's input
+
+ private:
+  std::int64_t hidden_units_;
+  Norm norm_;
+  Parameter gate_;  // followed by up: one fused matrix
+  Parameter down_;
+};
+
+}  // namespace dualpath

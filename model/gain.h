@@ -1,0 +1,28 @@
+// The learned scale s = softplus(raw) of a residual branch; absent (s = 1) in standard layers.
+#pragma once
+
+#include "model/context.h"
+
+namespace dualpath {
+
+struct Gain {
+  Tensor raw;       // one element; empty: s = 1
+  Tensor gradient;  // one element
+
+  bool present() const { return !raw.empty(); }
+};
+
+// ∂L/∂y of x + s·y from ∂L/∂(x + s·y): `dout` itself where s = 1, else s·dout in new scratch.
+inline Tensor gained_gradient(const Context& ctx, Tensor dout_TD, const Gain& gain) {
+  if (!gain.present()) return dout_TD;
+  const Tensor dy_TD = ctx.scratch.allocate(dout_TD.dtype, dout_TD.shape, "residual stream");
+  ctx.ops.residual_backward(dy_TD, dout_TD, gain.raw);
+  return dy_TD;
+}
+
+// gain's gradient += , given the linear map's input `a` and its gradient `da` (core/ops.h).
+inline void accumulate_gain_gradient(const Context& ctx, const Gain& gain, Tensor da, Tensor a) {
+  if (gain.present()) ctx.ops.residual_gain_backward(gain.gradient, da, a, gain.raw);
+}
+
+}  // namespace dualpath

@@ -1,0 +1,233 @@
+#include "model/layer.h"
+
+namespace dualpath {
+
+namespace {
+
+Tensor scratch_TD(const Context& ctx, Tensor like_TD) {
+  return ctx.scratch.allocate(like_TD.dtype, like_TD.shape, "residual stream");
+}
+
+std::string layer_name(std::int64_t index) {
+  return fmt::format("layers.{}", index);
+}
+
+std::optional<Sublayer> make_wide(ParameterStore& store, const ModelConfig& config,
+                                  const std::string& name, Architecture architecture,
+                                  double output_std, const Attention* shared) {
+  if (architecture == Architecture::looped) return std::nullopt;
+  const bool standard = architecture == Architecture::standard;
+  return Sublayer(store, name + (standard ? ".standard" : ".wide"), config,
+                  {.hidden_units = config.wide.ffn_hidden_size,
+                   .gained = !standard,
+                   .gain_init = config.wide.gain_init,
+                   .output_std = output_std},
+                  shared);
+}
+
+}  // namespace
+
+Layer::Layer(ParameterStore& store, const ModelConfig& config, std::int64_t index,
+             double output_std)
+    : index_(index), width_(config.hidden_size), gate_(config.gate) {
+  const Architecture architecture = config.architecture_of(index);
+  const bool deep = architecture == Architecture::looped || architecture == Architecture::dual_path;
+  const bool both = architecture == Architecture::dual_path;
+  const std::string name = layer_name(index);
+  const std::int64_t deep_norms = config.deep.iteration_norm ? config.deep.iterations : 1;
+  if (both && config.shared_attention) {
+    shared_attention_.emplace(store, name + ".shared", config, output_std, deep_norms);
+  }
+  const Attention* shared = shared_attention_ ? &*shared_attention_ : nullptr;
+  if (deep) deep_.emplace(store, name, config, output_std, shared);
+  wide_ = make_wide(store, config, name, architecture, output_std, shared);
+  if (both && gate_.mode != GateMode::fixed) {
+    const std::int64_t num_logits = gate_.mode == GateMode::convex ? 1 : 2;
+    const ParameterInit zero{ParameterInit::Law::constant, 0};
+    gate_weight_ = store.declare({name + ".gates.weight", {num_logits, width_}, zero, true});
+    gate_bias_ = store.declare({name + ".gates.bias", {num_logits}, zero, false});
+  }
+}
+
+void Layer::forward(const Context& ctx, LayerStash& stash, Tensor y_TD, Recompute recompute) const {
+  if (recompute != Recompute::layer) {
+    allocate_stash(ctx, ctx.stash, recompute, stash);
+    run(ctx, stash, y_TD);
+    return;
+  }
+  const ArenaFrame frame(ctx.scratch);
+  allocate_stash(ctx, ctx.scratch, Recompute::iteration, stash);
+  run(ctx, stash, y_TD);
+}
+
+void Layer::backward(const Context& ctx, LayerStash& stash, LayerStash& rebuilt, Tensor d_TD,
+                     const RegularizerScales& regularizers, Recompute recompute) const {
+  if (recompute != Recompute::layer) {
+    backward_kept(ctx, stash, d_TD, regularizers);
+    return;
+  }
+  const ArenaFrame frame(ctx.scratch);
+  rebuilt.x_TD = stash.x_TD;
+  allocate_stash(ctx, ctx.scratch, Recompute::none, rebuilt);
+  {
+    const ArenaFrame inner(ctx.scratch);
+    Context again = ctx;
+    again.readouts = {};
+    run(again, rebuilt, scratch_TD(ctx, d_TD));
+  }
+  backward_kept(ctx, rebuilt, d_TD, regularizers);
+}
+
+void Layer::allocate_stash(const Context& ctx, Arena& arena, Recompute recompute,
+                           LayerStash& stash) const {
+  const bool keep_all = recompute == Recompute::none;
+  stash.wide = wide_ && keep_all ? wide_->allocate_stash(ctx, arena) : SublayerStash{};
+  if (deep_) deep_->allocate_stash(ctx, arena, recompute, stash.deep);
+  if (!has_both_paths()) return;
+  const Shape shape{ctx.tokens(), width_};
+  stash.h_wide_TD = arena.allocate(ctx.dtype(), shape, "residual stream");
+  stash.h_deep_TD = arena.allocate(ctx.dtype(), shape, "residual stream");
+  stash.gates_T2 = arena.allocate(ctx.dtype(), {ctx.tokens(), 2}, "router and gates");
+  if (shared_attention_) {
+    stash.shared = shared_attention_->allocate_stash(ctx, arena);
+    stash.shared_y_TD = arena.allocate(ctx.dtype(), shape, "attention");
+  }
+}
+
+void Layer::run(const Context& ctx, LayerStash& stash, Tensor y_TD) const {
+  if (has_both_paths()) {
+    run_both(ctx, stash, y_TD);
+  } else if (deep_) {
+    deep_->forward(ctx, stash.deep, stash.x_TD, y_TD, {});
+  } else {
+    run_wide(ctx, stash.wide, stash.x_TD, {}, y_TD);
+  }
+  if (!ctx.readouts.empty()) add_readouts(ctx, stash);
+}
+
+void Layer::run_both(const Context& ctx, LayerStash& stash, Tensor y_TD) const {
+  if (shared_attention_) run_shared_attention(ctx, stash);
+  run_wide(ctx, stash.wide, stash.x_TD, stash.shared_y_TD, stash.h_wide_TD);
+  deep_->forward(ctx, stash.deep, stash.x_TD, stash.h_deep_TD, {stash.shared_y_TD, {}});
+  const bool learned = static_cast<bool>(gate_weight_);
+  ctx.ops.gate(y_TD, stash.gates_T2, stash.x_TD, stash.h_deep_TD, stash.h_wide_TD,
+               learned ? ctx.parameters.value(gate_weight_) : Tensor{},
+               learned ? ctx.parameters.value(gate_bias_) : Tensor{}, gate_.mode, gate_.target);
+}
+
+void Layer::run_wide(const Context& ctx, SublayerStash& kept, Tensor x_TD, Tensor shared_y_TD,
+                     Tensor out_TD) const {
+  const ArenaFrame frame(ctx.scratch);
+  SublayerStash passing;
+  if (!kept.kept()) passing = wide_->allocate_stash(ctx, ctx.scratch);
+  SublayerStash& stash = kept.kept() ? kept : passing;
+  if (shared_y_TD.empty()) {
+    wide_->forward(ctx, stash, x_TD, out_TD, 0);
+  } else {
+    wide_->forward_after_attention(ctx, stash, x_TD, shared_y_TD, out_TD, 0);
+  }
+}
+
+void Layer::run_shared_attention(const Context& ctx, LayerStash& stash) const {
+  const ArenaFrame frame(ctx.scratch);
+  const Norm::Output n = shared_attention_->norm().forward(ctx, stash.x_TD, 0);
+  shared_attention_->forward(ctx, stash.shared, n.normed_TD, stash.shared_y_TD);
+}
+
+void Layer::backward_kept(const Context& ctx, LayerStash& stash, Tensor d_TD,
+                          const RegularizerScales& regularizers) const {
+  if (has_both_paths()) {
+    backward_both(ctx, stash, d_TD, regularizers);
+  } else if (deep_) {
+    const ArenaFrame frame(ctx.scratch);
+    const Tensor dx_TD = scratch_TD(ctx, d_TD);
+    ctx.ops.fill(dx_TD, 0);
+    deep_->backward(ctx, stash.deep, stash.x_TD, d_TD, dx_TD, {}, regularizers.ponder);
+    ctx.ops.copy(d_TD, dx_TD);
+  } else {
+    backward_wide(ctx, stash.wide, stash.x_TD, d_TD, {});
+  }
+}
+
+void Layer::backward_both(const Context& ctx, LayerStash& stash, Tensor d_TD,
+                          const RegularizerScales& regularizers) const {
+  const ArenaFrame frame(ctx.scratch);
+  const bool learned = static_cast<bool>(gate_weight_);
+  const Tensor dh_deep_TD = scratch_TD(ctx, d_TD);
+  const Tensor dh_wide_TD = scratch_TD(ctx, d_TD);
+  const Tensor dx_TD = d_TD;  // in place: from here on d collects ∂L/∂x
+  ctx.ops.gate_backward(
+      dx_TD, dh_deep_TD, dh_wide_TD, learned ? ctx.parameters.gradient(gate_weight_) : Tensor{},
+      learned ? ctx.parameters.gradient(gate_bias_) : Tensor{}, d_TD,
+      gate_regularizer(ctx, stash.gates_T2, regularizers), stash.x_TD, stash.h_deep_TD,
+      stash.h_wide_TD, stash.gates_T2, learned ? ctx.parameters.value(gate_weight_) : Tensor{},
+      gate_.mode, gate_.target);
+  const SharedAttention shared = begin_shared_backward(ctx, stash);
+  backward_wide(ctx, stash.wide, stash.x_TD, dh_wide_TD, shared);
+  ctx.ops.add(dx_TD, dh_wide_TD);
+  deep_->backward(ctx, stash.deep, stash.x_TD, dh_deep_TD, dx_TD, shared, regularizers.ponder);
+  finish_shared_backward(ctx, stash, shared, dx_TD);
+}
+
+// In place: d = ∂L/∂h_wide becomes ∂L/∂x (without the part through a shared attention).
+void Layer::backward_wide(const Context& ctx, SublayerStash& kept, Tensor x_TD, Tensor d_TD,
+                          const SharedAttention& shared) const {
+  const ArenaFrame frame(ctx.scratch);
+  SublayerStash rebuilt;
+  if (!kept.kept()) {
+    rebuilt = wide_->allocate_stash(ctx, ctx.scratch);
+    run_wide(ctx, rebuilt, x_TD, shared.y_TD, {});
+  }
+  const SublayerStash& stash = kept.kept() ? kept : rebuilt;
+  if (shared.y_TD.empty()) {
+    wide_->backward(ctx, stash, x_TD, d_TD, 0);
+  } else {
+    wide_->backward_after_attention(ctx, stash, shared.y_TD, shared.dy_TD, d_TD, 0);
+  }
+}
+
+SharedAttention Layer::begin_shared_backward(const Context& ctx, LayerStash& stash) const {
+  if (!shared_attention_) return {};
+  const SharedAttention shared{stash.shared_y_TD, scratch_TD(ctx, stash.shared_y_TD)};
+  ctx.ops.fill(shared.dy_TD, 0);
+  return shared;
+}
+
+// dx += ∂L/∂x through the shared attention, whose output gradient both paths have summed up.
+void Layer::finish_shared_backward(const Context& ctx, const LayerStash& stash,
+                                   const SharedAttention& shared, Tensor dx_TD) const {
+  if (!shared_attention_) return;
+  const ArenaFrame frame(ctx.scratch);
+  const Norm::Output n = shared_attention_->norm().forward(ctx, stash.x_TD, 0);
+  const Tensor dnormed_TD = scratch_TD(ctx, dx_TD);
+  shared_attention_->backward(ctx, stash.shared, dnormed_TD, shared.dy_TD, n.normed_TD, {});
+  shared_attention_->norm().backward(ctx, dx_TD, dnormed_TD, stash.x_TD, n.rstd_T, 0);
+}
+
+// ∂(regularisers)/∂gates in new scratch; empty where they are off.
+Tensor Layer::gate_regularizer(const Context& ctx, Tensor gates_T2,
+                               const RegularizerScales& regularizers) const {
+  if (regularizers.entropy == 0 && regularizers.balance == 0) return {};
+  const Tensor dgates_T2 = ctx.scratch.allocate(gates_T2.dtype, gates_T2.shape, "router and gates");
+  ctx.ops.gate_regularizer(dgates_T2, regularizers.gate_losses, gates_T2, ctx.shape.positions,
+                           regularizers.entropy, regularizers.balance);
+  return dgates_T2;
+}
+
+void Layer::add_readouts(const Context& ctx, const LayerStash& stash) const {
+  const ArenaFrame frame(ctx.scratch);
+  const Tensor sums = ctx.readouts.row(index_);
+  if (has_both_paths()) {
+    const Tensor readout_TC =
+        ctx.scratch.allocate(ctx.dtype(), {ctx.tokens(), PathReadout::num_columns}, "read-outs");
+    ctx.ops.path_readout(readout_TC, stash.x_TD, stash.h_deep_TD, stash.h_wide_TD, stash.gates_T2);
+    ctx.ops.column_sums(sums.slice(0, PathReadout::num_columns), readout_TC);
+  }
+  if (deep_) {
+    const Tensor expected_T = ctx.scratch.allocate(ctx.dtype(), {ctx.tokens()}, "read-outs");
+    ctx.ops.expected_iterations(expected_T, stash.deep.weight_KT);
+    ctx.ops.column_sums(sums.slice(readout_expected_iterations, num_readouts), expected_T);
+  }
+}
+
+}  // namespace dualpath

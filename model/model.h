@@ -1,0 +1,87 @@
+// Model: parameters, activation memory and the passes over one micro-batch, on one device. How many
+// micro-batches make a step, and over which ranks, is the trainer's.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/stage.h"
+
+namespace dualpath {
+
+struct ModelOptions {
+  DType dtype = DType::f32;
+  std::int64_t micro_batch_size = 1;  // sequences
+  Recompute recompute = Recompute::none;
+  std::int64_t loss_chunk_tokens = 256;
+  bool training = true;  // false: no memory for a backward pass
+};
+
+// Activation memory of a model, found by a dry run.
+struct ActivationMemory {
+  std::size_t stash_bytes = 0;
+  std::size_t scratch_bytes = 0;
+  std::vector<CategoryBytes> stash;  // at the peak, largest first
+  std::vector<CategoryBytes> scratch;
+  double matmul_flops = 0;  // of one micro-batch, recomputation included
+};
+// Needs no device. REQUIRES: config is resolved.
+ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options);
+
+// Sums over the tokens of a step so far, in one f64 tensor, so that one all-reduce gives them for
+// the whole batch. `flag` is free for the trainer (its stop flag).
+struct StepSums {
+  enum Slot : std::int64_t { loss, gate_entropy, gate_balance, flag, first_readout };
+};
+
+class Model {
+ public:
+  // REQUIRES: config is resolved. Throws Error(configuration) where the memory is not to be had.
+  Model(const ModelConfig& config, const ModelOptions& options, Device& device, Stream& stream);
+
+  const ModelConfig& config() const { return config_; }
+  ParameterStore& parameters() { return *parameters_; }
+  const ActivationMemory& activation_memory() const { return memory_; }
+  const Stage& stage() const { return *stage_; }
+
+  void zero_gradients();
+  // gradients += ∂/∂parameters of loss_scale·Σ token losses + regularisers; sums += .
+  // ids, targets: micro_batch_size·sequence_length tokens each.
+  void forward_backward(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets,
+                        double loss_scale, RegularizerScales regularizers, bool readouts);
+  // sums += the token losses (and read-outs); nothing else changes.
+  void evaluate(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets,
+                bool readouts);
+  // Logits [positions, V] of one sequence of at most sequence_length tokens, or of its last token
+  // only ([1, V]). Lies in memory that the next call reuses.
+  Tensor logits(std::span<const std::int32_t> ids, bool last_only);
+
+  // [first_readout + L·num_readouts] f64, on the device.
+  Tensor sums() const { return sums_; }
+  void zero_sums() { ops_->fill(sums_, 0); }
+
+ private:
+  Context context(AttentionShape shape, bool readouts);
+  Tensor upload(std::span<const std::int32_t> host, std::int64_t begin);
+
+  ModelConfig config_;
+  ModelOptions options_;
+  Device& device_;
+  Stream& stream_;
+  std::unique_ptr<Ops> ops_;
+  std::unique_ptr<ParameterStore> parameters_;
+  std::unique_ptr<Stage> stage_;
+  ActivationMemory memory_;
+  Arena stash_;
+  Arena scratch_;
+  Buffer logits_;
+  Buffer constants_;  // RoPE tables, token ids, token losses, sums
+  RopeTables rope_;
+  Tensor tokens_;  // i32: ids, then targets
+  Tensor loss_T_;
+  Tensor sums_;
+};
+
+}  // namespace dualpath

@@ -1,0 +1,44 @@
+#include "model/norm.h"
+
+namespace dualpath {
+
+Norm::Norm(ParameterStore& store, const std::string& name, std::int64_t width,
+           std::int64_t num_norms, double epsilon)
+    : width_(width), num_norms_(num_norms), epsilon_(epsilon) {
+  const Shape shape = num_norms == 1 ? Shape{width} : Shape{num_norms, width};
+  weight_ = store.declare({name, shape, {ParameterInit::Law::constant, 1}, false});
+}
+
+namespace {
+Norm::Output allocate(const Context& ctx, Tensor x_TD) {
+  return {ctx.scratch.allocate(x_TD.dtype, x_TD.shape, "residual stream"),
+          ctx.scratch.allocate(x_TD.dtype, {x_TD.rows()}, "residual stream")};
+}
+}  // namespace
+
+Norm::Output Norm::forward(const Context& ctx, Tensor x_TD, std::int64_t k) const {
+  const Output out = allocate(ctx, x_TD);
+  ctx.ops.rms_norm(out.normed_TD, out.rstd_T, x_TD, row(ctx.parameters.value(weight_), k),
+                   epsilon_);
+  return out;
+}
+
+Norm::Output Norm::residual_forward(const Context& ctx, Tensor u_TD, Tensor x_TD, Tensor y_TD,
+                                    Tensor gain, std::int64_t k) const {
+  const Output out = allocate(ctx, x_TD);
+  ctx.ops.residual_rms_norm(u_TD, out.normed_TD, out.rstd_T, x_TD, y_TD, gain,
+                            row(ctx.parameters.value(weight_), k), epsilon_);
+  return out;
+}
+
+void Norm::backward(const Context& ctx, Tensor dx_TD, Tensor dnormed_TD, Tensor x_TD, Tensor rstd_T,
+                    std::int64_t k) const {
+  ctx.ops.rms_norm_backward(dx_TD, row(ctx.parameters.gradient(weight_), k), dnormed_TD, x_TD,
+                            row(ctx.parameters.value(weight_), k), rstd_T);
+}
+
+Tensor Norm::row(Tensor weight, std::int64_t k) const {
+  return num_norms_ == 1 ? weight : weight.row(k);
+}
+
+}  // namespace dualpath

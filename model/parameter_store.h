@@ -1,0 +1,91 @@
+// ParameterStore: the one enumeration of a model's parameters. Values and gradients each lie in one
+// flat buffer, in order of declaration (embedding, layer by layer, final norm, head), so that
+// initialisation, optimizer, reduction, checkpoint and counts all walk the same list.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/device.h"
+#include "core/tensor.h"
+#include "core/tensor_slice.h"
+
+namespace dualpath {
+
+struct ParameterInit {
+  enum class Law { constant, normal, uniform };
+  Law law;
+  double value;  // the constant, the standard deviation, or the bound of uniform ±value
+};
+
+struct ParameterSpec {
+  std::string name;  // "layers.0.deep.gate"
+  Shape shape;       // global
+  ParameterInit init;
+  bool decay;                   // weight decay applies
+  bool joins_previous = false;  // placed without a gap behind the one before: one fused matrix
+};
+
+// A handle into the store; a default one stands for "this model has no such parameter".
+struct Parameter {
+  int index = -1;
+  explicit operator bool() const { return index >= 0; }
+};
+
+// A run of the flat buffers with one treatment.
+struct ParameterRange {
+  std::int64_t begin;
+  std::int64_t end;
+  bool decay;
+};
+
+class ParameterStore {
+ public:
+  // REQUIRES: names are unique, allocate() has not been called.
+  Parameter declare(ParameterSpec spec);
+
+  // Before allocate() every tensor has its shape but no memory (a dry run needs no more).
+  void set_dtype(DType dtype) { dtype_ = dtype; }
+  // Without gradients (inference) the gradient tensors keep null memory.
+  void allocate(Device& device, DType dtype, bool with_gradients);
+  // Fills all values; the same for every grid. Synchronous.
+  void initialize(std::uint64_t seed, Device& device, Stream& stream);
+
+  Tensor value(Parameter parameter) const { return view(values_.data(), parameter, 1); }
+  Tensor gradient(Parameter parameter) const { return view(gradients_.data(), parameter, 1); }
+  // `count` parameters that join one another, as one matrix of their rows together.
+  Tensor fused_value(Parameter first, int count) const {
+    return view(values_.data(), first, count);
+  }
+  Tensor fused_gradient(Parameter first, int count) const {
+    return view(gradients_.data(), first, count);
+  }
+
+  DType dtype() const { return dtype_; }
+  std::int64_t flat_size() const { return flat_size_; }  // elements, gaps for alignment included
+  Tensor flat_values() const { return {values_.data(), dtype_, {flat_size_}}; }
+  Tensor flat_gradients() const { return {gradients_.data(), dtype_, {flat_size_}}; }
+
+  std::span<const ParameterSpec> specs() const { return specs_; }
+  std::int64_t offset(Parameter parameter) const { return offsets_[index(parameter)]; }
+  std::int64_t num_parameters() const;         // elements of all parameters, without gaps
+  std::vector<ParameterRange> ranges() const;  // maximal runs of equal decay, in order
+
+ private:
+  static std::size_t index(Parameter parameter) {
+    return static_cast<std::size_t>(parameter.index);
+  }
+  Tensor view(std::byte* base, Parameter first, int count) const;
+
+  DType dtype_ = DType::f32;
+  std::vector<ParameterSpec> specs_;
+  std::vector<std::int64_t> offsets_;  // elements
+  std::int64_t flat_size_ = 0;
+  Buffer values_;
+  Buffer gradients_;
+};
+
+}  // namespace dualpath

@@ -1,0 +1,106 @@
+#include "model/sublayer.h"
+
+namespace dualpath {
+
+namespace {
+
+Tensor scratch_TD(const Context& ctx, Tensor like_TD) {
+  return ctx.scratch.allocate(like_TD.dtype, like_TD.shape, "residual stream");
+}
+
+}  // namespace
+
+Sublayer::Sublayer(ParameterStore& store, const std::string& prefix, const ModelConfig& config,
+                   const SublayerShape& shape, const Attention* shared)
+    : owns_attention_(shared == nullptr),
+      attention_(owns_attention_
+                     ? Attention(store, prefix, config, shape.output_std, shape.num_norms)
+                     : *shared),
+      ffn_(store, prefix, config, shape.hidden_units, shape.output_std, shape.num_norms) {
+  if (shape.gained) {
+    gain_ = store.declare({prefix + ".gain",
+                           {shape.iterations},
+                           {ParameterInit::Law::constant, shape.gain_init},
+                           false});
+  }
+}
+
+SublayerStash Sublayer::allocate_stash(const Context& ctx, Arena& arena) const {
+  SublayerStash stash;
+  if (owns_attention_) stash.attention = attention_.allocate_stash(ctx, arena);
+  stash.u_TD = arena.allocate(ctx.dtype(), {ctx.tokens(), ffn_.norm().width()}, "residual stream");
+  stash.gate_up_T2F = ffn_.allocate_gate_up(ctx, arena);
+  return stash;
+}
+
+Gain Sublayer::gain(const Context& ctx, std::int64_t k) const {
+  if (!gain_) return {};
+  return {ctx.parameters.value(gain_).row(k), ctx.parameters.gradient(gain_).row(k)};
+}
+
+void Sublayer::forward(const Context& ctx, SublayerStash& stash, Tensor x_TD, Tensor out_TD,
+                       std::int64_t k) const {
+  const ArenaFrame frame(ctx.scratch);
+  const Tensor y_TD = scratch_TD(ctx, x_TD);
+  {
+    const ArenaFrame inner(ctx.scratch);
+    const Norm::Output n = attention_.norm().forward(ctx, x_TD, k);
+    attention_.forward(ctx, stash.attention, n.normed_TD, y_TD);
+  }
+  forward_after_attention(ctx, stash, x_TD, y_TD, out_TD, k);
+}
+
+void Sublayer::forward_after_attention(const Context& ctx, SublayerStash& stash, Tensor x_TD,
+                                       Tensor y_TD, Tensor out_TD, std::int64_t k) const {
+  const ArenaFrame frame(ctx.scratch);
+  const Gain s = gain(ctx, k);
+  const Norm::Output n = ffn_.norm().residual_forward(ctx, stash.u_TD, x_TD, y_TD, s.raw, k);
+  ffn_.project_up(ctx, stash.gate_up_T2F, n.normed_TD);
+  if (out_TD.empty()) return;
+  const Tensor f_TD = n.normed_TD;  // the normalised input is no longer needed
+  ffn_.project_down(ctx, stash.gate_up_T2F, f_TD);
+  ctx.ops.residual(out_TD, stash.u_TD, f_TD, s.raw);
+}
+
+void Sublayer::backward(const Context& ctx, const SublayerStash& stash, Tensor x_TD, Tensor d_TD,
+                        std::int64_t k) const {
+  ffn_backward(ctx, stash, d_TD, k);
+  attention_backward(ctx, stash, x_TD, d_TD, k);
+}
+
+void Sublayer::backward_after_attention(const Context& ctx, const SublayerStash& stash, Tensor y_TD,
+                                        Tensor dy_TD, Tensor d_TD, std::int64_t k) const {
+  ffn_backward(ctx, stash, d_TD, k);
+  // u = x + s·y: the path to x is the identity, that to y is s.
+  const ArenaFrame frame(ctx.scratch);
+  const Gain s = gain(ctx, k);
+  const Tensor du_to_y_TD = gained_gradient(ctx, d_TD, s);
+  accumulate_gain_gradient(ctx, s, du_to_y_TD, y_TD);
+  ctx.ops.add(dy_TD, du_to_y_TD);
+}
+
+// d = ∂L/∂out becomes ∂L/∂u: the identity path stays, the FFN's part is added by the norm's
+// backward.
+void Sublayer::ffn_backward(const Context& ctx, const SublayerStash& stash, Tensor d_TD,
+                            std::int64_t k) const {
+  const ArenaFrame frame(ctx.scratch);
+  const Gain s = gain(ctx, k);
+  const Norm::Output n = ffn_.norm().forward(ctx, stash.u_TD, k);
+  const Tensor dnormed_TD = scratch_TD(ctx, d_TD);
+  ffn_.backward(ctx, stash.gate_up_T2F, dnormed_TD, gained_gradient(ctx, d_TD, s), n.normed_TD, s);
+  ffn_.norm().backward(ctx, d_TD, dnormed_TD, stash.u_TD, n.rstd_T, k);
+}
+
+// d = ∂L/∂u becomes ∂L/∂x in the same way.
+void Sublayer::attention_backward(const Context& ctx, const SublayerStash& stash, Tensor x_TD,
+                                  Tensor d_TD, std::int64_t k) const {
+  const ArenaFrame frame(ctx.scratch);
+  const Gain s = gain(ctx, k);
+  const Norm::Output n = attention_.norm().forward(ctx, x_TD, k);
+  const Tensor dnormed_TD = scratch_TD(ctx, d_TD);
+  attention_.backward(ctx, stash.attention, dnormed_TD, gained_gradient(ctx, d_TD, s), n.normed_TD,
+                      s);
+  attention_.norm().backward(ctx, d_TD, dnormed_TD, x_TD, n.rstd_T, k);
+}
+
+}  // namespace dualpath
