@@ -27,6 +27,7 @@ DeepPath::DeepPath(ParameterStore& store, const std::string& prefix, const Model
       width_(config.hidden_size),
       combine_(config.deep.combine),
       input_injection_(config.deep.input_injection),
+      shared_attention_(shared != nullptr),
       sublayer_(store, prefix + ".deep", config, shape_of(config, output_std), shared) {
   if (combine_ != LoopCombine::mixture) return;
   const double bound = 1 / std::sqrt(static_cast<double>(width_ + 1));
@@ -46,7 +47,8 @@ void DeepPath::allocate_stash(const Context& ctx, Arena& arena, Recompute recomp
   for (std::size_t k = 0; k < count; ++k) {
     stash.states[k] = arena.allocate(ctx.dtype(), {ctx.tokens(), width_}, "residual stream");
     if (recompute == Recompute::none) {
-      stash.applications[k] = sublayer_.allocate_stash(ctx, arena);
+      stash.applications[k] =
+          sublayer_.allocate_stash(ctx, arena, !shares(static_cast<std::int64_t>(k)));
     }
   }
   stash.weight_KT = arena.allocate(ctx.dtype(), {iterations_, ctx.tokens()}, "router and gates");
@@ -115,9 +117,9 @@ void DeepPath::apply(const Context& ctx, SublayerStash& kept, Tensor input_TD, T
                      const SharedAttention& shared, std::int64_t k) const {
   const ArenaFrame frame(ctx.scratch);
   SublayerStash passing;
-  if (!kept.kept()) passing = sublayer_.allocate_stash(ctx, ctx.scratch);
+  if (!kept.kept()) passing = sublayer_.allocate_stash(ctx, ctx.scratch, !shares(k));
   SublayerStash& stash = kept.kept() ? kept : passing;
-  if (k == 0 && !shared.y_TD.empty()) {
+  if (shares(k)) {
     sublayer_.forward_after_attention(ctx, stash, input_TD, shared.y_TD, out_TD, k);
   } else {
     sublayer_.forward(ctx, stash, input_TD, out_TD, k);
@@ -130,11 +132,11 @@ void DeepPath::backward_application(const Context& ctx, SublayerStash& kept, Ten
   const ArenaFrame frame(ctx.scratch);
   SublayerStash rebuilt;
   if (!kept.kept()) {
-    rebuilt = sublayer_.allocate_stash(ctx, ctx.scratch);
+    rebuilt = sublayer_.allocate_stash(ctx, ctx.scratch, !shares(k));
     apply(ctx, rebuilt, input_TD, {}, shared, k);
   }
   const SublayerStash& stash = kept.kept() ? kept : rebuilt;
-  if (k == 0 && !shared.y_TD.empty()) {
+  if (shares(k)) {
     sublayer_.backward_after_attention(ctx, stash, shared.y_TD, shared.dy_TD, d_TD, k);
   } else {
     sublayer_.backward(ctx, stash, input_TD, d_TD, k);

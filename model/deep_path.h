@@ -43,6 +43,8 @@ class DeepPath {
   bool has_router() const { return static_cast<bool>(router_weight_); }
 
  private:
+  // Whether iteration k takes its attention output from the wide path's attention.
+  bool shares(std::int64_t k) const { return shared_attention_ && k == 0; }
   LoopStep step(std::int64_t k) const { return {combine_, k, iterations_}; }
   Tensor input(const Context& ctx, const DeepStash& stash, Tensor x_TD, std::int64_t k) const;
   void apply(const Context& ctx, SublayerStash& kept, Tensor input_TD, Tensor out_TD,
@@ -56,6 +58,7 @@ class DeepPath {
   std::int64_t width_;
   LoopCombine combine_;
   bool input_injection_;
+  bool shared_attention_;
   Sublayer sublayer_;
   Parameter router_weight_;
   Parameter router_bias_;

@@ -81,7 +81,8 @@ void Layer::backward(const Context& ctx, LayerStash& stash, LayerStash& rebuilt,
 void Layer::allocate_stash(const Context& ctx, Arena& arena, Recompute recompute,
                            LayerStash& stash) const {
   const bool keep_all = recompute == Recompute::none;
-  stash.wide = wide_ && keep_all ? wide_->allocate_stash(ctx, arena) : SublayerStash{};
+  stash.wide =
+      wide_ && keep_all ? wide_->allocate_stash(ctx, arena, !shared_attention_) : SublayerStash{};
   if (deep_) deep_->allocate_stash(ctx, arena, recompute, stash.deep);
   if (!has_both_paths()) return;
   const Shape shape{ctx.tokens(), width_};
@@ -119,12 +120,12 @@ void Layer::run_wide(const Context& ctx, SublayerStash& kept, Tensor x_TD, Tenso
                      Tensor out_TD) const {
   const ArenaFrame frame(ctx.scratch);
   SublayerStash passing;
-  if (!kept.kept()) passing = wide_->allocate_stash(ctx, ctx.scratch);
+  if (!kept.kept()) passing = wide_->allocate_stash(ctx, ctx.scratch, !shared_attention_);
   SublayerStash& stash = kept.kept() ? kept : passing;
-  if (shared_y_TD.empty()) {
-    wide_->forward(ctx, stash, x_TD, out_TD, 0);
-  } else {
+  if (shared_attention_) {
     wide_->forward_after_attention(ctx, stash, x_TD, shared_y_TD, out_TD, 0);
+  } else {
+    wide_->forward(ctx, stash, x_TD, out_TD, 0);
   }
 }
 
@@ -175,14 +176,14 @@ void Layer::backward_wide(const Context& ctx, SublayerStash& kept, Tensor x_TD, 
   const ArenaFrame frame(ctx.scratch);
   SublayerStash rebuilt;
   if (!kept.kept()) {
-    rebuilt = wide_->allocate_stash(ctx, ctx.scratch);
+    rebuilt = wide_->allocate_stash(ctx, ctx.scratch, !shared_attention_);
     run_wide(ctx, rebuilt, x_TD, shared.y_TD, {});
   }
   const SublayerStash& stash = kept.kept() ? kept : rebuilt;
-  if (shared.y_TD.empty()) {
-    wide_->backward(ctx, stash, x_TD, d_TD, 0);
-  } else {
+  if (shared_attention_) {
     wide_->backward_after_attention(ctx, stash, shared.y_TD, shared.dy_TD, d_TD, 0);
+  } else {
+    wide_->backward(ctx, stash, x_TD, d_TD, 0);
   }
 }
 

@@ -44,6 +44,7 @@ class Model {
   const ModelConfig& config() const { return config_; }
   ParameterStore& parameters() { return *parameters_; }
   const ActivationMemory& activation_memory() const { return memory_; }
+  std::size_t stash_peak_bytes() const { return stash_.peak_bytes(); }
   const Stage& stage() const { return *stage_; }
 
   void zero_gradients();

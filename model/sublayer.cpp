@@ -12,8 +12,7 @@ Tensor scratch_TD(const Context& ctx, Tensor like_TD) {
 
 Sublayer::Sublayer(ParameterStore& store, const std::string& prefix, const ModelConfig& config,
                    const SublayerShape& shape, const Attention* shared)
-    : owns_attention_(shared == nullptr),
-      attention_(owns_attention_
+    : attention_(shared == nullptr
                      ? Attention(store, prefix, config, shape.output_std, shape.num_norms)
                      : *shared),
       ffn_(store, prefix, config, shape.hidden_units, shape.output_std, shape.num_norms) {
@@ -25,9 +24,10 @@ Sublayer::Sublayer(ParameterStore& store, const std::string& prefix, const Model
   }
 }
 
-SublayerStash Sublayer::allocate_stash(const Context& ctx, Arena& arena) const {
+SublayerStash Sublayer::allocate_stash(const Context& ctx, Arena& arena,
+                                       bool with_attention) const {
   SublayerStash stash;
-  if (owns_attention_) stash.attention = attention_.allocate_stash(ctx, arena);
+  if (with_attention) stash.attention = attention_.allocate_stash(ctx, arena);
   stash.u_TD = arena.allocate(ctx.dtype(), {ctx.tokens(), ffn_.norm().width()}, "residual stream");
   stash.gate_up_T2F = ffn_.allocate_gate_up(ctx, arena);
   return stash;

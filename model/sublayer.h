@@ -12,7 +12,7 @@ namespace dualpath {
 // What one application keeps besides its input. All empty: nothing is kept, the backward pass
 // first runs the forward pass again.
 struct SublayerStash {
-  AttentionStash attention;  // empty where the path uses the layer's shared attention
+  AttentionStash attention;  // empty where the application uses a shared attention output
   Tensor u_TD;
   Tensor gate_up_T2F;
 
@@ -34,7 +34,8 @@ class Sublayer {
   Sublayer(ParameterStore& store, const std::string& prefix, const ModelConfig& config,
            const SublayerShape& shape, const Attention* shared);
 
-  SublayerStash allocate_stash(const Context& ctx, Arena& arena) const;
+  // with_attention: false for an application that goes through forward_after_attention().
+  SublayerStash allocate_stash(const Context& ctx, Arena& arena, bool with_attention) const;
 
   // out = Φ(x; s_k); an empty `out` stops when the stash is filled. k counts from 0.
   void forward(const Context& ctx, SublayerStash& stash, Tensor x_TD, Tensor out_TD,
@@ -57,7 +58,6 @@ class Sublayer {
   void attention_backward(const Context& ctx, const SublayerStash& stash, Tensor x_TD, Tensor d_TD,
                           std::int64_t k) const;
 
-  bool owns_attention_;
   Attention attention_;
   Ffn ffn_;
   Parameter gain_;

@@ -1,0 +1,301 @@
+// The whole model in fp64 on the reference kernels: gradients against central finite differences
+// for every architecture and option, recomputation, memory and FLOPs of the dry run.
+#include "model/model.h"
+
+#include <cmath>
+#include <functional>
+#include <gtest/gtest.h>
+#include <string>
+#include <vector>
+
+#include "core/random.h"
+#include "model/counts.h"
+#include "model/regularizers.h"
+#include "tests/reference_ops/reference_device.h"
+
+namespace dualpath {
+namespace {
+
+ModelConfig tiny(Architecture architecture) {
+  ModelConfig c;
+  c.architecture = {architecture};
+  c.layers = 2;
+  c.hidden_size = 12;
+  c.attention_heads = 2;
+  c.sequence_length = 7;
+  c.vocab_size = 19;
+  c.deep.iterations = 3;
+  c.deep.ffn_hidden_size = 10;
+  c.wide.ffn_hidden_size = 14;
+  // Far from the symmetric start, so that every term of the gradient is seen.
+  c.init_std = 0.3;
+  c.deep.gain_init = 0.4;
+  c.wide.gain_init = -0.3;
+  return c;
+}
+
+struct Variant {
+  std::string name;
+  ModelConfig config;
+  RegularizerConfig regularizers = {};
+};
+
+std::vector<Variant> variants() {
+  std::vector<Variant> all;
+  const auto add = [&](std::string name, Architecture a,
+                       const std::function<void(Variant&)>& change = {}) {
+    Variant variant{std::move(name), tiny(a)};
+    if (change) change(variant);
+    all.push_back(std::move(variant));
+  };
+  const auto dual = Architecture::dual_path;
+  add("standard", Architecture::standard);
+  add("wide", Architecture::wide);
+  add("looped", Architecture::looped);
+  add("dual_path", dual);
+  add("mixed_layers", dual, [](Variant& v) {
+    v.config.layers = 4;
+    v.config.architecture = {Architecture::standard, Architecture::looped, Architecture::dual_path,
+                             Architecture::wide};
+  });
+  add("one_iteration", dual, [](Variant& v) { v.config.deep.iterations = 1; });
+  add("grouped_kv_heads", dual, [](Variant& v) { v.config.kv_heads = 1; });
+  add("norm_before_rope", dual, [](Variant& v) { v.config.qk_norm = QkNorm::before_rope; });
+  add("no_qk_norm", dual, [](Variant& v) { v.config.qk_norm = QkNorm::none; });
+  add("combine_final", dual, [](Variant& v) { v.config.deep.combine = LoopCombine::final; });
+  add("combine_mean", dual, [](Variant& v) { v.config.deep.combine = LoopCombine::mean; });
+  add("gate_convex", dual, [](Variant& v) { v.config.gate.mode = GateMode::convex; });
+  add("gate_softmax", dual, [](Variant& v) { v.config.gate.mode = GateMode::softmax; });
+  add("gate_fixed", dual, [](Variant& v) { v.config.gate.mode = GateMode::fixed; });
+  add("gate_updates", dual, [](Variant& v) { v.config.gate.target = GateTarget::updates; });
+  add("shared_attention", dual, [](Variant& v) { v.config.shared_attention = true; });
+  add("tied_embeddings", dual, [](Variant& v) { v.config.tied_embeddings = true; });
+  add("iteration_norm", dual, [](Variant& v) { v.config.deep.iteration_norm = true; });
+  add("input_injection", dual, [](Variant& v) { v.config.deep.input_injection = true; });
+  add("shared_and_norms_and_injection", dual, [](Variant& v) {
+    v.config.shared_attention = true;
+    v.config.deep.iteration_norm = true;
+    v.config.deep.input_injection = true;
+  });
+  add("looped_with_injection", Architecture::looped,
+      [](Variant& v) { v.config.deep.input_injection = true; });
+  add("regularizers", dual, [](Variant& v) {
+    v.regularizers = {.ponder = 0.3, .gate_entropy = 0.2, .gate_balance = 0.7};
+  });
+  return all;
+}
+
+constexpr std::int64_t batch = 2;
+
+// A model in fp64 with all parameters random, and one batch.
+struct Rig {
+  explicit Rig(const Variant& variant, Recompute recompute = Recompute::none)
+      : device(std::make_unique<ReferenceDevice>()),
+        stream(device->make_stream()),
+        regularizers(variant.regularizers),
+        model(resolve(variant.config),
+              {.dtype = DType::f64,
+               .micro_batch_size = batch,
+               .recompute = recompute,
+               .loss_chunk_tokens = 4},
+              *device, *stream) {
+    randomize();
+    const CounterRng rng(5, "tokens");
+    const auto vocab = static_cast<std::uint64_t>(variant.config.vocab_size);
+    for (std::int64_t t = 0; t < batch * variant.config.sequence_length; ++t) {
+      const auto index = static_cast<std::uint64_t>(t);
+      ids.push_back(static_cast<std::int32_t>(rng.below(2 * index, vocab)));
+      targets.push_back(static_cast<std::int32_t>(rng.below(2 * index + 1, vocab)));
+    }
+    targets[3] = -1;
+  }
+
+  // Initial values plus noise: norms, gates and biases do not stay at their neutral start.
+  void randomize() {
+    model.parameters().initialize(11, *device, *stream);
+    const Tensor flat = model.parameters().flat_values();
+    std::vector<double> noise(static_cast<std::size_t>(flat.numel()));
+    CounterRng(12, "noise").normal(std::span<double>(noise), 0, 0, 0.2);
+    for (std::size_t i = 0; i < noise.size(); ++i) flat.as<double>()[i] += noise[i];
+  }
+
+  RegularizerScales scales() const {
+    const auto tokens = static_cast<double>(ids.size());
+    return make_regularizer_scales(regularizers, model.stage(), tokens, batch);
+  }
+
+  double loss_scale() const { return 1.0 / static_cast<double>(ids.size() - 1); }
+
+  // The loss whose gradient forward_backward() accumulates.
+  double loss() {
+    model.zero_sums();
+    model.forward_backward(ids, targets, loss_scale(), scales(), true);
+    const double* sums = model.sums().as<double>();
+    const RegularizerScales s = scales();
+    double total = loss_scale() * sums[StepSums::loss] + s.entropy * sums[StepSums::gate_entropy] +
+                   s.balance * sums[StepSums::gate_balance];
+    for (std::int64_t layer = 0; layer < model.config().layers; ++layer) {
+      if (!model.stage().layers()[static_cast<std::size_t>(layer)].has_router()) continue;
+      total += s.ponder *
+               sums[StepSums::first_readout + layer * num_readouts + readout_expected_iterations];
+    }
+    return total;
+  }
+
+  std::vector<double> gradients() {
+    model.zero_gradients();
+    loss();
+    const Tensor g = model.parameters().flat_gradients();
+    return {g.as<double>(), g.as<double>() + g.numel()};
+  }
+
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Stream> stream;
+  RegularizerConfig regularizers;
+  Model model;
+  std::vector<std::int32_t> ids, targets;
+};
+
+class ModelGradient : public testing::TestWithParam<Variant> {};
+
+// Directional derivatives along a random direction of every parameter, and single elements.
+// Central differences at h and h/2, extrapolated; their difference bounds the truncation error, and
+// ε·|loss|/h the rounding.
+TEST_P(ModelGradient, MatchesFiniteDifferences) {
+  Rig rig(GetParam());
+  const std::vector<double> gradient = rig.gradients();
+  ParameterStore& store = rig.model.parameters();
+  double* values = store.flat_values().as<double>();
+  for (int p = 0; p < static_cast<int>(store.specs().size()); ++p) {
+    const ParameterSpec& spec = store.specs()[static_cast<std::size_t>(p)];
+    const auto size = static_cast<std::size_t>(spec.shape.numel());
+    const auto offset = static_cast<std::size_t>(store.offset({p}));
+    std::vector<double> direction(size);
+    CounterRng(13, spec.name).normal(std::span<double>(direction), 0, 0, 1);
+    const std::vector<double> saved(values + offset, values + offset + size);
+    const auto difference = [&](double h) {
+      const auto at = [&](double step) {
+        for (std::size_t i = 0; i < size; ++i) values[offset + i] = saved[i] + step * direction[i];
+        return rig.loss();
+      };
+      const double slope = (at(h) - at(-h)) / (2 * h);
+      std::copy(saved.begin(), saved.end(), values + offset);
+      return slope;
+    };
+    double norm = 0, expected = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+      expected += gradient[offset + i] * direction[i];
+      norm += direction[i] * direction[i];
+    }
+    const double h = 2e-3 / std::sqrt(norm);
+    const double coarse = difference(h), fine = difference(h / 2);
+    const double extrapolated = (4 * fine - coarse) / 3;
+    const double rounding = 1e-13 * rig.loss() / h;  // ~500 ε: the loss sums some hundred terms
+    const double truncation = std::abs(fine - coarse) * 0.05;
+    EXPECT_NEAR(expected, extrapolated, truncation + rounding) << spec.name;
+    // With one iteration the router's mass cancels.
+    const bool unused =
+        GetParam().config.deep.iterations == 1 && spec.name.find("router") != spec.name.npos;
+    EXPECT_EQ(expected == 0, unused) << spec.name;
+  }
+}
+
+TEST_P(ModelGradient, RecomputationGivesTheSameBits) {
+  Rig none(GetParam(), Recompute::none);
+  const std::vector<double> kept = none.gradients();
+  for (Recompute recompute : {Recompute::iteration, Recompute::layer}) {
+    Rig rig(GetParam(), recompute);
+    EXPECT_EQ(rig.gradients(), kept) << enum_name(recompute);
+    EXPECT_LT(rig.model.activation_memory().stash_bytes,
+              none.model.activation_memory().stash_bytes);
+  }
+}
+
+// 2·m·n·k over all matrix products, 3 × forward plus the head's: what model_flops() counts, router
+// and gates aside (they are not matrix products here).
+TEST_P(ModelGradient, IssuesTheMatrixProductsThatTheFormulaCounts) {
+  const ModelConfig config = resolve(GetParam().config);
+  const ModelOptions options{
+      .dtype = DType::f64, .micro_batch_size = batch, .loss_chunk_tokens = 4};
+  const double tokens = static_cast<double>(batch * config.sequence_length);
+  double expected = training_flops(config, AttentionFlops::not_counted);
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    ModelConfig no_sublayers = config;
+    no_sublayers.deep.ffn_hidden_size = no_sublayers.wide.ffn_hidden_size = 0;
+    const Architecture a = config.architecture_of(layer);
+    const auto k = static_cast<double>(config.deep.iterations);
+    const auto d = static_cast<double>(config.hidden_size);
+    const bool deep = a == Architecture::looped || a == Architecture::dual_path;
+    if (deep && config.deep.combine == LoopCombine::mixture) expected -= 3 * k * 2 * (d + 1);
+    if (a == Architecture::dual_path) {
+      const double outputs = config.gate.mode == GateMode::fixed    ? 0
+                             : config.gate.mode == GateMode::convex ? 1
+                                                                    : 2;
+      expected -= 3 * 2 * d * outputs;
+    }
+  }
+  // An evaluation pass is not part of it.
+  EXPECT_DOUBLE_EQ(measure_activations(config, options).matmul_flops, tokens * expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, ModelGradient, testing::ValuesIn(variants()),
+                         [](const auto& info) { return info.param.name; });
+
+// recompute=iteration: one more iteration costs one [tokens, d] tensor and two scalars per token.
+TEST(ActivationMemory, GrowsWithIterationsAsDesigned) {
+  ModelConfig config = tiny(Architecture::dual_path);
+  config.hidden_size = 64;
+  config.sequence_length = 32;
+  const auto stash_bytes = [&](std::int64_t iterations, Recompute recompute) {
+    config.deep.iterations = iterations;
+    return measure_activations(resolve(config), {.micro_batch_size = 2, .recompute = recompute})
+        .stash_bytes;
+  };
+  const std::size_t tokens = 64, layers = 2;
+  for (std::int64_t k = 1; k < 8; ++k) {
+    EXPECT_EQ(stash_bytes(k + 1, Recompute::iteration) - stash_bytes(k, Recompute::iteration),
+              layers * tokens * (64 + 2) * sizeof(float));
+    EXPECT_EQ(stash_bytes(k + 1, Recompute::layer), stash_bytes(k, Recompute::layer));
+    EXPECT_GT(stash_bytes(k + 1, Recompute::none) - stash_bytes(k, Recompute::none),
+              layers * tokens * 66 * sizeof(float));
+  }
+}
+
+TEST(Model, MeasuredArenasAreExactlyFilled) {
+  const Variant variant{"", tiny(Architecture::dual_path)};
+  for (Recompute recompute : {Recompute::none, Recompute::iteration, Recompute::layer}) {
+    Rig rig(variant, recompute);
+    const std::size_t before = rig.device->num_allocations();
+    rig.gradients();
+    EXPECT_EQ(rig.model.stash_peak_bytes(), rig.model.activation_memory().stash_bytes);
+    EXPECT_EQ(rig.device->num_allocations(), before);
+  }
+}
+
+TEST(Model, EvaluationEqualsTheTrainingLoss) {
+  Rig rig({"", tiny(Architecture::dual_path)});
+  rig.loss();
+  const double trained = rig.model.sums().as<double>()[StepSums::loss];
+  rig.model.zero_sums();
+  rig.model.evaluate(rig.ids, rig.targets, false);
+  EXPECT_EQ(rig.model.sums().as<double>()[StepSums::loss], trained);
+}
+
+TEST(Model, IsCausal) {
+  Rig rig({"", tiny(Architecture::dual_path)});
+  const std::size_t length = 7;
+  std::vector<std::int32_t> ids(rig.ids.begin(), rig.ids.begin() + length);
+  const Tensor before = rig.model.logits(ids, false);
+  const std::vector<double> first(before.as<double>(), before.as<double>() + before.numel());
+  ids[4] = (ids[4] + 1) % 19;
+  const double* after = rig.model.logits(ids, false).as<double>();
+  for (std::size_t i = 0; i < 4 * 19; ++i) EXPECT_EQ(after[i], first[i]);
+  EXPECT_NE(after[4 * 19], first[4 * 19]);
+  // A shorter prompt sees the same past.
+  ids.resize(4);
+  const double* shorter = rig.model.logits(ids, true).as<double>();
+  for (std::size_t i = 0; i < 19; ++i) EXPECT_NEAR(shorter[i], first[3 * 19 + i], 1e-12);
+}
+
+}  // namespace
+}  // namespace dualpath
