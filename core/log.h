@@ -1,0 +1,54 @@
+// Lines for people: with time and rank, on the terminal and in the run's log.txt.
+#pragma once
+
+#include <cstdio>
+#include <filesystem>
+#include <fmt/format.h>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+namespace dualpath {
+
+enum class LogLevel { info, warning, error };
+
+// Info goes to stdout, warnings and errors to stderr, all of them to the file too. Any thread may
+// write; the lines of one message stay together. Several processes may append to one file.
+class Log {
+ public:
+  // prefix: "" or what tells this rank from the others, "[rank 3 t1 p0 d1] ". prints_info: false
+  // drops info messages; in a job, rank 0 alone has true.
+  explicit Log(std::string prefix = "", bool prints_info = true);
+
+  // From here on lines are appended to the file as well. Throws Error(checkpoint) if it cannot be
+  // opened.
+  void open_file(const std::filesystem::path& path);
+
+  template <class... Args>
+  void info(fmt::format_string<Args...> format, Args&&... args) {
+    if (prints_info_) write(LogLevel::info, fmt::format(format, std::forward<Args>(args)...));
+  }
+  template <class... Args>
+  void warning(fmt::format_string<Args...> format, Args&&... args) {
+    write(LogLevel::warning, fmt::format(format, std::forward<Args>(args)...));
+  }
+  template <class... Args>
+  void error(fmt::format_string<Args...> format, Args&&... args) {
+    write(LogLevel::error, fmt::format(format, std::forward<Args>(args)...));
+  }
+
+ private:
+  struct CloseFile {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+
+  void write(LogLevel level, std::string_view message);
+
+  std::string prefix_;
+  bool prints_info_;
+  std::mutex mutex_;
+  std::unique_ptr<std::FILE, CloseFile> file_;
+};
+
+}  // namespace dualpath

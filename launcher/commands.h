@@ -1,0 +1,6 @@
+// The verbs of the program, one constant each; main.cpp lists them.
+#pragma once
+
+#include "launcher/command.h"
+
+namespace dualpath {}  // namespace dualpath

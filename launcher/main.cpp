@@ -1,0 +1,93 @@
+// The `dualpath` program: finds the verb, runs it, and is the only place that catches.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <fmt/format.h>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "core/nearest.h"
+#include "launcher/commands.h"
+#include "launcher/report_error.h"
+#include "launcher/version.h"
+
+namespace dualpath {
+namespace {
+
+constexpr std::initializer_list<const Command*> commands = {};
+
+std::string program_help() {
+  std::string text =
+      "dualpath: pre-training of dual-path language models\n\n"
+      "usage: dualpath VERB [argument...] [key=value...]\n"
+      "       dualpath VERB --help    what the verb does, and all its options\n"
+      "       dualpath --version      the program, its compiler and its libraries\n\n"
+      "verbs:\n";
+  for (const Command* command : commands) {
+    text += fmt::format("  {:<10}  {}\n", command->name, command->summary);
+  }
+  return text;
+}
+
+const Command& find_command(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Command* command : commands) {
+    if (command->name == name) return *command;
+    names.emplace_back(command->name);
+  }
+  const std::string near = nearest(name, names);
+  DUALPATH_FAIL(ExitCode::configuration, "unknown verb {}{}; dualpath --help lists the verbs", name,
+                near.empty() ? "" : fmt::format(", did you mean {}?", near));
+}
+
+ExitCode run(const std::vector<std::string>& words) {
+  if (words.empty()) {
+    std::fputs(program_help().c_str(), stderr);
+    return ExitCode::configuration;
+  }
+  const auto is_help = [](const std::string& word) { return word == "--help" || word == "-h"; };
+  if (is_help(words[0])) {
+    std::fputs(program_help().c_str(), stdout);
+    return ExitCode::success;
+  }
+  if (words[0] == "--version") {
+    std::fputs(version_text().c_str(), stdout);
+    return ExitCode::success;
+  }
+  const Command& command = find_command(words[0]);
+  if (std::any_of(words.begin() + 1, words.end(), is_help)) {
+    std::fputs(command.help().c_str(), stdout);
+    return ExitCode::success;
+  }
+  return command.run(std::span(words).subspan(1));
+}
+
+// "[rank 3] " where a launcher started several ranks.
+std::string rank_prefix() {
+  for (const auto& [rank_name, size_name] :
+       {std::pair{"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+        std::pair{"PMI_RANK", "PMI_SIZE"}, std::pair{"SLURM_PROCID", "SLURM_NTASKS"}}) {
+    const char* rank = std::getenv(rank_name);
+    const char* size = std::getenv(size_name);
+    if (rank != nullptr && size != nullptr && std::string(size) != "1") {
+      return fmt::format("[rank {}] ", rank);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+}  // namespace dualpath
+
+int main(int argc, char** argv) {
+  using namespace dualpath;
+  try {
+    return static_cast<int>(run(std::vector<std::string>(argv + 1, argv + argc)));
+  } catch (...) {
+    const ErrorReport report = describe(std::current_exception());
+    print_error(report, rank_prefix() + "dualpath: ");
+    return static_cast<int>(report.code);
+  }
+}

@@ -1,0 +1,23 @@
+// How an exception ends the program.
+#pragma once
+
+#include <exception>
+#include <string>
+#include <string_view>
+
+#include "core/error.h"
+
+namespace dualpath {
+
+struct ErrorReport {
+  ExitCode code;
+  std::string message;  // may have several lines
+};
+
+// What a caught exception means to the user. Internal errors name their place in our source.
+ErrorReport describe(std::exception_ptr exception);
+
+// Prints the message to stderr, every line after the prefix ("[rank 3] dualpath: ").
+void print_error(const ErrorReport& report, std::string_view prefix);
+
+}  // namespace dualpath
