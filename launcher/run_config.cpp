@@ -1,0 +1,123 @@
+#include "launcher/run_config.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <string_view>
+
+#include "core/error.h"
+
+namespace dualpath {
+
+namespace {
+
+void validate_run(const RunSection& run, ConfigProblems& problems) {
+  const bool is_folder_name = !run.name.empty() && run.name != "." && run.name != ".." &&
+                              run.name.find('/') == run.name.npos;
+  if (!is_folder_name) {
+    problems.add("run.name",
+                 fmt::format("\"{}\" is no name for a folder in runs/; run.folder takes "
+                             "any path",
+                             run.name));
+  }
+}
+
+void validate_length(const TrainConfig& train, ConfigProblems& problems) {
+  std::vector<std::string> given;
+  if (train.steps != 0) given.push_back(fmt::format("train.steps = {}", train.steps));
+  if (train.tokens != 0) given.push_back(fmt::format("train.tokens = {}", train.tokens));
+  if (train.flops != 0) given.push_back(fmt::format("train.flops = {}", train.flops));
+  if (given.empty()) {
+    problems.add("train.steps", "how long? give one of train.steps, train.tokens, train.flops");
+  } else if (given.size() > 1) {
+    problems.add("train.steps", fmt::format("one length is wanted, given are {}; set the others to "
+                                            "0",
+                                            fmt::join(given, ", ")));
+  }
+}
+
+// Returns whether the layout fits the ranks.
+bool validate_layout(const ParallelConfig& parallel, std::int64_t num_ranks,
+                     ConfigProblems& problems) {
+  const std::int64_t others = parallel.tensor * parallel.pipeline;
+  if (num_ranks % others != 0) {
+    problems.add("parallel",
+                 fmt::format("tensor {} * pipeline {} does not divide the job's {} ranks",
+                             parallel.tensor, parallel.pipeline, num_ranks));
+    return false;
+  }
+  if (parallel.data != 0 && parallel.data * others != num_ranks) {
+    problems.add("parallel.data",
+                 fmt::format("tensor {} * pipeline {} * data {} makes {} ranks, the job has {}; "
+                             "data {} fits",
+                             parallel.tensor, parallel.pipeline, parallel.data,
+                             parallel.data * others, num_ranks, num_ranks / others));
+    return false;
+  }
+  return true;
+}
+
+void validate_batch(const TrainConfig& train, std::int64_t data_ranks, ConfigProblems& problems) {
+  const std::int64_t unit = train.micro_batch_size * data_ranks;
+  const std::int64_t below = train.global_batch_size / unit * unit;
+  if (below == train.global_batch_size) return;
+  const std::string nearest =
+      below == 0 ? fmt::format("{}", unit) : fmt::format("{} and {}", below, below + unit);
+  problems.add("train.global_batch_size",
+               fmt::format("{} is no multiple of micro_batch_size {} * {} data ranks = {}; the "
+                           "nearest {} {}",
+                           train.global_batch_size, train.micro_batch_size, data_ranks, unit,
+                           below == 0 ? "is" : "are", nearest));
+}
+
+// What only the initial weights depend on.
+bool is_init_only(std::string_view key) {
+  constexpr std::string_view keys[] = {"model.init_std", "model.init_scheme",
+                                       "model.deep.gain_init", "model.deep.router_bias_init",
+                                       "model.wide.gain_init"};
+  return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
+}
+
+}  // namespace
+
+std::int64_t data_ranks(const ParallelConfig& config, std::int64_t num_ranks) {
+  return num_ranks / (config.tensor * config.pipeline);
+}
+
+void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& problems) {
+  validate_run(config.run, problems);
+  validate(config.model, problems);
+  validate(config.optimizer, problems);
+  validate(config.data, problems);
+  validate_length(config.train, problems);
+  if (validate_layout(config.parallel, num_ranks, problems)) {
+    validate_batch(config.train, data_ranks(config.parallel, num_ranks), problems);
+  }
+  if (config.data.mock && config.model.vocab_size == 0) {
+    problems.add("model.vocab_size", "data.mock has no tokenizer to take it from; give one");
+  }
+  if (config.train.validation_every_steps != 0 && config.data.validation.empty() &&
+      !config.data.mock) {
+    problems.add("data.validation", "train.validation_every_steps wants held-out corpora");
+  }
+}
+
+std::vector<ConfigChange> check_resume(const RunConfig& before, const RunConfig& after) {
+  std::vector<ConfigChange> allowed;
+  std::string refused;
+  for (const ConfigChange& change : compare_configs(before, after)) {
+    if (change.key.starts_with("model.") && !is_init_only(change.key)) {
+      refused += fmt::format("\n{}: {} in the checkpoint, {} now", change.key, change.before,
+                             change.after);
+    } else {
+      allowed.push_back(change);
+    }
+  }
+  CHECK_AS(ExitCode::configuration, refused.empty(),
+           "this run's checkpoint holds another model; give the same model or another "
+           "run.folder{}",
+           refused);
+  return allowed;
+}
+
+}  // namespace dualpath

@@ -1,0 +1,139 @@
+// The configuration of `dualpath train`, gathered from the sections' own structs.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "data/checkpoint_config.h"
+#include "data/data_config.h"
+#include "model/config.h"
+#include "model/optimizer_config.h"
+#include "parallel/parallel_config.h"
+
+namespace dualpath {
+
+enum class Precision { fp32 };
+
+template <>
+struct EnumNames<Precision> {
+  static constexpr std::pair<Precision, const char*> values[] = {{Precision::fp32, "fp32"}};
+};
+
+struct RunSection {
+  std::string name = "default";
+  std::string folder;  // "": runs/NAME
+};
+
+struct TrainConfig {
+  std::int64_t steps = 0;  // of steps, tokens and flops, exactly one is given
+  std::int64_t tokens = 0;
+  double flops = 0;
+  std::int64_t global_batch_size = 8;
+  std::int64_t micro_batch_size = 1;
+  std::int64_t seed = 1;
+  Precision precision = Precision::fp32;
+  std::string init_from;
+  std::int64_t validation_every_steps = 0;
+  std::int64_t validation_sequences = 64;
+  std::int64_t loss_chunk_tokens = 256;
+  std::int64_t threads = 0;
+  RegularizerConfig regularizers;
+};
+
+struct LoggingConfig {
+  std::int64_t every_steps = 10;
+  bool tensorboard = true;
+};
+
+struct RunConfig {
+  RunSection run;
+  ModelConfig model;
+  ParallelConfig parallel;
+  TrainConfig train;
+  OptimizerConfig optimizer;
+  DataConfig data;
+  CheckpointConfig checkpoint;
+  LoggingConfig logging;
+
+  std::filesystem::path folder() const {
+    return run.folder.empty() ? std::filesystem::path("runs") / run.name
+                              : std::filesystem::path(run.folder);
+  }
+};
+
+template <class Visitor>
+void visit_fields(Visitor& visit, RunSection& c) {
+  visit.field("name", c.name, {.help = "name of the run"});
+  visit.field("folder", c.folder,
+              {.help = "where its log, metrics and checkpoints go; empty: runs/NAME"});
+}
+
+template <class Visitor>
+void visit_fields(Visitor& visit, TrainConfig& c) {
+  visit.field("steps", c.steps,
+              {.help = "length of the run; give this, tokens or flops", .unit = "steps", .min = 0});
+  visit.field("tokens", c.tokens,
+              {.help = "length of the run, rounded up to whole steps", .unit = "tokens", .min = 0});
+  visit.field("flops", c.flops,
+              {.help = "length of the run by training compute, rounded up to whole steps",
+               .unit = "FLOPs",
+               .min = 0});
+  visit.field(
+      "global_batch_size", c.global_batch_size,
+      {.help = "sequences a step, over all ranks", .unit = "sequences", .min = 1, .max = 1 << 30});
+  visit.field("micro_batch_size", c.micro_batch_size,
+              {.help = "sequences that a rank computes at once; gradients of the others accumulate",
+               .unit = "sequences",
+               .min = 1,
+               .max = 1 << 30});
+  visit.field("seed", c.seed, {.help = "of initial weights and sample order", .min = 0});
+  visit.field("precision", c.precision, {.help = "of matrix products and attention"});
+  visit.field("init_from", c.init_from,
+              {.help = "checkpoint folder whose weights a new run starts from; empty: random"});
+  visit.field("validation_every_steps", c.validation_every_steps,
+              {.help = "steps between validations; 0: off", .unit = "steps", .min = 0});
+  visit.field("validation_sequences", c.validation_sequences,
+              {.help = "held-out sequences a validation looks at", .unit = "sequences", .min = 1});
+  visit.field("loss_chunk_tokens", c.loss_chunk_tokens,
+              {.help = "rows of logits that exist at once", .unit = "tokens", .min = 1});
+  visit.field("threads", c.threads,
+              {.help = "CPU threads a rank; 0: the host's cores shared among its ranks",
+               .unit = "threads",
+               .min = 0});
+  visit.section("regularizers", c.regularizers, "weights of optional loss terms");
+}
+
+template <class Visitor>
+void visit_fields(Visitor& visit, LoggingConfig& c) {
+  visit.field("every_steps", c.every_steps,
+              {.help = "steps between two lines on the console", .unit = "steps", .min = 1});
+  visit.field("tensorboard", c.tensorboard, {.help = "write TensorBoard event files"});
+}
+
+template <class Visitor>
+void visit_fields(Visitor& visit, RunConfig& c) {
+  visit.section("run", c.run, "the run and its folder");
+  visit.section("model", c.model, "the architecture");
+  visit.section("parallel", c.parallel, "layout over ranks");
+  visit.section("train", c.train, "length, batch and numerics");
+  visit.section("optimizer", c.optimizer, "AdamW and its learning rate");
+  visit.section("data", c.data, "what is trained and validated on");
+  visit.section("checkpoint", c.checkpoint, "saving and resuming");
+  visit.section("logging", c.logging, "console and TensorBoard");
+}
+
+// Adds what cannot run on num_ranks ranks: the problems of every section and those between them.
+void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& problems);
+
+// Size of the data axis. REQUIRES: validate found nothing.
+std::int64_t data_ranks(const ParallelConfig& config, std::int64_t num_ranks);
+
+// What a run that goes on has changed since its checkpoint: the new values hold. Throws
+// Error(configuration) naming all changed model fields, but for those that only initial weights
+// depend on. Give both as the user gave them, or both resolved.
+std::vector<ConfigChange> check_resume(const RunConfig& before, const RunConfig& after);
+
+}  // namespace dualpath
