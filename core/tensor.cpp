@@ -1,7 +1,6 @@
 #include "core/tensor.h"
 
 #include <fmt/ranges.h>
-#include <span>
 
 namespace dualpath {
 
@@ -17,7 +16,7 @@ const char* name_of(DType dtype) {
   return "?";
 }
 
-Shape::Shape(std::initializer_list<std::int64_t> dims) {
+Shape::Shape(std::span<const std::int64_t> dims) {
   CHECK(dims.size() <= max_rank, "a shape has at most {} dimensions, not {}", max_rank,
         dims.size());
   for (std::int64_t dim : dims) {

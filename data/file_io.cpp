@@ -6,8 +6,10 @@
 #include <filesystem>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 #include <xxhash.h>
 
 namespace dualpath {
@@ -29,7 +31,41 @@ class Descriptor {
   int fd_;
 };
 
+// Hands the file's bytes to use(span) block by block.
+template <class Use>
+void for_each_block(const std::string& path, ExitCode code, Use use) {
+  const Descriptor file(path, O_RDONLY, code);
+  std::vector<std::byte> block(std::size_t{4} << 20);
+  for (;;) {
+    const ssize_t count = ::read(file, block.data(), block.size());
+    CHECK_AS(code, count >= 0 || errno == EINTR, "{}: cannot be read: {}", path,
+             std::strerror(errno));
+    if (count == 0) return;
+    if (count > 0) use(std::span(block).first(static_cast<std::size_t>(count)));
+  }
+}
+
 }  // namespace
+
+std::string read_file(const std::string& path, ExitCode code) {
+  std::string content;
+  for_each_block(path, code, [&](std::span<const std::byte> block) {
+    content.append(reinterpret_cast<const char*>(block.data()), block.size());
+  });
+  return content;
+}
+
+void make_folder(const std::string& path, ExitCode code) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  CHECK_AS(code, !error, "{}: cannot be created: {}", path, error.message());
+}
+
+void remove_tree(const std::string& path, ExitCode code) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  CHECK_AS(code, !error, "{}: cannot be removed: {}", path, error.message());
+}
 
 void sync_path(const std::string& path, ExitCode code) {
   const Descriptor file(path, O_RDONLY, code);
@@ -78,6 +114,17 @@ void Checksum::Free::operator()(XXH3_state_s* state) const {
 
 std::uint64_t checksum_of(std::span<const std::byte> bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+FileDigest digest_file(const std::string& path, ExitCode code) {
+  Checksum checksum;
+  FileDigest digest;
+  for_each_block(path, code, [&](std::span<const std::byte> block) {
+    checksum.add(block);
+    digest.bytes += static_cast<std::int64_t>(block.size());
+  });
+  digest.xxh3 = checksum.value();
+  return digest;
 }
 
 MappedFile::MappedFile(const std::string& path, ExitCode code) {

@@ -14,6 +14,12 @@ struct XXH3_state_s;
 
 namespace dualpath {
 
+std::string read_file(const std::string& path, ExitCode code);
+// With missing parents; one that exists is fine.
+void make_folder(const std::string& path, ExitCode code);
+// A file, or a folder with all in it; one that does not exist is fine.
+void remove_tree(const std::string& path, ExitCode code);
+
 // Flushes a file's or a folder's content to the disk.
 void sync_path(const std::string& path, ExitCode code);
 
@@ -38,6 +44,14 @@ class Checksum {
   std::unique_ptr<XXH3_state_s, Free> state_;
 };
 std::uint64_t checksum_of(std::span<const std::byte> bytes);
+
+struct FileDigest {
+  std::int64_t bytes = 0;
+  std::uint64_t xxh3 = 0;
+  bool operator==(const FileDigest&) const = default;
+};
+// Reads the file in blocks, so that a bad disk is an Error and not the end of a mapping.
+FileDigest digest_file(const std::string& path, ExitCode code);
 
 // A whole file mapped read-only. The file must not be shortened while it is mapped.
 class MappedFile {

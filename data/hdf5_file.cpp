@@ -19,7 +19,11 @@ constexpr hsize_t alignment_bytes = 1 << 20;
 // errors is switched off: they become Errors here.
 class Hdf5Lock {
  public:
-  Hdf5Lock() : lock_(mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+  Hdf5Lock() : lock_(mutex()) {
+    // A file whose closing failed on a full disk would crash HDF5's own clean-up at exit.
+    H5dont_atexit();
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  }
 
  private:
   static std::mutex& mutex() {
@@ -106,6 +110,18 @@ const char* name_of(Hdf5Type type) {
   constexpr const char* names[] = {"uint8", "uint16", "uint32",  "uint64",
                                    "int32", "int64",  "float32", "float64"};
   return names[static_cast<int>(type)];
+}
+
+Hdf5Type hdf5_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return Hdf5Type::f32;
+    case DType::f64:
+      return Hdf5Type::f64;
+    case DType::i32:
+      return Hdf5Type::i32;
+  }
+  return Hdf5Type::f32;
 }
 
 Hdf5File::Hdf5File(std::string path, ExitCode code, std::int64_t file)

@@ -7,13 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "core/tensor.h"
 
 namespace dualpath {
 
 enum class Hdf5Type { u8, u16, u32, u64, i32, i64, f32, f64 };
 std::size_t size_of(Hdf5Type type);
 const char* name_of(Hdf5Type type);
+Hdf5Type hdf5_type(DType dtype);
 
 template <class T>
 inline constexpr Hdf5Type hdf5_type_of = [] {

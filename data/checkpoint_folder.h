@@ -1,0 +1,48 @@
+// The folder that holds a run's checkpoints.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/checkpoint_names.h"
+#include "data/checkpoint_store.h"
+
+namespace dualpath {
+
+struct CheckpointEntry {
+  std::filesystem::path folder;
+  std::int64_t step;
+  std::optional<CheckpointManifest> manifest;  // present when it looks whole
+  std::string problem;                         // otherwise what is wrong
+  bool looks_whole() const { return manifest.has_value(); }
+};
+
+// All checkpoints in the folder, ascending in step; none when there is no such folder. Looks at the
+// manifest and at the sizes of the shards, not at their content.
+std::vector<CheckpointEntry> list_checkpoints(const std::filesystem::path& folder);
+
+// What a save or removal that was killed, or that is going on now, has left in the folder.
+std::vector<std::filesystem::path> list_unfinished(const std::filesystem::path& folder);
+
+// Removes what killed saves and removals left. REQUIRES: nobody is saving to this folder.
+void remove_unfinished(const std::filesystem::path& folder);
+
+// The newest checkpoint whose every byte is as it was saved; none when there are no checkpoints.
+// Each damaged one that is passed over is told to `report`, a line each, on all ranks. Throws
+// Error(checkpoint) when there are checkpoints but all are damaged: a run must not start anew then.
+// Collective: the ranks share the reading and return the same.
+std::optional<Checkpoint> newest_whole(const std::filesystem::path& folder,
+                                       const std::function<void(const std::string&)>& report,
+                                       Communicator& ranks);
+
+// Removes all checkpoints older than the newest `keep_last` (at least one) that look whole, except
+// steps that are multiples of `keep_every` (0: no exceptions). Returns the steps removed. Where it
+// is killed, no half checkpoint is left under a checkpoint's name. REQUIRES: nobody is saving here.
+std::vector<std::int64_t> prune_checkpoints(const std::filesystem::path& folder,
+                                            std::int64_t keep_last, std::int64_t keep_every);
+
+}  // namespace dualpath

@@ -1,0 +1,23 @@
+// RunLock: at most one live job on a run folder.
+#pragma once
+
+#include <filesystem>
+
+namespace dualpath {
+
+// Holds the run folder from construction to destruction. The kernel keeps the lock and drops it
+// with the process, however that ends. Throws Error(checkpoint) that tells process, host and start
+// of the job that holds the folder already.
+class RunLock {
+ public:
+  // Makes the folder where it does not exist.
+  explicit RunLock(const std::filesystem::path& run_folder);
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+  ~RunLock();
+
+ private:
+  int descriptor_;
+};
+
+}  // namespace dualpath

@@ -1,0 +1,207 @@
+// What is left on disk when a save fails or is killed, and who may write to a run folder.
+#include <csignal>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <random>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+#include "data/checkpoint_folder.h"
+#include "data/file_io.h"
+#include "data/run_lock.h"
+#include "tests/checkpoint_fixture.h"
+
+namespace dualpath {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+// Forks a process that runs `work` and ends with 0, or 1 when it throws.
+template <class Work>
+pid_t start_process(Work work) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    try {
+      work();
+    } catch (...) {
+      ::_exit(1);
+    }
+    ::_exit(0);
+  }
+  return child;
+}
+
+void kill_and_wait(pid_t process) {
+  ::kill(process, SIGKILL);
+  int status = 0;
+  ::waitpid(process, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status)) << "ended by itself before it was killed";
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    names.push_back(entry.path().filename().string());
+  }
+  return names;
+}
+
+void expect_whole(const fs::path& checkpoint, std::int64_t step) {
+  EXPECT_THAT(verify_checkpoint(checkpoint, *make_self_communicator()), IsEmpty());
+  TestSlices loaded = TestSlices::whole();
+  load_slices(open_checkpoint(checkpoint), loaded.slices());
+  EXPECT_TRUE(loaded.holds(step));
+}
+
+// No file of this process may grow beyond `bytes`; further writes fail as on a full disk.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    handler_ = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit = {bytes, before_.rlim_max};
+    CHECK(::setrlimit(RLIMIT_FSIZE, &limit) == 0, "setrlimit");
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int) = nullptr;
+};
+
+TEST(CheckpointFailure, FullDiskLeavesEarlierCheckpointsAlone) {
+  const TemporaryFolder folder;
+  save_step(folder.path(), 1);
+  const fs::path first = folder.path() / checkpoint_name(1);
+  const auto shard_bytes = rlim_t{fs::file_size(first / shard_name(0, 1))};
+  const std::size_t num_open_files = names_in("/proc/self/fd").size();
+  for (const rlim_t limit : {rlim_t{0}, rlim_t{1000}, shard_bytes / 2, shard_bytes - 1}) {
+    for (const std::int64_t step : {1, 2}) {
+      const FileSizeLimit full(limit);
+      EXPECT_THAT(checkpoint_error([&] { save_step(folder.path(), step); }),
+                  AllOf(HasSubstr("failed on rank 0"), HasSubstr("shard-00000-of-00001.h5")))
+          << limit;
+    }
+    EXPECT_THAT(names_in(folder.path()), ElementsAre(checkpoint_name(1))) << limit;
+    expect_whole(first, 1);
+  }
+  // A removed file that is still open would keep the disk full.
+  EXPECT_EQ(names_in("/proc/self/fd").size(), num_open_files);
+  save_step(folder.path(), 2);
+  expect_whole(folder.path() / checkpoint_name(2), 2);
+}
+
+// Root may write anywhere, so it becomes nobody meanwhile.
+class ReadOnlyFolder {
+ public:
+  explicit ReadOnlyFolder(const fs::path& folder) : folder_(folder) {
+    fs::permissions(folder_, fs::perms(0555));
+    if (is_root_) CHECK(::seteuid(65534) == 0, "seteuid");
+  }
+  ~ReadOnlyFolder() {
+    if (is_root_ && ::seteuid(0) != 0) std::abort();
+    fs::permissions(folder_, fs::perms::owner_all);
+  }
+
+ private:
+  fs::path folder_;
+  bool is_root_ = ::geteuid() == 0;
+};
+
+TEST(CheckpointFailure, ReadOnlyFolder) {
+  const TemporaryFolder folder;
+  save_step(folder.path(), 1);
+  {
+    const ReadOnlyFolder read_only(folder.path());
+    EXPECT_THAT(checkpoint_error([&] { save_step(folder.path(), 2); }),
+                AllOf(HasSubstr(folder.path().string()), HasSubstr("Permission denied")));
+    EXPECT_THAT(checkpoint_error([&] { RunLock lock(folder.path()); }),
+                AllOf(HasSubstr(".lock"), HasSubstr("Permission denied")));
+  }
+  EXPECT_THAT(names_in(folder.path()), ElementsAre(checkpoint_name(1)));
+  expect_whole(folder.path() / checkpoint_name(1), 1);
+}
+
+// A job that saves each step, and each even step twice, from where the folder stands.
+void save_steps_for_ever(const fs::path& folder) {
+  remove_unfinished(folder);
+  const std::vector<CheckpointEntry> entries = list_checkpoints(folder);
+  for (std::int64_t step = entries.empty() ? 1 : entries.back().step + 1;; ++step) {
+    save_step(folder, step);
+    if (step % 2 == 0) save_step(folder, step);
+    prune_checkpoints(folder, 2, 0);
+  }
+}
+
+TEST(CheckpointFailure, KilledAtAnyMomentTheNewestIsWhole) {
+  const TemporaryFolder folder;
+  save_step(folder.path(), 1);
+  std::mt19937 random(1);
+  std::uniform_int_distribution<int> wait_us(0, 60'000);
+  std::int64_t newest = 1;
+  int num_interrupted = 0;
+  for (int round = 0; round < 30; ++round) {
+    const pid_t job = start_process([&] { save_steps_for_ever(folder.path()); });
+    std::this_thread::sleep_for(std::chrono::microseconds(wait_us(random)));
+    kill_and_wait(job);
+
+    num_interrupted += !list_unfinished(folder.path()).empty();
+    remove_unfinished(folder.path());
+    const auto found = newest_whole(
+        folder.path(), [](const std::string& line) { ADD_FAILURE() << line; },
+        *make_self_communicator());
+    ASSERT_TRUE(found.has_value());
+    EXPECT_GE(found->manifest.step, newest);
+    newest = found->manifest.step;
+    for (const CheckpointEntry& entry : list_checkpoints(folder.path())) {
+      expect_whole(entry.folder, entry.step);
+    }
+  }
+  // Otherwise this test has tried nothing.
+  EXPECT_GT(newest, 1);
+  EXPECT_GT(num_interrupted, 0);
+}
+
+TEST(RunLock, RefusesASecondHolderAndIsFreeAfterwards) {
+  const TemporaryFolder temporary;
+  const fs::path folder = temporary.path() / "runs" / "name";
+  {
+    const RunLock lock(folder);
+    EXPECT_THAT(checkpoint_error([&] { RunLock second(folder); }),
+                HasSubstr(fmt::format("run folder {} is in use by process {} on host ",
+                                      folder.string(), ::getpid())));
+  }
+  EXPECT_EQ(checkpoint_error([&] { RunLock again(folder); }), "");
+}
+
+TEST(RunLock, IsFreeWhenItsHolderIsKilled) {
+  const TemporaryFolder folder;
+  int ready[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  const pid_t holder = start_process([&] {
+    const RunLock lock(folder.path());
+    if (::write(ready[1], "x", 1) == 1) ::pause();
+  });
+  ::close(ready[1]);
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  ::close(ready[0]);
+
+  EXPECT_THAT(checkpoint_error([&] { RunLock lock(folder.path()); }),
+              HasSubstr(fmt::format("is in use by process {} on host ", holder)));
+  kill_and_wait(holder);
+  EXPECT_EQ(checkpoint_error([&] { RunLock lock(folder.path()); }), "");
+}
+
+}  // namespace
+}  // namespace dualpath
