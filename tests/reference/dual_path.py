@@ -352,10 +352,11 @@ def read_out(routing):
     return torch.stack(columns, dim=-1).flatten(0, 1)
 
 
-def make_optimizer(parameters, lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.3, **options):
+def make_optimizer(parameters, lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.3,
+                   decayed=is_decayed, **options):
     groups = [
-        {"params": [p for n, p in parameters.items() if is_decayed(n)], "weight_decay": weight_decay},
-        {"params": [p for n, p in parameters.items() if not is_decayed(n)], "weight_decay": 0.0},
+        {"params": [p for n, p in parameters.items() if decayed(n)], "weight_decay": weight_decay},
+        {"params": [p for n, p in parameters.items() if not decayed(n)], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, **options)
 
