@@ -1,0 +1,186 @@
+#include <cmath>
+
+#include "core/cpu/attention_blocks.h"
+#include "core/cpu/cpu_ops.h"
+#include "core/cpu/parallel_for.h"
+#include "core/cpu/row_math.h"
+#include "core/cpu/vector_math.h"
+#include "core/ops_checks.h"
+
+namespace dualpath {
+namespace {
+
+// One thread's memory. Keys and values, and the sums of their gradients over the queries, are kept
+// for a whole sequence; the rest for one block of queries. E' is E rounded up to tile_columns.
+struct Workspace {
+  float *keys, *values;                    // [position][E]
+  float *dkeys, *dvalues;                  // [position][E']
+  float *q, *dout;                         // [query][E'], q scaled by 1/√E
+  float *q_lanes, *dout_lanes, *dq_lanes;  // [chunk][E][lane]
+  float *log_sum, *delta;                  // [query], delta = <dout, out>
+  float *p, *dscores;                      // [key][query]
+
+  Workspace(std::byte* memory, std::int64_t positions, std::int64_t E) {
+    const std::int64_t padded = round_up(E, tile_columns);
+    ScratchCutter cutter(memory);
+    for (float** array : {&keys, &values}) *array = cutter.take<float>(positions * E);
+    for (float** array : {&dkeys, &dvalues}) *array = cutter.take<float>(positions * padded);
+    for (float** array : {&q, &dout}) *array = cutter.take<float>(block_queries * padded);
+    for (float** array : {&q_lanes, &dout_lanes, &dq_lanes})
+      *array = cutter.take<float>(block_queries * E);
+    for (float** array : {&log_sum, &delta}) *array = cutter.take<float>(block_queries);
+    for (float** array : {&p, &dscores}) *array = cutter.take<float>(block_keys * block_queries);
+  }
+  static std::int64_t bytes(std::int64_t positions, std::int64_t E) {
+    const std::int64_t padded = round_up(E, tile_columns);
+    return 2 * ScratchCutter::bytes<float>(positions * E) +
+           2 * ScratchCutter::bytes<float>(positions * padded) +
+           2 * ScratchCutter::bytes<float>(block_queries * padded) +
+           3 * ScratchCutter::bytes<float>(block_queries * E) +
+           2 * ScratchCutter::bytes<float>(block_queries) +
+           2 * ScratchCutter::bytes<float>(block_keys * block_queries);
+  }
+};
+
+struct QueryHead {
+  HeadRows<float> dq;
+  HeadRows<const float> dout, out, log_sum, q;
+};
+
+// Brings queries [begin, end) into the workspace; the lanes of the last chunk that stand for no
+// query get zeros, which add nothing to any gradient.
+void load_queries(const Workspace& work, const QueryHead& head, std::int64_t begin,
+                  std::int64_t end, std::int64_t E) {
+  const std::int64_t padded = round_up(E, tile_columns);
+  const std::int64_t rows = end - begin;
+  const std::int64_t lanes = round_up(rows, chunk_queries);
+  const float scale = 1.0F / std::sqrt(static_cast<float>(E));
+  copy_rows(work.q, padded, head.q, begin, rows, E, scale);
+  copy_rows(work.dout, padded, head.dout, begin, rows, E, 1);
+  std::fill(work.q + rows * padded, work.q + lanes * padded, 0.0F);
+  std::fill(work.dout + rows * padded, work.dout + lanes * padded, 0.0F);
+  for (std::int64_t i = 0; i < rows; i += chunk_queries) {
+    transpose_rows(work.q_lanes + i * E, head.q, begin + i, rows - i, E, scale);
+    transpose_rows(work.dout_lanes + i * E, head.dout, begin + i, rows - i, E, 1);
+  }
+  std::fill_n(work.dq_lanes, lanes * E, 0.0F);
+  for (std::int64_t i = 0; i < lanes; ++i) {
+    const bool real = i < rows;
+    work.log_sum[i] = real ? *head.log_sum[begin + i] : 0.0F;
+    work.delta[i] = real ? dot(head.dout[begin + i], head.out[begin + i], E) : 0.0F;
+  }
+}
+
+// p = exp(p - log_sum), where p comes in as the scores; keys later than the query get 0.
+// dscores = p·(dscores - delta), where dscores comes in as dp = dout·vᵀ.
+void score_gradients(const Workspace& work, std::int64_t lane, std::int64_t keys, std::int64_t key,
+                     std::int64_t query) {
+  const float* log_sum = work.log_sum + lane;
+  const float* delta = work.delta + lane;
+  for (std::int64_t j = 0; j < keys; ++j) {
+    float* p = work.p + j * block_queries + lane;
+    float* dscores = work.dscores + j * block_queries + lane;
+    const auto hidden =
+        static_cast<int>(std::clamp<std::int64_t>(key + j - query, 0, chunk_queries));
+#pragma omp simd
+    for (int i = 0; i < chunk_queries; ++i) {
+      const float e = simd_exp(p[i] - log_sum[i]);
+      p[i] = i < hidden ? 0.0F : e;
+      dscores[i] = p[i] * (dscores[i] - delta[i]);
+    }
+  }
+}
+
+// Queries [begin, end) against the keys of one block: dq_lanes, dkeys and dvalues +=.
+void block_gradients(const Workspace& work, std::int64_t begin, std::int64_t end, std::int64_t key,
+                     std::int64_t E) {
+  const std::int64_t padded = round_up(E, tile_columns);
+  const std::int64_t block = std::min(block_keys, end - key);
+  const Factors key_rows{work.keys + key * E, E, 1};
+  const Factors key_columns{work.keys + key * E, 1, E};
+  const Factors value_rows{work.values + key * E, E, 1};
+  // Chunks before the block's first key see none of it.
+  const std::int64_t first = std::max<std::int64_t>(0, key - begin) / chunk_queries * chunk_queries;
+  const std::int64_t lanes = round_up(end - begin, chunk_queries);
+  for (std::int64_t lane = first; lane < lanes; lane += chunk_queries) {
+    const std::int64_t keys = visible_keys(key, begin + lane, end);
+    multiply_block<false>(work.p + lane, block_queries, key_rows, work.q_lanes + lane * E,
+                          chunk_queries, keys, chunk_queries, E);
+    multiply_block<false>(work.dscores + lane, block_queries, value_rows,
+                          work.dout_lanes + lane * E, chunk_queries, keys, chunk_queries, E);
+    score_gradients(work, lane, keys, key, begin + lane);
+    multiply_block<true>(work.dq_lanes + lane * E, chunk_queries, key_columns, work.dscores + lane,
+                         block_queries, E, chunk_queries, keys);
+    for (std::int64_t j = keys; j < block; ++j) {
+      std::fill_n(work.p + j * block_queries + lane, chunk_queries, 0.0F);
+      std::fill_n(work.dscores + j * block_queries + lane, chunk_queries, 0.0F);
+    }
+  }
+  multiply_block<true>(work.dvalues + key * padded, padded, {work.p + first, block_queries, 1},
+                       work.dout + first * padded, padded, block, padded, lanes - first);
+  multiply_block<true>(work.dkeys + key * padded, padded, {work.dscores + first, block_queries, 1},
+                       work.q + first * padded, padded, block, padded, lanes - first);
+}
+
+void query_head_gradients(const Workspace& work, const QueryHead& head, std::int64_t positions,
+                          std::int64_t E) {
+  alignas(64) float scale[chunk_queries];
+  std::fill_n(scale, chunk_queries, 1.0F / std::sqrt(static_cast<float>(E)));
+  for (std::int64_t begin = 0; begin < positions; begin += block_queries) {
+    const std::int64_t end = std::min(begin + block_queries, positions);
+    load_queries(work, head, begin, end, E);
+    for (std::int64_t key = 0; key < end; key += block_keys)
+      block_gradients(work, begin, end, key, E);
+    for (std::int64_t i = 0; i < end - begin; i += chunk_queries)
+      transpose_back(head.dq, work.dq_lanes + i * E, scale, begin + i, end - begin - i, E);
+  }
+}
+
+}  // namespace
+
+// One task: one key/value head of one sequence, with the query heads of its group in turn.
+void CpuOps::attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tensor dout_THE,
+                                Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
+                                Tensor qkv_TC, AttentionShape shape) {
+  check_attention_backward(dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH, q_THE, k_TGE,
+                           qkv_TC, shape);
+  const std::int64_t H = shape.heads, G = shape.kv_heads, E = shape.head_size;
+  const std::int64_t P = shape.positions;
+  const std::int64_t padded = round_up(E, tile_columns);
+  float* dq = dq_THE.as<float>();
+  float* dk = dk_TGE.as<float>();
+  float* dqkv = dqkv_TC.as<float>();
+  const float* dout = dout_THE.as<float>();
+  const float* out = out_THE.as<float>();
+  const float* log_sum = log_sum_TH.as<float>();
+  const float* q = q_THE.as<float>();
+  const float* k = k_TGE.as<float>();
+  const float* qkv = qkv_TC.as<float>();
+  scratch_.reserve(Workspace::bytes(P, E));
+  const Scratch* scratch = &scratch_;
+  parallel_tasks(num_threads_, shape.sequences * G, [=](std::int64_t task, int thread) {
+    const std::int64_t g = task % G;
+    const std::int64_t s = task / G;
+    const Workspace work(scratch->of(thread), P, E);
+    copy_rows(work.keys, E, head_rows(k, shape, G, s, g), 0, P, E, 1);
+    copy_rows(work.values, E, value_rows(qkv, shape, s, g), 0, P, E, 1);
+    std::fill_n(work.dkeys, P * padded, 0.0F);
+    std::fill_n(work.dvalues, P * padded, 0.0F);
+    for (std::int64_t h = g * (H / G); h < (g + 1) * (H / G); ++h) {
+      const QueryHead head{head_rows(dq, shape, H, s, h),
+                           head_rows(dout, shape, H, s, h),
+                           head_rows(out, shape, H, s, h),
+                           {log_sum + s * P * H + h, H},
+                           head_rows(q, shape, H, s, h)};
+      query_head_gradients(work, head, P, E);
+    }
+    const HeadRows<float> dkeys = head_rows(dk, shape, G, s, g);
+    const HeadRows<float> dvalues = value_rows(dqkv, shape, s, g);
+    for (std::int64_t i = 0; i < P; ++i) {
+      std::copy_n(work.dkeys + i * padded, E, dkeys[i]);
+      std::copy_n(work.dvalues + i * padded, E, dvalues[i]);
+    }
+  });
+}
+
+}  // namespace dualpath

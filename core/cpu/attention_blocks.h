@@ -1,0 +1,78 @@
+// What attention's forward and backward share: how the work is cut into blocks and how blocks are
+// brought into cache. Queries are lanes: a block of scores has a row for each key, and a column
+// for each query of a chunk, so that softmax runs along lanes without horizontal sums.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "core/cpu/attention_tiles.h"
+#include "core/ops.h"
+
+namespace dualpath {
+
+inline constexpr std::int64_t chunk_queries = tile_columns;
+inline constexpr std::int64_t block_queries = 4 * chunk_queries;
+inline constexpr std::int64_t block_keys = 64;
+
+// The elements of one head of one sequence: row i starts at data + i·stride.
+template <class T>
+struct HeadRows {
+  T* data;
+  std::int64_t stride;
+  T* operator[](std::int64_t i) const { return data + i * stride; }
+};
+
+// Head `head` of a [T, heads, E] tensor at the sequence's first token.
+template <class T>
+HeadRows<T> head_rows(T* data, const AttentionShape& shape, std::int64_t heads,
+                      std::int64_t sequence, std::int64_t head) {
+  const std::int64_t stride = heads * shape.head_size;
+  return {data + sequence * shape.positions * stride + head * shape.head_size, stride};
+}
+
+// The value columns of key/value head `kv_head` of qkv_TC.
+template <class T>
+HeadRows<T> value_rows(T* qkv, const AttentionShape& shape, std::int64_t sequence,
+                       std::int64_t kv_head) {
+  return head_rows(qkv, shape, shape.heads + 2 * shape.kv_heads, sequence,
+                   shape.heads + shape.kv_heads + kv_head);
+}
+
+// How many of the keys [first, first + block_keys) some query of the chunk at `query` may see.
+inline std::int64_t visible_keys(std::int64_t first, std::int64_t query, std::int64_t positions) {
+  return std::min({block_keys, positions - first, query + chunk_queries - first});
+}
+
+// rows × E into rows of `stride` >= E, padded with zeros, times scale.
+inline void copy_rows(float* out, std::int64_t stride, HeadRows<const float> in, std::int64_t first,
+                      std::int64_t rows, std::int64_t E, float scale) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const float* row = in[first + i];
+    float* to = out + i * stride;
+#pragma omp simd
+    for (std::int64_t e = 0; e < E; ++e) to[e] = row[e] * scale;
+    std::fill(to + E, to + stride, 0.0F);
+  }
+}
+
+// out[e][lane] = in[first + lane][e]·scale for one chunk; lanes beyond `rows` are zero.
+inline void transpose_rows(float* out, HeadRows<const float> in, std::int64_t first,
+                           std::int64_t rows, std::int64_t E, float scale) {
+  if (rows < chunk_queries) std::fill_n(out, E * chunk_queries, 0.0F);
+  for (std::int64_t lane = 0; lane < std::min(rows, chunk_queries); ++lane) {
+    const float* row = in[first + lane];
+    for (std::int64_t e = 0; e < E; ++e) out[e * chunk_queries + lane] = row[e] * scale;
+  }
+}
+
+// out[first + lane][e] = in[e][lane]·scale[lane] for one chunk.
+inline void transpose_back(HeadRows<float> out, const float* in, const float* scale,
+                           std::int64_t first, std::int64_t rows, std::int64_t E) {
+  for (std::int64_t lane = 0; lane < std::min(rows, chunk_queries); ++lane) {
+    float* row = out[first + lane];
+    for (std::int64_t e = 0; e < E; ++e) row[e] = in[e * chunk_queries + lane] * scale[lane];
+  }
+}
+
+}  // namespace dualpath

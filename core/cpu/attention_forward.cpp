@@ -1,0 +1,157 @@
+#include <cmath>
+
+#include "core/cpu/attention_blocks.h"
+#include "core/cpu/cpu_ops.h"
+#include "core/cpu/parallel_for.h"
+#include "core/cpu/vector_math.h"
+#include "core/ops_checks.h"
+
+namespace dualpath {
+namespace {
+
+// Online softmax of one chunk of queries (arXiv 2205.14135): over the keys seen so far, the
+// largest score, Σ exp(score - max), and Σ exp(score - max)·value.
+struct Chunk {
+  alignas(64) float max[chunk_queries];
+  alignas(64) float sum[chunk_queries];
+};
+
+struct Workspace {
+  Chunk* chunks;
+  float* q;       // [chunk][E][lane], scaled by 1/√E
+  float* out;     // [chunk][E][lane]
+  float* keys;    // [key][E]
+  float* values;  // [key][E]
+  float* scores;  // [key][lane]
+
+  static constexpr std::int64_t num_chunks = block_queries / chunk_queries;
+  Workspace(std::byte* memory, std::int64_t E) {
+    ScratchCutter cutter(memory);
+    chunks = cutter.take<Chunk>(num_chunks);
+    q = cutter.take<float>(block_queries * E);
+    out = cutter.take<float>(block_queries * E);
+    keys = cutter.take<float>(block_keys * E);
+    values = cutter.take<float>(block_keys * E);
+    scores = cutter.take<float>(block_keys * chunk_queries);
+  }
+  static std::int64_t bytes(std::int64_t E) {
+    return ScratchCutter::bytes<Chunk>(num_chunks) +
+           2 * ScratchCutter::bytes<float>(block_queries * E) +
+           2 * ScratchCutter::bytes<float>(block_keys * E) +
+           ScratchCutter::bytes<float>(block_keys * chunk_queries);
+  }
+};
+
+// Hides keys later than the query; key and query are the positions of the first row and lane.
+void mask_scores(float* scores, std::int64_t keys, std::int64_t key, std::int64_t query) {
+  for (std::int64_t j = 0; j < keys; ++j)
+    std::fill_n(scores + j * chunk_queries,
+                std::clamp<std::int64_t>(key + j - query, 0, chunk_queries), -INFINITY);
+}
+
+// scores = exp(scores - max) with the new max; out and the sums before are brought to it.
+void soften(float* scores, std::int64_t keys, Chunk& chunk, float* out, std::int64_t E) {
+  alignas(64) float max[chunk_queries];
+  alignas(64) float sum[chunk_queries] = {};
+  alignas(64) float shrink[chunk_queries];
+  std::copy_n(chunk.max, chunk_queries, max);
+  for (std::int64_t j = 0; j < keys; ++j) {
+    const float* row = scores + j * chunk_queries;
+#pragma omp simd
+    for (int i = 0; i < chunk_queries; ++i) max[i] = row[i] > max[i] ? row[i] : max[i];
+  }
+  for (std::int64_t j = 0; j < keys; ++j) {
+    float* row = scores + j * chunk_queries;
+#pragma omp simd
+    for (int i = 0; i < chunk_queries; ++i) {
+      row[i] = simd_exp(row[i] - max[i]);
+      sum[i] += row[i];
+    }
+  }
+#pragma omp simd
+  for (int i = 0; i < chunk_queries; ++i) {
+    shrink[i] = simd_exp(chunk.max[i] - max[i]);
+    chunk.sum[i] = chunk.sum[i] * shrink[i] + sum[i];
+    chunk.max[i] = max[i];
+  }
+  for (std::int64_t e = 0; e < E; ++e) {
+    float* row = out + e * chunk_queries;
+#pragma omp simd
+    for (int i = 0; i < chunk_queries; ++i) row[i] *= shrink[i];
+  }
+}
+
+struct Head {
+  HeadRows<float> out;
+  HeadRows<float> log_sum;
+  HeadRows<const float> q, k, v;
+};
+
+// The queries [begin, begin + block_queries) of one head.
+void attend_block(const Head& head, std::int64_t begin, std::int64_t positions, std::int64_t E,
+                  const Workspace& work) {
+  const std::int64_t end = std::min(begin + block_queries, positions);
+  const std::int64_t chunk_size = chunk_queries * E;
+  const float scale = 1.0F / std::sqrt(static_cast<float>(E));
+  for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
+    transpose_rows(work.q + c * chunk_size, head.q, query, end - query, E, scale);
+    std::fill_n(work.out + c * chunk_size, chunk_size, 0.0F);
+    std::fill_n(work.chunks[c].max, chunk_queries, -INFINITY);
+    std::fill_n(work.chunks[c].sum, chunk_queries, 0.0F);
+  }
+  for (std::int64_t key = 0; key < end; key += block_keys) {
+    const std::int64_t block = std::min(block_keys, end - key);
+    copy_rows(work.keys, E, head.k, key, block, E, 1);
+    copy_rows(work.values, E, head.v, key, block, E, 1);
+    for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
+      const std::int64_t keys = visible_keys(key, query, end);
+      if (keys <= 0) continue;
+      multiply_block<false>(work.scores, chunk_queries, {work.keys, E, 1}, work.q + c * chunk_size,
+                            chunk_queries, keys, chunk_queries, E);
+      if (key + keys > query) mask_scores(work.scores, keys, key, query);
+      soften(work.scores, keys, work.chunks[c], work.out + c * chunk_size, E);
+      multiply_block<true>(work.out + c * chunk_size, chunk_queries, {work.values, 1, E},
+                           work.scores, chunk_queries, E, chunk_queries, keys);
+    }
+  }
+  for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
+    const Chunk& chunk = work.chunks[c];
+    alignas(64) float inverse[chunk_queries];
+    for (std::int64_t i = 0; i < chunk_queries; ++i) inverse[i] = 1.0F / chunk.sum[i];
+    transpose_back(head.out, work.out + c * chunk_size, inverse, query, end - query, E);
+    for (std::int64_t i = 0; i < std::min(chunk_queries, end - query); ++i)
+      *head.log_sum[query + i] = chunk.max[i] + std::log(chunk.sum[i]);
+  }
+}
+
+}  // namespace
+
+void CpuOps::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE, Tensor qkv_TC,
+                       AttentionShape shape) {
+  check_attention(out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
+  const std::int64_t H = shape.heads, E = shape.head_size;
+  float* out = out_THE.as<float>();
+  float* log_sum = log_sum_TH.as<float>();
+  const float* q = q_THE.as<float>();
+  const float* k = k_TGE.as<float>();
+  const float* qkv = qkv_TC.as<float>();
+  scratch_.reserve(Workspace::bytes(E));
+  const Scratch* scratch = &scratch_;
+  const std::int64_t blocks = (shape.positions + block_queries - 1) / block_queries;
+  parallel_tasks(num_threads_, shape.sequences * H * blocks, [=](std::int64_t task, int thread) {
+    // Late blocks, the longest, first.
+    const std::int64_t block = blocks - 1 - task % blocks;
+    const std::int64_t h = task / blocks % H;
+    const std::int64_t s = task / blocks / H;
+    const std::int64_t g = h / (H / shape.kv_heads);
+    const Head head{head_rows(out, shape, H, s, h),
+                    {log_sum + s * shape.positions * H + h, H},
+                    head_rows(q, shape, H, s, h),
+                    head_rows(k, shape, shape.kv_heads, s, g),
+                    value_rows(qkv, shape, s, g)};
+    attend_block(head, block * block_queries, shape.positions, E,
+                 Workspace(scratch->of(thread), E));
+  });
+}
+
+}  // namespace dualpath

@@ -1,0 +1,101 @@
+#include "core/cpu/cpu_device.h"
+
+#include <atomic>
+#include <cstring>
+#include <fstream>
+#include <sys/mman.h>
+
+#include "core/cpu/cpu_ops.h"
+#include "core/cpu/parallel_for.h"
+
+namespace dualpath {
+namespace {
+
+constexpr std::int64_t page_bytes = 4096;
+
+// The value of the first line "key   : value" of a file under /proc; "" if there is none.
+std::string proc_value(const char* path, const std::string& key) {
+  std::ifstream file(path);
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.compare(0, key.size(), key) != 0) continue;
+    const std::size_t colon = line.find(':');
+    const std::size_t value = line.find_first_not_of(" \t", colon + 1);
+    if (colon != std::string::npos && value != std::string::npos) return line.substr(value);
+  }
+  return "";
+}
+
+// Memory that can be had without swapping, in bytes.
+std::int64_t available_bytes() {
+  const std::string kibibytes = proc_value("/proc/meminfo", "MemAvailable");
+  return kibibytes.empty() ? INT64_MAX : std::stoll(kibibytes) * 1024;
+}
+
+class CpuStream final : public Stream {
+ public:
+  void wait_for(Stream&) override {}
+  void synchronize() override {}
+};
+
+class CpuDevice final : public Device {
+ public:
+  explicit CpuDevice(int num_threads) : num_threads_(num_threads) {}
+
+  std::string name() const override {
+    const std::string model = proc_value("/proc/cpuinfo", "model name");
+    return model.empty() ? "cpu" : fmt::format("cpu ({})", model);
+  }
+
+  Buffer allocate(std::size_t bytes) override;
+  std::size_t num_allocations() const override { return num_allocations_; }
+
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<CpuStream>(); }
+  std::unique_ptr<Ops> make_ops(Stream&) override { return std::make_unique<CpuOps>(num_threads_); }
+
+  void copy_to_device(Tensor dst, const void* host, Stream&) override {
+    if (dst.bytes() > 0) std::memcpy(dst.data, host, dst.bytes());
+  }
+  void copy_to_host(void* host, Tensor src, Stream&) override {
+    if (src.bytes() > 0) std::memcpy(host, src.data, src.bytes());
+  }
+
+ private:
+  int num_threads_;
+  std::atomic<std::size_t> num_allocations_ = 0;
+};
+
+// The system promises memory that it may not have: ask first, then touch every page, from the
+// threads that will use it.
+Buffer CpuDevice::allocate(std::size_t bytes) {
+  const std::int64_t available = available_bytes();
+  const auto refuse = [=] {
+    DUALPATH_FAIL(ExitCode::configuration,
+                  "out of memory: {} bytes are asked for, {} bytes are available", bytes,
+                  available);
+  };
+  if (bytes > static_cast<std::size_t>(available)) refuse();
+  const std::int64_t mapped =
+      std::max(round_up(static_cast<std::int64_t>(bytes), page_bytes), page_bytes);
+  const auto length = static_cast<std::size_t>(mapped);
+  void* memory = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) refuse();
+  madvise(memory, length, MADV_HUGEPAGE);  // an advice: a kernel without them serves small pages
+  auto* pages = static_cast<volatile std::byte*>(memory);
+  parallel_for(num_threads_, mapped / page_bytes, [=](Piece piece) {
+    for (std::int64_t page = piece.begin; page < piece.end; ++page)
+      pages[page * page_bytes] = std::byte{0};
+  });
+  ++num_allocations_;
+  return {memory, bytes, [length](void* data, std::size_t) { munmap(data, length); }};
+}
+
+}  // namespace
+
+std::unique_ptr<Device> make_cpu_device(int num_threads) {
+  CHECK_AS(ExitCode::configuration, num_threads >= 1,
+           "the CPU backend needs at least one thread, not {}", num_threads);
+  return std::make_unique<CpuDevice>(num_threads);
+}
+
+}  // namespace dualpath

@@ -1,0 +1,173 @@
+#include <array>
+#include <cmath>
+
+#include "core/cpu/cpu_ops.h"
+#include "core/cpu/parallel_for.h"
+#include "core/cpu/row_math.h"
+#include "core/cpu/row_sums.h"
+#include "core/ops_checks.h"
+
+namespace dualpath {
+namespace {
+
+struct Pair {
+  float deep, wide;
+};
+
+Pair gates_of(GateMode mode, const float* x, const float* weight, const float* bias,
+              std::int64_t D) {
+  const auto logit = [=](std::int64_t n) {
+    return static_cast<double>(dot(x, weight + n * D, D)) + static_cast<double>(bias[n]);
+  };
+  double deep = 0.5;
+  double wide = 0.5;
+  switch (mode) {
+    case GateMode::two_sigmoid:
+      deep = sigmoid(logit(0));
+      wide = sigmoid(logit(1));
+      break;
+    case GateMode::convex:
+    case GateMode::softmax: {
+      const double difference = mode == GateMode::convex ? logit(0) : logit(0) - logit(1);
+      deep = sigmoid(difference);
+      wide = sigmoid(-difference);
+      break;
+    }
+    case GateMode::fixed:
+      break;
+  }
+  return {static_cast<float>(deep), static_cast<float>(wide)};
+}
+
+// ∂L/∂logits from ∂L/∂gates; unused logits are 0.
+Pair logit_gradients(GateMode mode, Pair gates, Pair dgates) {
+  if (mode == GateMode::two_sigmoid)
+    return {dgates.deep * gates.deep * (1.0F - gates.deep),
+            dgates.wide * gates.wide * (1.0F - gates.wide)};
+  const float difference = (dgates.deep - dgates.wide) * gates.deep * gates.wide;
+  return {difference, -difference};
+}
+
+void combine_row(float* y, const float* x, const float* deep, const float* wide, Pair gates,
+                 GateTarget target, std::int64_t D) {
+  if (target == GateTarget::states) {
+#pragma omp simd
+    for (std::int64_t d = 0; d < D; ++d) y[d] = gates.deep * deep[d] + gates.wide * wide[d];
+  } else {
+#pragma omp simd
+    for (std::int64_t d = 0; d < D; ++d)
+      y[d] = x[d] + gates.deep * (deep[d] - x[d]) + gates.wide * (wide[d] - x[d]);
+  }
+}
+
+// <dy, h_deep>, <dy, h_wide>; of the updates h - x if that is the target
+Pair gate_gradients(const float* dy, const float* x, const float* deep, const float* wide,
+                    GateTarget target, std::int64_t D) {
+  const float origin = target == GateTarget::states ? 0.0F : 1.0F;
+  float to_deep = 0;
+  float to_wide = 0;
+#pragma omp simd reduction(+ : to_deep, to_wide)
+  for (std::int64_t d = 0; d < D; ++d) {
+    to_deep += dy[d] * (deep[d] - origin * x[d]);
+    to_wide += dy[d] * (wide[d] - origin * x[d]);
+  }
+  return {to_deep, to_wide};
+}
+
+// One token of gate_backward without the logits' part; dx may be dy.
+void scale_gradient(float* dx, float* ddeep, float* dwide, const float* dy, Pair gates,
+                    GateTarget target, std::int64_t D) {
+  const float rest = target == GateTarget::states ? 0.0F : 1.0F - gates.deep - gates.wide;
+#pragma omp simd
+  for (std::int64_t d = 0; d < D; ++d) {
+    const float gradient = dy[d];
+    ddeep[d] = gates.deep * gradient;
+    dwide[d] = gates.wide * gradient;
+    dx[d] = rest * gradient;
+  }
+}
+
+// dx += Σ_n dlogit_n·weight_n, dweight_n += dlogit_n·x, dbias_n += dlogit_n;
+// sums holds the rows of dweight, then dbias.
+void logits_backward(float* dx, float* sums, const float* x, const float* weight, Pair dlogits,
+                     std::int64_t num_logits, std::int64_t D) {
+  const std::array<float, 2> dlogit = {dlogits.deep, dlogits.wide};
+  for (std::int64_t n = 0; n < num_logits; ++n) {
+    const float scale = dlogit[static_cast<std::size_t>(n)];
+#pragma omp simd
+    for (std::int64_t d = 0; d < D; ++d) {
+      dx[d] += scale * weight[n * D + d];
+      sums[n * D + d] += scale * x[d];
+    }
+    sums[num_logits * D + n] += scale;
+  }
+}
+
+}  // namespace
+
+void CpuOps::gate(Tensor y_TD, Tensor gates_T2, Tensor x_TD, Tensor h_deep_TD, Tensor h_wide_TD,
+                  Tensor weight_ND, Tensor bias_N, GateMode mode, GateTarget target) {
+  check_gate(y_TD, gates_T2, x_TD, h_deep_TD, h_wide_TD, weight_ND, bias_N, mode);
+  const std::int64_t D = x_TD.shape[1];
+  float* y = y_TD.as<float>();
+  float* gates = gates_T2.as<float>();
+  const float* x = x_TD.as<float>();
+  const float* h_deep = h_deep_TD.as<float>();
+  const float* h_wide = h_wide_TD.as<float>();
+  const bool learned = mode != GateMode::fixed;
+  const float* weight = learned ? weight_ND.as<float>() : nullptr;
+  const float* bias = learned ? bias_N.as<float>() : nullptr;
+  parallel_for(num_threads_, x_TD.rows(), [=](Piece piece) {
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+      const std::int64_t row = t * D;
+      const Pair pair = gates_of(mode, x + row, weight, bias, D);
+      gates[2 * t] = pair.deep;
+      gates[2 * t + 1] = pair.wide;
+      combine_row(y + row, x + row, h_deep + row, h_wide + row, pair, target, D);
+    }
+  });
+}
+
+void CpuOps::gate_backward(Tensor dx_TD, Tensor dh_deep_TD, Tensor dh_wide_TD, Tensor dweight_ND,
+                           Tensor dbias_N, Tensor dy_TD, Tensor dgates_T2, Tensor x_TD,
+                           Tensor h_deep_TD, Tensor h_wide_TD, Tensor gates_T2, Tensor weight_ND,
+                           GateMode mode, GateTarget target) {
+  check_gate_backward(dx_TD, dh_deep_TD, dh_wide_TD, dweight_ND, dbias_N, dy_TD, dgates_T2, x_TD,
+                      h_deep_TD, h_wide_TD, gates_T2, weight_ND, mode);
+  const std::int64_t D = x_TD.shape[1];
+  const std::int64_t N = gate_logits(mode);
+  float* dx = dx_TD.as<float>();
+  float* dh_deep = dh_deep_TD.as<float>();
+  float* dh_wide = dh_wide_TD.as<float>();
+  const float* dy = dy_TD.as<float>();
+  const float* dgates = dgates_T2.empty() ? nullptr : dgates_T2.as<float>();
+  const float* x = x_TD.as<float>();
+  const float* h_deep = h_deep_TD.as<float>();
+  const float* h_wide = h_wide_TD.as<float>();
+  const float* gates = gates_T2.as<float>();
+  const float* weight = N == 0 ? nullptr : weight_ND.as<float>();
+  const RowSums dlogits(scratch_, num_threads_, N * (D + 1));  // columns: dweight, dbias
+  parallel_for(num_threads_, x_TD.rows(), [=](Piece piece) {
+    RowAccumulator sums = dlogits.accumulator(piece.index);
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+      const std::int64_t row = t * D;
+      const Pair pair = {gates[2 * t], gates[2 * t + 1]};
+      Pair to_gates{};
+      if (N > 0)
+        to_gates = gate_gradients(dy + row, x + row, h_deep + row, h_wide + row, target, D);
+      if (N > 0 && dgates != nullptr) {
+        to_gates.deep += dgates[2 * t];
+        to_gates.wide += dgates[2 * t + 1];
+      }
+      scale_gradient(dx + row, dh_deep + row, dh_wide + row, dy + row, pair, target, D);
+      logits_backward(dx + row, sums.next_row(), x + row, weight,
+                      logit_gradients(mode, pair, to_gates), N, D);
+    }
+    sums.flush();
+  });
+  if (N == 0) return;
+  dlogits.add_to(dweight_ND.as<float>(), 0, N * D);
+  dlogits.add_to(dbias_N.as<float>(), N * D, N);
+}
+
+}  // namespace dualpath

@@ -1,0 +1,129 @@
+#include <cfloat>
+#include <cmath>
+
+#include "core/cpu/cpu_ops.h"
+#include "core/cpu/parallel_for.h"
+#include "core/cpu/row_sums.h"
+#include "core/ops_checks.h"
+
+namespace dualpath {
+namespace {
+
+// p = g_d/(g_d+g_w) of one token and 1 - p, ½ each where both gates vanish.
+struct Share {
+  double deep, wide, total;
+  Share(float gate_deep, float gate_wide) : deep(0.5), wide(0.5), total(gate_deep) {
+    total += gate_wide;
+    if (total > 0) {
+      deep = gate_deep / total;
+      wide = gate_wide / total;
+    }
+  }
+  // -p·ln p - (1-p)·ln(1-p), with 0·ln 0 = 0
+  // ln p - ln(1-p), finite where a gate has underflowed to 0
+  double log_odds() const {
+    return std::log(std::fmax(deep, DBL_MIN)) - std::log(std::fmax(wide, DBL_MIN));
+  }
+  double entropy() const { return -x_log_x(deep) - x_log_x(wide); }
+  static double x_log_x(double x) { return x > 0 ? x * std::log(x) : 0; }
+};
+
+struct Products {
+  float deep, wide, cross, input;  // ‖Δ_d‖², ‖Δ_w‖², <Δ_d, Δ_w>, ‖x‖²
+};
+
+Products row_products(const float* x, const float* h_deep, const float* h_wide, std::int64_t D) {
+  float deep = 0, wide = 0, cross = 0, input = 0;
+#pragma omp simd reduction(+ : deep, wide, cross, input)
+  for (std::int64_t d = 0; d < D; ++d) {
+    const float a = h_deep[d] - x[d];
+    const float b = h_wide[d] - x[d];
+    deep += a * a;
+    wide += b * b;
+    cross += a * b;
+    input += x[d] * x[d];
+  }
+  return {deep, wide, cross, input};
+}
+
+void readout_row(float* out, float gate_deep, float gate_wide, const Products& products) {
+  const double deep = std::sqrt(static_cast<double>(products.deep));
+  const double wide = std::sqrt(static_cast<double>(products.wide));
+  const double moved = gate_deep * deep + gate_wide * wide;
+  const double share = moved > 0 ? gate_deep * deep / moved : 0.5;
+  const double cosine = deep > 0 && wide > 0 ? products.cross / (deep * wide) : 0;
+  out[PathReadout::gate_deep] = gate_deep;
+  out[PathReadout::gate_wide] = gate_wide;
+  out[PathReadout::gate_entropy] = static_cast<float>(Share(gate_deep, gate_wide).entropy());
+  out[PathReadout::deep_share] = static_cast<float>(share);
+  out[PathReadout::cosine] = static_cast<float>(cosine);
+  out[PathReadout::input_norm] = std::sqrt(products.input);
+}
+
+}  // namespace
+
+// ∂p/∂g_d = (1-p)/(g_d+g_w), ∂p/∂g_w = -p/(g_d+g_w), ∂(-H)/∂p = ln p - ln(1-p).
+void CpuOps::gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tensor gates_T2,
+                              std::int64_t positions, double entropy_scale, double balance_scale) {
+  check_gate_regularizer(dgates_T2, losses_2, gates_T2, positions);
+  const std::int64_t sequences = gates_T2.rows() / positions;
+  float* dgates = dgates_T2.as<float>();
+  const float* gates = gates_T2.as<float>();
+  const RowSums losses(scratch_, num_threads_, 2);
+  parallel_for(num_threads_, sequences, [=](Piece piece) {
+    double* sums = losses.totals(piece.index);
+    for (std::int64_t s = piece.begin; s < piece.end; ++s) {
+      const float* in = gates + 2 * s * positions;
+      float* out = dgates + 2 * s * positions;
+      double mean = 0;
+      for (std::int64_t i = 0; i < positions; ++i) {
+        const Share share(in[2 * i], in[2 * i + 1]);
+        mean += share.deep;
+        sums[0] -= share.entropy();
+      }
+      mean /= static_cast<double>(positions);
+      sums[1] += (mean - 0.5) * (mean - 0.5);
+      const double dbalance = balance_scale * 2 * (mean - 0.5) / static_cast<double>(positions);
+      for (std::int64_t i = 0; i < positions; ++i) {
+        const Share share(in[2 * i], in[2 * i + 1]);
+        const double dshare = (entropy_scale * share.log_odds() + dbalance) / share.total;
+        out[2 * i] = static_cast<float>(dshare * share.wide);
+        out[2 * i + 1] = static_cast<float>(-dshare * share.deep);
+      }
+    }
+  });
+  losses.add_to(losses_2.as<double>(), 0, 2);
+}
+
+void CpuOps::path_readout(Tensor readout_TC, Tensor x_TD, Tensor h_deep_TD, Tensor h_wide_TD,
+                          Tensor gates_T2) {
+  check_path_readout(readout_TC, x_TD, h_deep_TD, h_wide_TD, gates_T2);
+  const std::int64_t D = x_TD.shape[1];
+  float* readout = readout_TC.as<float>();
+  const float* x = x_TD.as<float>();
+  const float* h_deep = h_deep_TD.as<float>();
+  const float* h_wide = h_wide_TD.as<float>();
+  const float* gates = gates_T2.as<float>();
+  parallel_for(num_threads_, x_TD.rows(), [=](Piece piece) {
+    for (std::int64_t t = piece.begin; t < piece.end; ++t)
+      readout_row(readout + t * PathReadout::num_columns, gates[2 * t], gates[2 * t + 1],
+                  row_products(x + t * D, h_deep + t * D, h_wide + t * D, D));
+  });
+}
+
+void CpuOps::column_sums(Tensor out_C, Tensor in_TC) {
+  check_column_sums(out_C, in_TC);
+  const std::int64_t C = out_C.numel();
+  const float* in = in_TC.as<float>();
+  const RowSums columns(scratch_, num_threads_, C);
+  parallel_for(num_threads_, in_TC.rows(), [=](Piece piece) {
+    double* sums = columns.totals(piece.index);
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+#pragma omp simd
+      for (std::int64_t c = 0; c < C; ++c) sums[c] += static_cast<double>(in[t * C + c]);
+    }
+  });
+  columns.add_to(out_C.as<double>(), 0, C);
+}
+
+}  // namespace dualpath

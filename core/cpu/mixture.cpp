@@ -1,0 +1,160 @@
+#include <algorithm>
+
+#include "core/cpu/cpu_ops.h"
+#include "core/cpu/parallel_for.h"
+#include "core/cpu/row_math.h"
+#include "core/cpu/row_sums.h"
+#include "core/ops_checks.h"
+
+namespace dualpath {
+namespace {
+
+// out (= or +=) scale·in
+void mix_row(float* out, const float* in, float scale, bool overwrite, std::int64_t n) {
+  if (overwrite) {
+#pragma omp simd
+    for (std::int64_t d = 0; d < n; ++d) out[d] = scale * in[d];
+  } else {
+#pragma omp simd
+    for (std::int64_t d = 0; d < n; ++d) out[d] += scale * in[d];
+  }
+}
+
+float fixed_weight(LoopStep step) {
+  if (step.combine == LoopCombine::final) return step.last() ? 1.0F : 0.0F;
+  return static_cast<float>(1.0 / static_cast<double>(step.iterations));
+}
+
+}  // namespace
+
+void CpuOps::mixture_step(Tensor h_deep_TD, Tensor weight_T, Tensor q_T, Tensor remaining_T,
+                          Tensor h_TD, Tensor router_w, Tensor router_b, LoopStep step) {
+  check_mixture_step(h_deep_TD, weight_T, q_T, remaining_T, h_TD, router_w, router_b, step);
+  const std::int64_t D = h_TD.shape[1];
+  float* h_deep = h_deep_TD.as<float>();
+  float* weight = weight_T.as<float>();
+  const float* h = h_TD.as<float>();
+  if (step.combine != LoopCombine::mixture) {
+    const float fixed = fixed_weight(step);
+    parallel_for(num_threads_, h_TD.rows(), [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+        weight[t] = fixed;
+        mix_row(h_deep + t * D, h + t * D, fixed, step.first(), D);
+      }
+    });
+    return;
+  }
+  float* q = q_T.as<float>();
+  float* remaining = remaining_T.as<float>();
+  const float* w = router_w.as<float>();
+  const double offset = w[D] * step.feature() + static_cast<double>(*router_b.as<float>());
+  parallel_for(num_threads_, h_TD.rows(), [=](Piece piece) {
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+      q[t] = static_cast<float>(sigmoid(dot(h + t * D, w, D) + offset));
+      const float before = step.first() ? 1.0F : remaining[t];
+      weight[t] = step.last() ? before : before * q[t];
+      remaining[t] = before * (1.0F - q[t]);
+      mix_row(h_deep + t * D, h + t * D, weight[t], step.first(), D);
+    }
+  });
+}
+
+void CpuOps::row_dot(Tensor out_T, Tensor a_TD, Tensor b_TD) {
+  check_row_dot(out_T, a_TD, b_TD);
+  const std::int64_t D = a_TD.shape[1];
+  float* out = out_T.as<float>();
+  const float* a = a_TD.as<float>();
+  const float* b = b_TD.as<float>();
+  parallel_for(num_threads_, a_TD.rows(), [=](Piece piece) {
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) out[t] = dot(a + t * D, b + t * D, D);
+  });
+}
+
+// dlogit first takes π_k, upwards in k, then is completed downwards, where `later` is R_{k+1}.
+void CpuOps::mixture_weights_backward(Tensor dlogit_KT, Tensor c_KT, Tensor q_KT,
+                                      double ponder_scale) {
+  check_mixture_weights_backward(dlogit_KT, c_KT, q_KT);
+  const std::int64_t K = dlogit_KT.shape[0];
+  const std::int64_t T = dlogit_KT.shape[1];
+  const auto ponder = static_cast<float>(ponder_scale);
+  float* dlogit = dlogit_KT.as<float>();
+  const float* c = c_KT.as<float>();
+  const float* q = q_KT.as<float>();
+  parallel_for(num_threads_, T, [=](Piece piece) {
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+      float remaining = 1;
+      for (std::int64_t k = 0; k < K - 1; ++k) {
+        dlogit[k * T + t] = remaining;
+        remaining *= 1.0F - q[k * T + t];
+      }
+      const std::int64_t last = (K - 1) * T + t;
+      dlogit[last] = 0;
+      float later = c[last] + ponder * static_cast<float>(K);
+      for (std::int64_t k = K - 2; k >= 0; --k) {
+        const std::int64_t i = k * T + t;
+        const float gain = c[i] + ponder * static_cast<float>(k + 1) - later;
+        dlogit[i] *= gain * q[i] * (1.0F - q[i]);
+        later += q[i] * gain;
+      }
+    }
+  });
+}
+
+void CpuOps::mixture_step_backward(Tensor dh_TD, Tensor drouter_w, Tensor drouter_b,
+                                   Tensor dh_deep_TD, Tensor h_TD, Tensor weight_T, Tensor dlogit_T,
+                                   Tensor router_w, LoopStep step) {
+  check_mixture_step_backward(dh_TD, drouter_w, drouter_b, dh_deep_TD, h_TD, weight_T, dlogit_T,
+                              router_w, step);
+  const std::int64_t D = h_TD.shape[1];
+  float* dh = dh_TD.as<float>();
+  const float* dh_deep = dh_deep_TD.as<float>();
+  const float* weight = weight_T.as<float>();
+  if (step.combine != LoopCombine::mixture) {
+    parallel_for(num_threads_, h_TD.rows(), [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t)
+        mix_row(dh + t * D, dh_deep + t * D, weight[t], false, D);
+    });
+    return;
+  }
+  const float* h = h_TD.as<float>();
+  const float* dlogit = dlogit_T.as<float>();
+  const float* w = router_w.as<float>();
+  const RowSums drouter(scratch_, num_threads_, D + 1);  // columns: of h, of the logit
+  parallel_for(num_threads_, h_TD.rows(), [=](Piece piece) {
+    RowAccumulator sums = drouter.accumulator(piece.index);
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+      float* row = sums.next_row();
+      const float a = weight[t];
+      const float b = dlogit[t];
+#pragma omp simd
+      for (std::int64_t d = 0; d < D; ++d) {
+        dh[t * D + d] += a * dh_deep[t * D + d] + b * w[d];
+        row[d] += b * h[t * D + d];
+      }
+      row[D] += b;
+    }
+    sums.flush();
+  });
+  drouter.add_to(drouter_w.as<float>(), 0, D);
+  float dlogits = 0;
+  drouter.add_to(&dlogits, D, 1);
+  drouter_w.as<float>()[D] += dlogits * static_cast<float>(step.feature());
+  *drouter_b.as<float>() += dlogits;
+}
+
+void CpuOps::expected_iterations(Tensor out_T, Tensor weight_KT) {
+  check_expected_iterations(out_T, weight_KT);
+  const std::int64_t K = weight_KT.shape[0];
+  const std::int64_t T = weight_KT.shape[1];
+  float* out = out_T.as<float>();
+  const float* weight = weight_KT.as<float>();
+  parallel_for(num_threads_, T, [=](Piece piece) {
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+      float sum = 0;
+      for (std::int64_t k = 0; k < K; ++k) sum += static_cast<float>(k + 1) * weight[k * T + t];
+      out[t] = sum;
+    }
+  });
+}
+
+}  // namespace dualpath

@@ -1,0 +1,143 @@
+#include <cmath>
+
+#include "core/cpu/cpu_ops.h"
+#include "core/cpu/parallel_for.h"
+#include "core/cpu/row_math.h"
+#include "core/cpu/row_sums.h"
+#include "core/ops_checks.h"
+
+namespace dualpath {
+namespace {
+
+float residual_scale(Tensor gain) {
+  return gain.empty() ? 1.0F : static_cast<float>(softplus(*gain.as<float>()));
+}
+
+float rstd_of(float sum_of_squares, std::int64_t n, double epsilon) {
+  const double mean = static_cast<double>(sum_of_squares) / static_cast<double>(n);
+  return static_cast<float>(1 / std::sqrt(mean + epsilon));
+}
+
+// out = x·rstd·weight
+void normalize_row(float* out, const float* x, const float* weight, float rstd, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t d = 0; d < n; ++d) out[d] = x[d] * rstd * weight[d];
+}
+
+// dx += rstd·(dout·weight - x̂·mean(dout·weight·x̂)), dweight += dout·x̂, with x̂ = x·rstd
+void normalize_row_backward(float* dx, float* dweight, const float* dout, const float* x,
+                            const float* weight, float rstd, std::int64_t n) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t d = 0; d < n; ++d) sum += dout[d] * weight[d] * x[d];
+  const float mean = sum * rstd / static_cast<float>(n);
+#pragma omp simd
+  for (std::int64_t d = 0; d < n; ++d) {
+    const float normalized = x[d] * rstd;
+    dx[d] += rstd * (dout[d] * weight[d] - normalized * mean);
+    dweight[d] += dout[d] * normalized;
+  }
+}
+
+}  // namespace
+
+void CpuOps::rms_norm(Tensor out_TD, Tensor rstd_T, Tensor x_TD, Tensor weight_D, double epsilon) {
+  check_rms_norm(out_TD, rstd_T, x_TD, weight_D);
+  const std::int64_t D = x_TD.shape[1];
+  float* out = out_TD.as<float>();
+  float* rstd = rstd_T.as<float>();
+  const float* x = x_TD.as<float>();
+  const float* weight = weight_D.as<float>();
+  parallel_for(num_threads_, x_TD.rows(), [=](Piece piece) {
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+      rstd[t] = rstd_of(dot(x + t * D, x + t * D, D), D, epsilon);
+      normalize_row(out + t * D, x + t * D, weight, rstd[t], D);
+    }
+  });
+}
+
+void CpuOps::rms_norm_backward(Tensor dx_TD, Tensor dweight_D, Tensor dout_TD, Tensor x_TD,
+                               Tensor weight_D, Tensor rstd_T) {
+  check_rms_norm_backward(dx_TD, dweight_D, dout_TD, x_TD, weight_D, rstd_T);
+  const std::int64_t D = x_TD.shape[1];
+  float* dx = dx_TD.as<float>();
+  const float* dout = dout_TD.as<float>();
+  const float* x = x_TD.as<float>();
+  const float* weight = weight_D.as<float>();
+  const float* rstd = rstd_T.as<float>();
+  const RowSums dweight(scratch_, num_threads_, D);
+  parallel_for(num_threads_, x_TD.rows(), [=](Piece piece) {
+    RowAccumulator sums = dweight.accumulator(piece.index);
+    for (std::int64_t t = piece.begin; t < piece.end; ++t)
+      normalize_row_backward(dx + t * D, sums.next_row(), dout + t * D, x + t * D, weight, rstd[t],
+                             D);
+    sums.flush();
+  });
+  dweight.add_to(dweight_D.as<float>(), 0, D);
+}
+
+void CpuOps::residual(Tensor out_TD, Tensor x_TD, Tensor y_TD, Tensor gain) {
+  check_residual(out_TD, x_TD, y_TD, gain);
+  const float scale = residual_scale(gain);
+  float* out = out_TD.as<float>();
+  const float* x = x_TD.as<float>();
+  const float* y = y_TD.as<float>();
+  parallel_for(num_threads_, out_TD.numel(), [=](Piece piece) {
+#pragma omp simd
+    for (std::int64_t i = piece.begin; i < piece.end; ++i) out[i] = x[i] + scale * y[i];
+  });
+}
+
+void CpuOps::residual_rms_norm(Tensor out_TD, Tensor normed_TD, Tensor rstd_T, Tensor x_TD,
+                               Tensor y_TD, Tensor gain, Tensor weight_D, double epsilon) {
+  check_residual_rms_norm(out_TD, normed_TD, rstd_T, x_TD, y_TD, gain, weight_D);
+  const float scale = residual_scale(gain);
+  const std::int64_t D = out_TD.shape[1];
+  float* out = out_TD.as<float>();
+  float* normed = normed_TD.as<float>();
+  float* rstd = rstd_T.as<float>();
+  const float* x = x_TD.as<float>();
+  const float* y = y_TD.as<float>();
+  const float* weight = weight_D.as<float>();
+  parallel_for(num_threads_, out_TD.rows(), [=](Piece piece) {
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+      float sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (std::int64_t d = t * D; d < (t + 1) * D; ++d) {
+        out[d] = x[d] + scale * y[d];
+        sum += out[d] * out[d];
+      }
+      rstd[t] = rstd_of(sum, D, epsilon);
+      normalize_row(normed + t * D, out + t * D, weight, rstd[t], D);
+    }
+  });
+}
+
+void CpuOps::residual_backward(Tensor dy_TD, Tensor dout_TD, Tensor gain) {
+  check_residual_backward(dy_TD, dout_TD, gain);
+  const float scale = residual_scale(gain);
+  float* dy = dy_TD.as<float>();
+  const float* dout = dout_TD.as<float>();
+  parallel_for(num_threads_, dy_TD.numel(), [=](Piece piece) {
+#pragma omp simd
+    for (std::int64_t i = piece.begin; i < piece.end; ++i) dy[i] = scale * dout[i];
+  });
+}
+
+void CpuOps::residual_gain_backward(Tensor dgain, Tensor da, Tensor a, Tensor gain) {
+  check_residual_gain_backward(dgain, da, a, gain);
+  const float* left = da.as<float>();
+  const float* right = a.as<float>();
+  const auto dot_f64 = [=](std::int64_t begin, std::int64_t end) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = begin; i < end; ++i)
+      sum += static_cast<double>(left[i]) * static_cast<double>(right[i]);
+    return sum;
+  };
+  const double product = sum_over(scratch_, num_threads_, a.numel(), dot_f64);
+  const double raw = *gain.as<float>();
+  *dgain.as<float>() += static_cast<float>(product * sigmoid(raw) / softplus(raw));
+}
+
+}  // namespace dualpath
