@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <filesystem>
 #include <hdf5.h>
 #include <mutex>
 #include <utility>
@@ -47,6 +48,17 @@ class Handle {
  private:
   hid_t id_;
   herr_t (*close_)(hid_t);
+};
+
+// Elements [begin, begin + count) of a dataset.
+struct Selection {
+  Selection(hid_t file, const std::string& name, hsize_t begin, hsize_t count)
+      : dataset(H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose),
+        in_file(H5Dget_space(dataset), H5Sclose),
+        in_memory(H5Screate_simple(1, &count, nullptr), H5Sclose) {
+    H5Sselect_hyperslab(in_file, H5S_SELECT_SET, &begin, nullptr, &count, nullptr);
+  }
+  const Handle dataset, in_file, in_memory;
 };
 
 // The innermost entry of the error stack says what went wrong.
@@ -142,6 +154,7 @@ Hdf5File Hdf5File::create(const std::string& path, ExitCode code) {
 }
 
 Hdf5File Hdf5File::open(const std::string& path, ExitCode code) {
+  CHECK_AS(code, std::filesystem::exists(path), "{}: no such file", path);
   const Hdf5Lock lock;
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_file_locking(access, false, true);
@@ -206,13 +219,10 @@ void Hdf5File::write_elements(const std::string& name, Hdf5Type type, std::uint6
         begin + count, name, target.size, name_of(target.type));
   if (count == 0) return;
   const Hdf5Lock lock;
-  const Handle dataset(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  const Handle file_space(H5Dget_space(dataset), H5Sclose);
-  const hsize_t start = begin, length = count;
-  const Handle memory_space(H5Screate_simple(1, &length, nullptr), H5Sclose);
-  H5Sselect_hyperslab(file_space, H5S_SELECT_SET, &start, nullptr, &length, nullptr);
-  HDF5_CHECK(H5Dwrite(dataset, file_type(type), memory_space, file_space, H5P_DEFAULT, data),
-             fmt::format("writing dataset '{}'", name));
+  const Selection part(file_, name, begin, count);
+  HDF5_CHECK(
+      H5Dwrite(part.dataset, file_type(type), part.in_memory, part.in_file, H5P_DEFAULT, data),
+      fmt::format("writing dataset '{}'", name));
 }
 
 void Hdf5File::read_elements(const std::string& name, Hdf5Type type, std::uint64_t begin,
@@ -223,12 +233,8 @@ void Hdf5File::read_elements(const std::string& name, Hdf5Type type, std::uint64
            name_of(source.type), name_of(type), begin, begin + count);
   if (count == 0) return;
   const Hdf5Lock lock;
-  const Handle dataset(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  const Handle file_space(H5Dget_space(dataset), H5Sclose);
-  const hsize_t start = begin, length = count;
-  const Handle memory_space(H5Screate_simple(1, &length, nullptr), H5Sclose);
-  H5Sselect_hyperslab(file_space, H5S_SELECT_SET, &start, nullptr, &length, nullptr);
-  HDF5_CHECK(H5Dread(dataset, file_type(type), memory_space, file_space, H5P_DEFAULT, out),
+  const Selection part(file_, name, begin, count);
+  HDF5_CHECK(H5Dread(part.dataset, file_type(type), part.in_memory, part.in_file, H5P_DEFAULT, out),
              fmt::format("reading dataset '{}'", name));
 }
 

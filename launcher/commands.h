@@ -3,4 +3,8 @@
 
 #include "launcher/command.h"
 
-namespace dualpath {}  // namespace dualpath
+namespace dualpath {
+
+extern const Command data_command;
+
+}  // namespace dualpath

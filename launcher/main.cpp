@@ -16,7 +16,7 @@
 namespace dualpath {
 namespace {
 
-constexpr std::initializer_list<const Command*> commands = {};
+constexpr std::initializer_list<const Command*> commands = {&data_command};
 
 std::string program_help() {
   std::string text =

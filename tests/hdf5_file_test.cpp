@@ -76,7 +76,7 @@ TEST(Hdf5File, ErrorsNameFileAndObjectAndBearTheCode) {
   const TemporaryFolder folder;
   EXPECT_THAT(error_of(ExitCode::checkpoint,
                        [&] { Hdf5File::open(folder / "none.h5", ExitCode::checkpoint); }),
-              AllOf(HasSubstr("none.h5"), HasSubstr("No such file")));
+              AllOf(HasSubstr("none.h5"), HasSubstr("no such file")));
   std::ofstream(folder / "text.h5") << "not HDF5";
   EXPECT_THAT(error_of(ExitCode::data, [&] { Hdf5File::open(folder / "text.h5", ExitCode::data); }),
               HasSubstr("text.h5"));
