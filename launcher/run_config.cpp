@@ -80,6 +80,15 @@ bool is_init_only(std::string_view key) {
 
 }  // namespace
 
+ModelConfig parse_model(const std::string& yaml) {
+  ConfigSource source;
+  source.add_text(yaml, "the checkpoint's model");
+  ConfigProblems problems;
+  const auto model = read_config<ModelConfig>(source, problems);
+  throw_if_any(problems, source);
+  return model;
+}
+
 std::int64_t data_ranks(const ParallelConfig& config, std::int64_t num_ranks) {
   return num_ranks / (config.tensor * config.pipeline);
 }

@@ -128,6 +128,9 @@ void visit_fields(Visitor& visit, RunConfig& c) {
 // Adds what cannot run on num_ranks ranks: the problems of every section and those between them.
 void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& problems);
 
+// A model section that print_config wrote. Throws Error(configuration) where it cannot be read.
+ModelConfig parse_model(const std::string& yaml);
+
 // Size of the data axis. REQUIRES: validate found nothing.
 std::int64_t data_ranks(const ParallelConfig& config, std::int64_t num_ranks);
 

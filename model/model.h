@@ -30,10 +30,19 @@ struct ActivationMemory {
 // Needs no device. REQUIRES: config is resolved.
 ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options);
 
-// Sums over the tokens of a step so far, in one f64 tensor, so that one all-reduce gives them for
-// the whole batch. `flag` is free for the trainer (its stop flag).
+// Sums over a step, in one f64 tensor, so that one all-reduce gives them for the whole batch. The
+// model adds token losses, regularisers and read-outs; the other slots are its caller's to set.
 struct StepSums {
-  enum Slot : std::int64_t { loss, gate_entropy, gate_balance, flag, first_readout };
+  enum Slot : std::int64_t {
+    loss,          // Σ token losses
+    gate_entropy,  // Σ (-H(p))
+    gate_balance,  // Σ_sequences (mean p - ½)²
+    targets,       // tokens that have a target (evaluation)
+    bytes,         // of text that they stand for (evaluation)
+    stop,          // ranks that were asked to stop
+    save,          // ranks that were asked to save
+    first_readout  // [L, num_readouts]
+  };
 };
 
 class Model {
@@ -43,6 +52,7 @@ class Model {
 
   const ModelConfig& config() const { return config_; }
   ParameterStore& parameters() { return *parameters_; }
+  const ParameterStore& parameters() const { return *parameters_; }
   const ActivationMemory& activation_memory() const { return memory_; }
   std::size_t stash_peak_bytes() const { return stash_.peak_bytes(); }
   const Stage& stage() const { return *stage_; }
@@ -62,6 +72,9 @@ class Model {
   // [first_readout + L·num_readouts] f64, on the device.
   Tensor sums() const { return sums_; }
   void zero_sums() { ops_->fill(sums_, 0); }
+  void set_sum(StepSums::Slot slot, double value) {
+    ops_->fill(sums_.slice(slot, slot + 1), value);
+  }
 
  private:
   Context context(AttentionShape shape, bool readouts);

@@ -1,0 +1,34 @@
+// Job: this process among the ranks of a training job, and its device.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/device.h"
+#include "parallel/communicator.h"
+#include "parallel/mpi_communicator.h"
+
+namespace dualpath {
+
+class Job {
+ public:
+  // Joins the other ranks where mpirun or srun started this process, else works alone.
+  Job();
+
+  Communicator& world() { return *world_; }
+  bool is_root() const { return world_->rank() == 0; }
+  int local_size() const { return session_ ? session_->local_size() : 1; }
+
+  // "[rank 3 d3] " where there are several ranks, else "".
+  std::string prefix() const;
+  int num_threads(std::int64_t asked) const { return num_threads(asked, local_size()); }
+  // Threads of a rank: `asked`, or OMP_NUM_THREADS, or the host's cores shared among its ranks.
+  static int num_threads(std::int64_t asked, int ranks_of_host);
+
+ private:
+  std::optional<MpiSession> session_;
+  std::unique_ptr<Communicator> world_;
+};
+
+}  // namespace dualpath
