@@ -303,12 +303,16 @@ void ReferenceOpsOf<S>::gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tens
     balance_loss.add(excess * excess);
     for (std::int64_t t = begin; t < begin + positions; ++t) {
       const S* g = elements<S>(gates_T2) + t * 2;
-      const S total = g[0] + g[1];
-      const S p = g[0] / total;
+      S* dgates = elements<S>(dgates_T2) + t * 2;
+      const S total = g[0] + g[1], p = gate_share(g);
+      if (p == S(0) || p == S(1) || total == S(0)) {
+        dgates[0] = dgates[1] = S(0);
+        continue;
+      }
       const S dp =
           S(entropy_scale) * log(p / (S(1) - p)) + S(balance_scale) * S(2) * excess / S(positions);
-      elements<S>(dgates_T2)[t * 2] = dp * g[1] / (total * total);
-      elements<S>(dgates_T2)[t * 2 + 1] = -(dp * g[0] / (total * total));
+      dgates[0] = dp * g[1] / (total * total);
+      dgates[1] = -(dp * g[0] / (total * total));
     }
   }
   elements<S>(losses_2)[0] = entropy_loss.total();

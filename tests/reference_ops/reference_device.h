@@ -8,7 +8,7 @@
 
 namespace dualpath {
 
-class ReferenceDevice final : public Device {
+class ReferenceDevice : public Device {
  public:
   std::string name() const override { return "fp64 reference"; }
   Buffer allocate(std::size_t bytes) override;

@@ -9,7 +9,7 @@ namespace dualpath {
 // S is the scalar that a tensor's elements are: double, or Rounded (rounded.h), whose elements are
 // twice as large as the tensor says, so that such tensors must not be sliced.
 template <class S>
-class ReferenceOpsOf final : public Ops {
+class ReferenceOpsOf : public Ops {
  public:
   void fill(Tensor out, double value) override;
   void copy(Tensor out, Tensor in) override;

@@ -1,0 +1,69 @@
+// Rotary position, per-head norms and causal attention.
+#include "tests/kernel_suite/kernel_suite.h"
+
+namespace dualpath {
+namespace {
+
+// Positions just above, below and at the block sizes that a blocked kernel is likely to have.
+constexpr AttentionShape kShapes[] = {{1, 1, 1, 1, 2},    {3, 5, 6, 3, 2},   {2, 17, 4, 1, 8},
+                                      {1, 64, 2, 2, 64},  {2, 65, 2, 1, 64}, {1, 257, 4, 2, 8},
+                                      {1, 130, 1, 1, 128}};
+
+std::string describe(const AttentionShape& s) {
+  return fmt::format("{} x {} positions, {}/{} heads of {}", s.sequences, s.positions, s.heads,
+                     s.kv_heads, s.head_size);
+}
+
+std::int64_t qkv_width(const AttentionShape& s) {
+  return (s.heads + 2 * s.kv_heads) * s.head_size;
+}
+
+TEST_P(KernelSuite, QkRope) {
+  for (const AttentionShape& s : kShapes) {
+    for (const QkNorm norm : {QkNorm::after_rope, QkNorm::before_rope, QkNorm::none}) {
+      EXPECT_TRUE(agrees([&](Ops& ops, Operands& x) {
+        const std::int64_t T = s.tokens(), E = s.head_size, C = qkv_width(s);
+        const Shape q{T, s.heads, E}, k{T, s.kv_heads, E};
+        const Shape table{s.positions + 3, E / 2};  // tables may be longer than needed
+        const Tensor qkv = x.input("qkv", {T, C}), cos = x.input("cos", table);
+        const Tensor sin = x.input("sin", table), dqkv = x.inout("dqkv", {T, C});
+        Tensor rstd, q_weight, k_weight, dq_weight, dk_weight;
+        if (norm != QkNorm::none) {
+          rstd = x.output("rstd", {T, s.heads + s.kv_heads});
+          q_weight = x.input("q_weight", {E}, 0.5, 1.5);
+          k_weight = x.input("k_weight", {E}, 0.5, 1.5);
+          dq_weight = x.inout("dq_weight", {E});
+          dk_weight = x.inout("dk_weight", {E});
+        }
+        ops.qk_rope(x.output("q", q), x.output("k", k), rstd, qkv, q_weight, k_weight, cos, sin, s,
+                    norm, 1e-5);
+        ops.qk_rope_backward(dqkv, dq_weight, dk_weight, x.input("dq", q), x.input("dk", k), rstd,
+                             qkv, q_weight, k_weight, cos, sin, s, norm);
+      })) << describe(s)
+          << ", norm " << static_cast<int>(norm);
+    }
+  }
+}
+
+TEST_P(KernelSuite, Attention) {
+  for (const AttentionShape& s : kShapes) {
+    // Flat softmaxes, and scores so far apart that exp overflows without the maximum's shift.
+    for (const double magnitude : {1.5, 12.0}) {
+      EXPECT_TRUE(agrees([&](Ops& ops, Operands& x) {
+        const std::int64_t T = s.tokens(), E = s.head_size, C = qkv_width(s);
+        const Shape q_shape{T, s.heads, E}, k_shape{T, s.kv_heads, E};
+        const Tensor q = x.input("q", q_shape, -magnitude, magnitude);
+        const Tensor k = x.input("k", k_shape, -magnitude, magnitude);
+        const Tensor qkv = x.input("qkv", {T, C}), dqkv = x.inout("dqkv", {T, C});
+        const Tensor out = x.output("out", q_shape), log_sum = x.output("log_sum", {T, s.heads});
+        ops.attention(out, log_sum, q, k, qkv, s);
+        ops.attention_backward(x.output("dq", q_shape), x.output("dk", k_shape), dqkv,
+                               x.input("dout", q_shape), out, log_sum, q, k, qkv, s);
+      })) << describe(s)
+          << ", magnitude " << magnitude;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dualpath

@@ -1,0 +1,200 @@
+// Movement, embedding, matrix product, norms, residual, loss and optimizer.
+#include <cmath>
+
+#include "tests/kernel_suite/kernel_suite.h"
+
+namespace dualpath {
+namespace {
+
+TEST_P(KernelSuite, MovementIsExact) {
+  for (const std::int64_t n : {1, 7, 1000, 4097}) {
+    EXPECT_TRUE(agrees_exactly([n](Ops& ops, Operands& x) {
+      ops.fill(x.output("filled", {n}), -0.375);
+      ops.copy(x.output("copied", {n}), x.input("in", {n}));
+      ops.copy(x.output("reshaped", {n, 1}), x.input("flat", {n}));
+      // Sums of small whole numbers are exact.
+      const Tensor a = x.whole_numbers("a", {n}, -99, 100), b = x.whole_numbers("b", {n}, -99, 100);
+      const Tensor total = x.output("total", {n}), in_place = x.output("in place", {n});
+      ops.sum(total, a, b);
+      ops.add(total, a);
+      ops.copy(in_place, a);
+      ops.sum(in_place, in_place, b);
+      ops.sum(in_place, b, in_place);
+    })) << n;
+  }
+  EXPECT_TRUE(agrees([](Ops& ops, Operands& x) {
+    ops.fill(x.output("filled", {33}), 0.1);
+    ops.add(x.inout("added", {33, 7}), x.input("in", {33, 7}));
+    ops.sum(x.output("sum", {33, 7}), x.input("a", {33, 7}), x.input("b", {33, 7}));
+  }));
+}
+
+TEST_P(KernelSuite, EmbeddingIsExact) {
+  for (const std::int64_t V : {1, 5, 1000}) {
+    for (const auto& [T, D] : kRowShapes) {
+      EXPECT_TRUE(agrees_exactly([=](Ops& ops, Operands& x) {
+        ops.embedding(x.output("out", {T, D}), x.ids("ids", {T}, 0, V), x.input("table", {V, D}));
+      })) << V
+          << ' ' << T << ' ' << D;
+    }
+  }
+}
+
+TEST_P(KernelSuite, EmbeddingBackward) {
+  for (const std::int64_t V : {1, 5, 1000}) {
+    for (const auto& [T, D] : kRowShapes) {
+      EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+        ops.embedding_backward(x.inout("grad", {V, D}), x.ids("ids", {T}, 0, V),
+                               x.input("dout", {T, D}));
+      })) << V
+          << ' ' << T << ' ' << D;
+    }
+  }
+}
+
+TEST_P(KernelSuite, Matmul) {
+  struct Sizes {
+    std::int64_t rows, cols, inner;
+  };
+  for (const auto& [m, n, k] :
+       {Sizes{1, 1, 1}, {5, 7, 3}, {1, 130, 64}, {64, 1, 33}, {33, 64, 130}, {65, 130, 300}}) {
+    for (int flags = 0; flags < 8; ++flags) {
+      const bool ta = flags & 1, tb = flags & 2, accumulate = flags & 4;
+      const Shape a = ta ? Shape{k, m} : Shape{m, k}, b = tb ? Shape{n, k} : Shape{k, n};
+      const Shape c{m, n};
+      EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+        ops.matmul(accumulate ? x.inout("c", c) : x.output("c", c), x.input("a", a),
+                   x.input("b", b), {ta, tb, accumulate});
+      })) << c.str()
+          << " flags " << flags;
+      EXPECT_TRUE(agrees_exactly([=](Ops& ops, Operands& x) {
+        const Tensor out = x.output("c", c);
+        ops.matmul(out, x.whole_numbers("a", a, -9, 10), x.whole_numbers("b", b, -9, 10), {ta, tb});
+        if (accumulate) {
+          ops.matmul(out, x.whole_numbers("a2", a, -9, 10), x.whole_numbers("b2", b, -9, 10),
+                     {ta, tb, true});
+        }
+      })) << c.str()
+          << " flags " << flags << ", whole numbers";
+    }
+  }
+}
+
+TEST_P(KernelSuite, RmsNorm) {
+  for (const auto& [T, D] : kRowShapes) {
+    for (const double magnitude : {1.0, 1e-3, 1e3}) {
+      EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+        const Tensor in = x.input("x", {T, D}, -magnitude, magnitude);
+        const Tensor weight = x.input("weight", {D}, 0.5, 1.5), rstd = x.output("rstd", {T});
+        ops.rms_norm(x.output("out", {T, D}), rstd, in, weight, 1e-5);
+        ops.rms_norm_backward(x.inout("dx", {T, D}), x.inout("dweight", {D}),
+                              x.input("dout", {T, D}), in, weight, rstd);
+      })) << T
+          << ' ' << D << ' ' << magnitude;
+    }
+  }
+}
+
+TEST_P(KernelSuite, Residual) {
+  for (const auto& [T, D] : kRowShapes) {
+    EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+      const Shape TD{T, D};
+      const Tensor a = x.input("x", TD), b = x.input("y", TD), dout = x.input("dout", TD);
+      ops.residual(x.output("plain", TD), a, b, {});
+      ops.residual_backward(x.output("plain dy", TD), dout, {});
+      const Tensor weight = x.input("weight", {D}, 0.5, 1.5);
+      ops.residual_rms_norm(x.output("plain out", TD), x.output("plain normed", TD),
+                            x.output("plain rstd", {T}), a, b, {}, weight, 1e-5);
+    })) << T
+        << ' ' << D;
+    for (const double raw : {-20.0, -7.0, 0.25, 30.0, 100.0}) {
+      EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+        const Shape TD{T, D};
+        const Tensor gain = x.input("gain", {1}, raw, raw), weight = x.input("weight", {D}, 0.5, 2);
+        const Tensor a = x.input("x", TD), b = x.input("y", TD), dout = x.input("dout", TD);
+        ops.residual(x.output("out", TD), a, b, gain);
+        const Tensor over_x = x.inout("over x", TD), over_y = x.inout("over y", TD);
+        ops.residual(over_x, over_x, b, gain);
+        ops.residual(over_y, a, over_y, gain);
+        ops.residual_rms_norm(x.output("fused out", TD), x.output("normed", TD),
+                              x.output("rstd", {T}), a, b, gain, weight, 1e-5);
+        ops.residual_backward(x.output("dy", TD), dout, gain);
+        const Tensor over_dout = x.inout("over dout", TD);
+        ops.residual_backward(over_dout, over_dout, gain);
+        ops.residual_gain_backward(x.inout("dgain", {1}), dout, a, gain);
+      })) << T
+          << ' ' << D << ' ' << raw;
+    }
+  }
+}
+
+TEST_P(KernelSuite, CrossEntropy) {
+  for (const auto& [T, V] : {RowShape{1, 1}, {5, 5}, {300, 7}, {33, 1000}}) {
+    // Around 0, and where exp overflows without the maximum's shift.
+    for (const double centre : {0.0, 100.0, -100.0}) {
+      for (const double scale : {0.0, 1.0 / 300}) {
+        for (const std::int64_t last_target : {V, std::int64_t{0}}) {  // 0: all ignored
+          EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+            ops.cross_entropy(x.output("loss", {T}),
+                              x.inout("logits", {T, V}, centre - 5, centre + 5),
+                              x.ids("targets", {T}, -1, last_target), scale);
+          })) << T
+              << ' ' << V << ' ' << centre << ' ' << scale << ' ' << last_target;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(KernelSuite, AdamW) {
+  for (const std::int64_t n : {1, 7, 1000, 4097}) {
+    for (const double t : {1.0, 2.0, 1000.0}) {
+      const AdamWStep step{.learning_rate = 3e-4,
+                           .beta1 = 0.9,
+                           .beta2 = 0.95,
+                           .epsilon = 1e-8,
+                           .weight_decay = 0.3,
+                           .correction1 = 1 - std::pow(0.9, t),
+                           .correction2 = 1 - std::pow(0.95, t),
+                           .gradient_scale = 0.37};
+      EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+        ops.adamw(x.inout("value", {n}), x.inout("m", {n}), x.inout("v", {n}, 0, 1),
+                  x.input("gradient", {n}), step);
+        // A parameter that never had a gradient only decays.
+        ops.adamw(x.inout("unused value", {n}), x.inout("zero m", {n}, 0, 0),
+                  x.inout("zero v", {n}, 0, 0), x.input("zero gradient", {n}, 0, 0), step);
+      })) << n
+          << " at step " << t;
+    }
+  }
+}
+
+TEST_P(KernelSuite, Sums) {
+  for (const std::int64_t n : {1, 7, 1000, 100003}) {
+    EXPECT_TRUE(agrees([n](Ops& ops, Operands& x) {
+      ops.sum_of_squares(x.sums("squares", {1}), x.input("x", {n}));
+      ops.column_sums(x.sums("total", {1}), x.input("in", {n}));
+    })) << n;
+  }
+  for (const auto& [T, D] : kRowShapes) {
+    EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+      ops.column_sums(x.sums("columns", {D}), x.input("in", {T, D}));
+      ops.row_dot(x.output("dots", {T}), x.input("a", {T, D}), x.input("b", {T, D}));
+    })) << T
+        << ' ' << D;
+  }
+}
+
+// Sums are held in f64: one large number must not swallow the small ones.
+TEST_P(KernelSuite, SumsAreHeldInDouble) {
+  EXPECT_TRUE(agrees_exactly([](Ops& ops, Operands& x) {
+    const Tensor squares = x.sums("squares", {1}, 0, 0), columns = x.sums("columns", {3}, 0, 0);
+    ops.sum_of_squares(squares, x.input("large", {1}, 0x1p16, 0x1p16));
+    ops.column_sums(columns, x.input("large columns", {1, 3}, 0x1p29, 0x1p30));
+    ops.sum_of_squares(squares, x.whole_numbers("small", {1001}, -3, 4));
+    ops.column_sums(columns, x.whole_numbers("small columns", {1001, 3}, 0, 2));
+  }));
+}
+
+}  // namespace
+}  // namespace dualpath

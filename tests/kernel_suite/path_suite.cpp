@@ -1,0 +1,158 @@
+// SwiGLU, the deep loop's mixture, the gates and their read-outs.
+#include "tests/kernel_suite/kernel_suite.h"
+
+namespace dualpath {
+namespace {
+
+constexpr GateMode kGateModes[] = {GateMode::two_sigmoid, GateMode::convex, GateMode::softmax,
+                                   GateMode::fixed};
+constexpr std::int64_t num_logits(GateMode mode) {
+  return mode == GateMode::fixed ? 0 : (mode == GateMode::convex ? 1 : 2);
+}
+
+TEST_P(KernelSuite, SwiGlu) {
+  for (const auto& [T, F] : kRowShapes) {
+    for (const double magnitude : {1.0, 30.0, 200.0}) {  // 200: exp overflows in fp32
+      EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+        const Shape TF{T, F}, T2F{T, 2 * F};
+        const Tensor gate_up = x.input("gate_up", T2F, -magnitude, magnitude);
+        const Tensor dout = x.input("dout", TF);
+        ops.swiglu(x.output("out", TF), gate_up);
+        ops.swiglu_backward(x.output("dgate_up", T2F), x.output("out again", TF), dout, gate_up);
+        const Tensor in_place = x.inout("in place", T2F, -magnitude, magnitude);
+        ops.swiglu_backward(in_place, x.output("out of in place", TF), dout, in_place);
+      })) << T
+          << ' ' << F << ' ' << magnitude;
+    }
+  }
+}
+
+TEST_P(KernelSuite, MixtureStep) {
+  for (const auto& [T, D] : kRowShapes) {
+    for (const auto combine : {LoopCombine::mixture, LoopCombine::final, LoopCombine::mean}) {
+      for (const auto& [index, iterations] : {std::pair{0, 1}, {0, 4}, {1, 4}, {3, 4}}) {
+        const LoopStep step{combine, index, iterations};
+        EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+          const Shape TD{T, D};
+          const Tensor h = x.input("h", TD), weight = x.output("weight", {T});
+          const Tensor h_deep = step.first() ? x.output("h_deep", TD) : x.inout("h_deep", TD);
+          Tensor q, remaining, router_w, router_b, dlogit, drouter_w, drouter_b;
+          if (combine == LoopCombine::mixture) {
+            q = x.output("q", {T});
+            remaining = step.first() ? x.output("remaining", {T}) : x.inout("remaining", {T}, 0, 1);
+            router_w = x.input("router_w", {D + 1});
+            router_b = x.input("router_b", {1});
+            dlogit = x.input("dlogit", {T});
+            drouter_w = x.inout("drouter_w", {D + 1});
+            drouter_b = x.inout("drouter_b", {1});
+          }
+          ops.mixture_step(h_deep, weight, q, remaining, h, router_w, router_b, step);
+          ops.mixture_step_backward(x.inout("dh", TD), drouter_w, drouter_b, x.input("dh_deep", TD),
+                                    h, weight, dlogit, router_w, step);
+        })) << T
+            << ' ' << D << " iteration " << index << " of " << iterations << ", combine "
+            << static_cast<int>(combine);
+      }
+    }
+  }
+}
+
+TEST_P(KernelSuite, MixtureWeights) {
+  for (const std::int64_t K : {1, 2, 4, 7}) {
+    for (const std::int64_t T : {1, 5, 300}) {
+      for (const double ponder_scale : {0.0, 0.3}) {
+        EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+          ops.mixture_weights_backward(x.output("dlogit", {K, T}), x.input("c", {K, T}),
+                                       x.input("q", {K, T}, 0, 1), ponder_scale);
+          ops.expected_iterations(x.output("expected", {T}), x.input("weight", {K, T}, 0, 1));
+        })) << K
+            << ' ' << T << ' ' << ponder_scale;
+      }
+    }
+  }
+}
+
+TEST_P(KernelSuite, Gate) {
+  for (const auto& [T, D] : kRowShapes) {
+    for (const GateMode mode : kGateModes) {
+      for (const GateTarget target : {GateTarget::states, GateTarget::updates}) {
+        for (const bool regularized : {false, true}) {
+          EXPECT_TRUE(agrees([=](Ops& ops, Operands& in) {
+            const Shape TD{T, D};
+            const std::int64_t N = num_logits(mode);
+            Tensor weight, bias, dweight, dbias, dgates;
+            if (N > 0) {
+              weight = in.input("weight", {N, D});
+              bias = in.input("bias", {N});
+              dweight = in.inout("dweight", {N, D});
+              dbias = in.inout("dbias", {N});
+            }
+            if (regularized) dgates = in.input("dgates", {T, 2});
+            const Tensor x = in.input("x", TD), h_deep = in.input("h_deep", TD);
+            const Tensor h_wide = in.input("h_wide", TD), gates = in.output("gates", {T, 2});
+            ops.gate(in.output("y", TD), gates, x, h_deep, h_wide, weight, bias, mode, target);
+            const Tensor dy = in.inout("dy, then dx", TD);
+            ops.gate_backward(dy, in.output("dh_deep", TD), in.output("dh_wide", TD), dweight,
+                              dbias, dy, dgates, x, h_deep, h_wide, gates, weight, mode, target);
+          })) << T
+              << ' ' << D << " mode " << static_cast<int>(mode) << " target "
+              << static_cast<int>(target) << (regularized ? " regularized" : "");
+        }
+      }
+    }
+  }
+}
+
+// gate_backward with dx in memory of its own.
+TEST_P(KernelSuite, GateBackwardOutOfPlace) {
+  EXPECT_TRUE(agrees([](Ops& ops, Operands& in) {
+    const Shape TD{33, 7};
+    ops.gate_backward(in.output("dx", TD), in.output("dh_deep", TD), in.output("dh_wide", TD), {},
+                      {}, in.input("dy", TD), {}, in.input("x", TD), in.input("h_deep", TD),
+                      in.input("h_wide", TD), in.input("gates", {33, 2}, 0, 1), {}, GateMode::fixed,
+                      GateTarget::updates);
+  }));
+}
+
+TEST_P(KernelSuite, GateRegularizer) {
+  for (const auto& [sequences, positions] : {std::pair{1, 1}, {5, 1}, {1, 300}, {7, 33}}) {
+    for (const auto& [entropy, balance] : {std::pair{1.0, 0.0}, {0.0, 1.0}, {0.3, 0.7}}) {
+      EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+        const Shape T2{sequences * positions, 2};
+        ops.gate_regularizer(x.output("dgates", T2), x.sums("losses", {2}),
+                             x.input("gates", T2, 0.05, 0.95), positions, entropy, balance);
+      })) << sequences
+          << " x " << positions << ' ' << entropy << ' ' << balance;
+    }
+  }
+}
+
+TEST_P(KernelSuite, PathReadout) {
+  for (const auto& [T, D] : kRowShapes) {
+    EXPECT_TRUE(agrees([=](Ops& ops, Operands& in) {
+      const Shape TD{T, D};
+      ops.path_readout(in.output("readout", {T, PathReadout::num_columns}), in.input("x", TD),
+                       in.input("h_deep", TD), in.input("h_wide", TD),
+                       in.input("gates", {T, 2}, 0.05, 0.95));
+    })) << T
+        << ' ' << D;
+  }
+}
+
+// Gates of exactly 0 and 1 (one path off, or both) and paths that change nothing.
+TEST_P(KernelSuite, VanishingGatesAndUpdates) {
+  EXPECT_TRUE(agrees([](Ops& ops, Operands& in) {
+    constexpr std::int64_t T = 40, D = 7;
+    const Shape TD{T, D}, readout{T, PathReadout::num_columns};
+    const Tensor gates = in.whole_numbers("gates", {T, 2}, 0, 2);
+    const Tensor x = in.input("x", TD), h = in.input("h", TD);
+    ops.path_readout(in.output("readout", readout), x, h, h, gates);
+    ops.path_readout(in.output("deep still", readout), x, x, h, gates);
+    ops.path_readout(in.output("wide still", readout), x, h, x, gates);
+    ops.path_readout(in.output("both still", readout), x, x, x, gates);
+    ops.gate_regularizer(in.output("dgates", {T, 2}), in.sums("losses", {2}), gates, T / 2, 1, 1);
+  }));
+}
+
+}  // namespace
+}  // namespace dualpath
