@@ -1,0 +1,177 @@
+// What a user reads about a config that is wrong.
+#include <filesystem>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/config.h"
+#include "core/error.h"
+#include "tests/config_example.h"
+
+namespace dualpath {
+namespace {
+
+using test_config::Outer;
+using ::testing::HasSubstr;
+
+// What throw_if_any says about the source; "" if nothing.
+std::string problems_of(const ConfigSource& source) {
+  ConfigProblems problems;
+  read_config<Outer>(source, problems);
+  try {
+    throw_if_any(problems, source);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::configuration);
+    return error.what();
+  }
+  return "";
+}
+
+std::string problems_of(const std::string& yaml, const std::vector<std::string>& overrides = {}) {
+  ConfigSource source;
+  source.add_text(yaml, "a.yaml");
+  for (const std::string& assignment : overrides) source.add_override(assignment);
+  return problems_of(source);
+}
+
+TEST(Problems, UnknownKeysNameTheNearest) {
+  EXPECT_EQ(problems_of("count: 1\ninner:\n  layer: 3\n"),
+            "a.yaml:3: inner.layer: unknown key, did you mean inner.layers?");
+  EXPECT_EQ(problems_of("", {"inner.layer=3"}),
+            "command line: inner.layer=3: inner.layer: unknown key, did you mean inner.layers?");
+  // The right name in the wrong section.
+  EXPECT_EQ(problems_of("layers: 3"), "a.yaml:1: layers: unknown key, did you mean inner.layers?");
+  EXPECT_EQ(problems_of("items:\n- path: x\n- pth: y\n"),
+            "a.yaml:3: items[1].pth: unknown key, did you mean items[1].path?");
+  EXPECT_EQ(problems_of("zzzzzzzz: 1"), "a.yaml:1: zzzzzzzz: unknown key");
+}
+
+TEST(Problems, KeysGivenTwice) {
+  EXPECT_EQ(problems_of("inner:\n  layers: 1\n  betas: [0, 0]\n  layers: 2\n"),
+            "a.yaml:4: inner.layers: given twice, first at a.yaml:2");
+  EXPECT_EQ(problems_of("inner: {}\ncount: 1\ninner: {}\n"),
+            "a.yaml:3: inner: given twice, first at a.yaml:1");
+}
+
+TEST(Problems, WrongTypes) {
+  EXPECT_EQ(problems_of("flag: yes"), "a.yaml:1: flag: wants true or false, found yes");
+  EXPECT_EQ(problems_of("count: 1.5"), "a.yaml:1: count: wants an integer, found 1.5");
+  EXPECT_EQ(problems_of("count: 1_000"), "a.yaml:1: count: wants an integer, found 1_000");
+  EXPECT_EQ(problems_of("count: 0x10"), "a.yaml:1: count: wants an integer, found 0x10");
+  EXPECT_EQ(problems_of("count: \"4\""), "a.yaml:1: count: wants an integer, found 4 in quotes");
+  EXPECT_EQ(problems_of("count:"), "a.yaml:1: count: wants an integer, found nothing");
+  EXPECT_EQ(problems_of("count: [1]"), "a.yaml:1: count: wants an integer, found a list");
+  EXPECT_EQ(problems_of("rate: {x: 1}"), "a.yaml:1: rate: wants a number, found a section");
+  EXPECT_EQ(problems_of("rate: 1e-3x"), "a.yaml:1: rate: wants a number, found 1e-3x");
+  EXPECT_EQ(problems_of("name: [x]"), "a.yaml:1: name: wants a text, found a list");
+  EXPECT_EQ(problems_of("inner: 3"), "a.yaml:1: inner: wants a section, found 3");
+  EXPECT_EQ(problems_of("items: [x]"), "a.yaml:1: items[0]: wants a section, found x");
+  EXPECT_EQ(problems_of("inner:\n  betas:\n  - 0.1\n  - x\n"),
+            "a.yaml:4: inner.betas[1]: wants a number, found x");
+}
+
+TEST(Problems, NumbersOutsideTheirRange) {
+  EXPECT_EQ(problems_of("inner: {layers: 0}"),
+            "a.yaml:1: inner.layers: must lie between 1 and 64, found 0");
+  EXPECT_EQ(problems_of("inner: {layers: 65}"),
+            "a.yaml:1: inner.layers: must lie between 1 and 64, found 65");
+  EXPECT_EQ(problems_of("inner: {betas: [1, 1.01]}"),
+            "a.yaml:1: inner.betas[1]: must be at most 1, found 1.01");
+  EXPECT_EQ(problems_of("items: [{weight: -1}]"),
+            "a.yaml:1: items[0].weight: must be at least 0, found -1");
+}
+
+TEST(Problems, NumbersThatDoNotFit) {
+  const char* integer = "a.yaml:1: count: wants an integer of 64 bits, found ";
+  for (const std::string text : {"9223372036854775808", "1e19", "1e999", "inf"}) {
+    EXPECT_EQ(problems_of("count: " + text), integer + text);
+  }
+  const char* real = "a.yaml:1: rate: wants a finite number of 64 bits, found ";
+  for (const std::string text : {"nan", "inf", "-inf", "1e999"}) {
+    EXPECT_EQ(problems_of("rate: " + text), real + text);
+  }
+  EXPECT_EQ(problems_of("rate: .nan"), "a.yaml:1: rate: wants a number, found .nan");
+}
+
+TEST(Problems, UnknownEnumValues) {
+  EXPECT_EQ(problems_of("color: gren"),
+            "a.yaml:1: color: wants one of red, green, dark_blue, found gren, did you mean green?");
+  EXPECT_EQ(problems_of("inner: {colors: [red, violet]}"),
+            "a.yaml:1: inner.colors[1]: wants one of red, green, dark_blue, found violet");
+}
+
+TEST(Problems, MalformedYaml) {
+  EXPECT_EQ(problems_of("count: 1\ninner: [1, 2\nrate: 3\n"),
+            "a.yaml:3:5: malformed YAML: end of sequence flow not found");
+  EXPECT_THAT(problems_of("count: 1\n  rate: 2\n"), HasSubstr("a.yaml:2:7: malformed YAML: "));
+  EXPECT_EQ(problems_of("- 1\n"), "a.yaml:1: wants sections (\"model:\"), found a list");
+  EXPECT_EQ(problems_of("3"), "a.yaml:1: wants sections (\"model:\"), found a single value");
+  EXPECT_EQ(problems_of("inner.layers: 3"),
+            "a.yaml:1: inner.layers: a key must be one word of letters, digits and _; sections are "
+            "nested in YAML, not dotted");
+  EXPECT_THAT(problems_of("[a, b]: 3"), HasSubstr("a.yaml:1: "));
+}
+
+TEST(Problems, NestingThatNeverEnds) {
+  EXPECT_THAT(problems_of("inner: &a [*a, *a]"),
+              HasSubstr("a.yaml:1: nested deeper than 32 levels\n"));
+  EXPECT_THAT(problems_of(std::string(100000, '[')), HasSubstr("malformed YAML"));
+}
+
+TEST(Problems, MalformedOverrides) {
+  EXPECT_EQ(problems_of("", {"count"}), "command line: count: wants key=value");
+  for (const std::string key : {"", ".count", "inner..layers", "inner.", "a b"}) {
+    EXPECT_EQ(
+        problems_of("", {key + "=1"}),
+        "command line: " + key + "=1: wants a dotted key such as model.layers before the '='");
+  }
+  EXPECT_EQ(problems_of("", {"items[0].path=x"}),
+            "command line: items[0].path=x: elements cannot be set one by one, give the whole "
+            "list: items=[...]");
+  EXPECT_EQ(problems_of("", {"inner.betas=[1"}),
+            "command line: inner.betas=[1: malformed YAML: end of sequence flow not found");
+}
+
+TEST(Problems, UnreadableFiles) {
+  ConfigSource source;
+  source.add_file("no_such_file.yaml");
+  source.add_file(std::filesystem::temp_directory_path());
+  EXPECT_EQ(problems_of(source), "no_such_file.yaml: cannot be read: No such file or directory\n" +
+                                     std::filesystem::temp_directory_path().string() +
+                                     ": cannot be read: it is a folder");
+}
+
+TEST(Problems, AllAreToldAtOnce) {
+  EXPECT_EQ(problems_of("count: x\ninner:\n  layer: 2\n  layers: 0\n", {"rate=fast"}),
+            "a.yaml:1: count: wants an integer, found x\n"
+            "command line: rate=fast: rate: wants a number, found fast\n"
+            "a.yaml:4: inner.layers: must lie between 1 and 64, found 0\n"
+            "a.yaml:3: inner.layer: unknown key, did you mean inner.layers?");
+}
+
+TEST(Problems, OfValidatorsGetTheirPlace) {
+  ConfigSource source;
+  source.add_text("inner:\n  betas: [0.5, 0.6]\nitems:\n  - path: x\n  - path: y\n", "a.yaml");
+  source.add_override("count=2");
+  ConfigProblems problems;
+  for (const char* key : {"count", "rate", "inner", "inner.layers", "inner.betas[1]",
+                          "items[1].path", "items[1].weight", "items[7]"}) {
+    problems.add(key, "no");
+  }
+  try {
+    throw_if_any(problems, source);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "command line: count=2: count: no\n"
+                 "default: rate: no\n"
+                 "a.yaml:1: inner: no\n"
+                 "default: inner.layers: no\n"
+                 "a.yaml:2: inner.betas[1]: no\n"
+                 "a.yaml:5: items[1].path: no\n"
+                 "a.yaml:5: items[1].weight: no\n"
+                 "a.yaml:3: items[7]: no");
+  }
+}
+
+}  // namespace
+}  // namespace dualpath
