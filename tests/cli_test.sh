@@ -29,6 +29,8 @@ check "short help" 0 out '^usage: dualpath VERB' -h
 check "version" 0 out '^dualpath [0-9]+\.[0-9]+\.[0-9]+, commit ' --version
 check "libraries" 0 out '^libraries: HDF5 [0-9.]+, oneDNN [0-9.]+, MPI [0-9.]+$' --version
 check "unknown verb" 2 err '^dualpath: unknown verb xyzzyx; dualpath --help lists the verbs$' xyzzyx
+check "mistyped verb" 2 err '^dualpath: unknown verb dtaa, did you mean data\?; ' dtaa info
+check "help of a verb" 0 out '^usage: dualpath data' data --help
 check "unknown verb with options" 2 err '^dualpath: unknown verb xyzzyx;' xyzzyx a=b --help
 
 # Several ranks say which one speaks; one rank does not.
