@@ -1,4 +1,5 @@
-// A program that links allocation_counter.cpp counts its calls of operator new.
+// A program that links allocation_counter.cpp counts its calls of operator new, oneDNN's own
+// excepted.
 #pragma once
 
 #include <cstdint>
