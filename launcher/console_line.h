@@ -1,0 +1,18 @@
+// The lines that training prints: fields separated by " | ".
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "launcher/step_metrics.h"
+
+namespace dualpath {
+
+// "step 120/2000 | consumed tokens: 491520 | tokens/s: 10443 | ... | ETA: 0:12:31"
+std::string console_line(const StepMetrics& metrics, std::int64_t total_steps);
+std::string console_line(const ValidationMetrics& metrics);
+
+// "1:02:03", or "2d 1:02:03" from a day on; "?" where the time is not finite or negative.
+std::string clock_text(Seconds time);
+
+}  // namespace dualpath
