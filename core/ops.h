@@ -176,7 +176,7 @@ class Ops {
   // Regularisers of one layer, p = g_d/(g_d+g_w) (½ where both vanish), H(p) = -p·ln p -
   // (1-p)·ln(1-p) with 0·ln 0 = 0:
   //   entropy_scale·Σ_t (-H(p_t))  +  balance_scale·Σ_sequences (mean_{t in sequence} p_t - ½)²
-  // dgates_T2 = its gradient, 0 where p is 0 or 1 or both gates vanish; losses_2 (f64) += the two
+  // dgates_T2 = its gradient, 0 for a token with a gate of exactly 0; losses_2 (f64) += the two
   // sums Σ(-H) and Σ(mean p - ½)², unscaled.
   virtual void gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tensor gates_T2,
                                 std::int64_t positions, double entropy_scale,

@@ -1,4 +1,3 @@
-#include <cfloat>
 #include <cmath>
 
 #include "core/cpu/cpu_ops.h"
@@ -19,11 +18,8 @@ struct Share {
       wide = gate_wide / total;
     }
   }
+  double log_odds() const { return std::log(deep) - std::log(wide); }
   // -p·ln p - (1-p)·ln(1-p), with 0·ln 0 = 0
-  // ln p - ln(1-p), finite where a gate has underflowed to 0
-  double log_odds() const {
-    return std::log(std::fmax(deep, DBL_MIN)) - std::log(std::fmax(wide, DBL_MIN));
-  }
   double entropy() const { return -x_log_x(deep) - x_log_x(wide); }
   static double x_log_x(double x) { return x > 0 ? x * std::log(x) : 0; }
 };
@@ -86,7 +82,9 @@ void CpuOps::gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tensor gates_T2
       const double dbalance = balance_scale * 2 * (mean - 0.5) / static_cast<double>(positions);
       for (std::int64_t i = 0; i < positions; ++i) {
         const Share share(in[2 * i], in[2 * i + 1]);
-        const double dshare = (entropy_scale * share.log_odds() + dbalance) / share.total;
+        const bool closed = in[2 * i] == 0 || in[2 * i + 1] == 0;
+        const double dshare =
+            closed ? 0 : (entropy_scale * share.log_odds() + dbalance) / share.total;
         out[2 * i] = static_cast<float>(dshare * share.wide);
         out[2 * i + 1] = static_cast<float>(-dshare * share.deep);
       }

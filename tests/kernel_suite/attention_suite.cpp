@@ -25,8 +25,8 @@ TEST_P(KernelSuite, QkRope) {
         const std::int64_t T = s.tokens(), E = s.head_size, C = qkv_width(s);
         const Shape q{T, s.heads, E}, k{T, s.kv_heads, E};
         const Shape table{s.positions + 3, E / 2};  // tables may be longer than needed
-        const Tensor qkv = x.input("qkv", {T, C}), cos = x.input("cos", table);
-        const Tensor sin = x.input("sin", table), dqkv = x.inout("dqkv", {T, C});
+        const Tensor qkv = x.input("qkv", {T, C}), cos = x.cosines("angles", table);
+        const Tensor sin = x.sines("angles", table), dqkv = x.inout("dqkv", {T, C});
         Tensor rstd, q_weight, k_weight, dq_weight, dk_weight;
         if (norm != QkNorm::none) {
           rstd = x.output("rstd", {T, s.heads + s.kv_heads});

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <deque>
 #include <limits>
+#include <numbers>
 
 #include "core/random.h"
 #include "tests/reference_ops/reference_ops.h"
@@ -35,6 +36,7 @@ class ReferenceOperands final : public Operands {
       return {placed.ids.data(), DType::i32, o.shape};
     }
     placed.values.assign(o.start.begin(), o.start.end());
+    for (Rounded& x : placed.values) x.error += o.start_error * std::abs(x.value);
     return {placed.values.data(), DType::f64, o.shape};
   }
 
@@ -144,7 +146,22 @@ Tensor Operands::place_uniform(const std::string& name, Kind kind, Role role, Sh
                                double low, double high) {
   std::vector<float> values(static_cast<std::size_t>(shape.numel()));
   CounterRng(seed_, name).uniform(std::span<float>(values), 0, low, high);
-  return place({name, kind, role, shape, {values.begin(), values.end()}});
+  return place({name, kind, role, shape, {values.begin(), values.end()}, 0});
+}
+
+Tensor Operands::place_turns(const std::string& angles, Shape shape, double (*function)(double)) {
+  std::vector<double> values(static_cast<std::size_t>(shape.numel()));
+  CounterRng(seed_, angles).uniform(std::span<double>(values), 0, 0, 2 * std::numbers::pi);
+  for (double& x : values) x = static_cast<float>(function(x));
+  return place({angles, Kind::arithmetic, Role::input, shape, values, 2 * Rounded::unit});
+}
+
+Tensor Operands::cosines(const std::string& angles, Shape shape) {
+  return place_turns(angles, shape, std::cos);
+}
+
+Tensor Operands::sines(const std::string& angles, Shape shape) {
+  return place_turns(angles, shape, std::sin);
 }
 
 std::vector<double> Operands::draw_whole(const std::string& name, Shape shape, std::int64_t begin,
@@ -165,7 +182,7 @@ Tensor Operands::input(const std::string& name, Shape shape, double low, double 
 Tensor Operands::output(const std::string& name, Shape shape) {
   const std::vector<double> poison(static_cast<std::size_t>(shape.numel()),
                                    std::numeric_limits<double>::quiet_NaN());
-  return place({name, Kind::arithmetic, Role::output, shape, poison});
+  return place({name, Kind::arithmetic, Role::output, shape, poison, 0});
 }
 
 Tensor Operands::inout(const std::string& name, Shape shape, double low, double high) {
@@ -178,11 +195,12 @@ Tensor Operands::sums(const std::string& name, Shape shape, double low, double h
 
 Tensor Operands::whole_numbers(const std::string& name, Shape shape, std::int64_t begin,
                                std::int64_t end) {
-  return place({name, Kind::arithmetic, Role::input, shape, draw_whole(name, shape, begin, end)});
+  return place(
+      {name, Kind::arithmetic, Role::input, shape, draw_whole(name, shape, begin, end), 0});
 }
 
 Tensor Operands::ids(const std::string& name, Shape shape, std::int64_t begin, std::int64_t end) {
-  return place({name, Kind::i32, Role::input, shape, draw_whole(name, shape, begin, end)});
+  return place({name, Kind::i32, Role::input, shape, draw_whole(name, shape, begin, end), 0});
 }
 
 testing::AssertionResult agrees(Device& device, DType arithmetic, const KernelCall& call,

@@ -24,11 +24,16 @@ class Operands {
     Role role;
     Shape shape;
     std::vector<double> start;
+    double start_error = 0;  // relative
   };
 
   virtual ~Operands() = default;
 
   Tensor input(const std::string& name, Shape shape, double low = -1, double high = 1);
+  // The cosines or sines of angles[0], angles[1], ... in fp32. A kernel may know that they are, so
+  // that their rounding counts.
+  Tensor cosines(const std::string& angles, Shape shape);
+  Tensor sines(const std::string& angles, Shape shape);
   // Starts as NaN, to be overwritten.
   Tensor output(const std::string& name, Shape shape);
   // Read and written: starts with random numbers.
@@ -47,6 +52,7 @@ class Operands {
   virtual Tensor place(Operand operand) = 0;
   Tensor place_uniform(const std::string& name, Kind kind, Role role, Shape shape, double low,
                        double high);
+  Tensor place_turns(const std::string& angles, Shape shape, double (*function)(double));
   std::vector<double> draw_whole(const std::string& name, Shape shape, std::int64_t begin,
                                  std::int64_t end) const;
   std::uint64_t seed_;

@@ -284,7 +284,7 @@ S binary_entropy(S p) {
   return (p == S(0) ? S(0) : -(p * log(p))) - (q == S(0) ? S(0) : q * log(q));
 }
 
-// H'(p) = ln((1-p)/p), ∂p/∂g_d = g_w/(g_d+g_w)², ∂p/∂g_w = -g_d/(g_d+g_w)².
+// -H'(p) = ln(p/(1-p)) = ln(g_d/g_w), ∂p/∂g_d = g_w/(g_d+g_w)², ∂p/∂g_w = -g_d/(g_d+g_w)².
 template <class S>
 void ReferenceOpsOf<S>::gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tensor gates_T2,
                                          std::int64_t positions, double entropy_scale,
@@ -304,13 +304,13 @@ void ReferenceOpsOf<S>::gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tens
     for (std::int64_t t = begin; t < begin + positions; ++t) {
       const S* g = elements<S>(gates_T2) + t * 2;
       S* dgates = elements<S>(dgates_T2) + t * 2;
-      const S total = g[0] + g[1], p = gate_share(g);
-      if (p == S(0) || p == S(1) || total == S(0)) {
+      if (g[0] == S(0) || g[1] == S(0)) {
         dgates[0] = dgates[1] = S(0);
         continue;
       }
+      const S total = g[0] + g[1];
       const S dp =
-          S(entropy_scale) * log(p / (S(1) - p)) + S(balance_scale) * S(2) * excess / S(positions);
+          S(entropy_scale) * log(g[0] / g[1]) + S(balance_scale) * S(2) * excess / S(positions);
       dgates[0] = dp * g[1] / (total * total);
       dgates[1] = -(dp * g[0] / (total * total));
     }
