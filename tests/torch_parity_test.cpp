@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "core/cpu/cpu_device.h"
 #include "model/model.h"
 #include "model/optimizer.h"
 #include "model/regularizers.h"
@@ -254,6 +255,11 @@ TEST_P(TorchParity, ParametersHaveTheSameNamesAndShapes) {
 TEST_P(TorchParity, LogitsLossReadoutsAndGradientsInDoublePrecision) {
   ReferenceDevice device;
   expect_first_step(file, device, DType::f64);
+}
+
+TEST_P(TorchParity, LogitsLossReadoutsAndGradientsOnTheCpuInSinglePrecision) {
+  const std::unique_ptr<Device> device = make_cpu_device(1);
+  expect_first_step(file, *device, DType::f32);
 }
 
 // [Σ w_i cos(i+1), Σ w_i sin(i+1), ‖w‖], as make_fixtures.py has it.
