@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/temporary_folder.h"
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -110,21 +112,15 @@ TEST(IncludeRule, HoldsInTheRepository) {
 
 class PlantedTree : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string folder = (fs::temp_directory_path() / "include_rule_XXXXXX").string();
-    ASSERT_NE(mkdtemp(folder.data()), nullptr);
-    root_ = folder;
-  }
-  void TearDown() override { fs::remove_all(root_); }
-
   void plant(const std::string& file, const std::string& text) {
-    fs::create_directories((root_ / file).parent_path());
-    std::ofstream(root_ / file) << text;
+    const fs::path path = folder_ / file;
+    fs::create_directories(path.parent_path());
+    std::ofstream(path) << text;
   }
-  std::vector<std::string> breaches() { return scan_tree(root_).breaches; }
+  std::vector<std::string> breaches() { return scan_tree(folder_.path()).breaches; }
 
  private:
-  fs::path root_;
+  dualpath::TemporaryFolder folder_;
 };
 
 TEST_F(PlantedTree, LawfulIncludesPass) {

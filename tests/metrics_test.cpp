@@ -14,22 +14,22 @@
 #include <string_view>
 #include <vector>
 
-#include "core/error.h"
 #include "launcher/console_line.h"
 #include "launcher/loss_plot.h"
 #include "launcher/metrics_writer.h"
 #include "launcher/tensorboard_writer.h"
+#include "tests/expect_error.h"
+#include "tests/temporary_folder.h"
 
 namespace dualpath {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
-std::string read_file(const fs::path& path) {
+std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
@@ -72,13 +72,6 @@ ValidationMetrics validation_metrics(std::int64_t step) {
 
 class Metrics : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string folder = (fs::temp_directory_path() / "metrics_XXXXXX").string();
-    ASSERT_NE(mkdtemp(folder.data()), nullptr);
-    folder_ = folder;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string jsonl() const { return folder_ / "metrics.jsonl"; }
   std::vector<json> rows() const {
     std::vector<json> rows;
@@ -91,7 +84,7 @@ class Metrics : public testing::Test {
     return steps;
   }
 
-  fs::path folder_;
+  TemporaryFolder folder_;
 };
 
 TEST_F(Metrics, RowsBearTheNamesThatReadersKnow) {
@@ -152,13 +145,8 @@ TEST_F(Metrics, ResumingDropsWhatTheRunWillDoAgain) {
 }
 
 TEST_F(Metrics, AFolderThatIsNotThereIsNamed) {
-  try {
-    MetricsWriter writer(folder_ / "nowhere" / "metrics.jsonl", 0);
-    FAIL() << "no error";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::checkpoint);
-    EXPECT_THAT(error.what(), HasSubstr("nowhere"));
-  }
+  const std::string path = folder_ / "nowhere/metrics.jsonl";
+  EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { MetricsWriter(path, 0); }), HasSubstr(path));
 }
 
 // A decoder of event files, written from the formats' descriptions.
@@ -274,8 +262,9 @@ std::vector<DecodedEvent> decode_file(const std::string& path) {
 
 TEST_F(Metrics, TensorBoardFilesDecode) {
   ASSERT_EQ(crc32c("123456789"), 0xe3069283);  // the check value of CRC-32C
-  TensorBoardWriter writer(folder_, 299);
-  EXPECT_THAT(fs::path(writer.path()).filename(), testing::StartsWith("events.out.tfevents."));
+  TensorBoardWriter writer(folder_.path(), 299);
+  EXPECT_THAT(std::filesystem::path(writer.path()).filename(),
+              testing::StartsWith("events.out.tfevents."));
   StepMetrics metrics = step_metrics(300);
   metrics.gate_deep = {0.5, NAN, 0.25};
   writer.write(metrics);
@@ -299,7 +288,7 @@ TEST_F(Metrics, TensorBoardFilesDecode) {
 
 TEST_F(Metrics, EveryTensorBoardWriterHasAFileOfItsOwn) {
   std::set<std::string> paths;
-  for (int i = 0; i < 3; ++i) paths.insert(TensorBoardWriter(folder_, 0).path());
+  for (int i = 0; i < 3; ++i) paths.insert(TensorBoardWriter(folder_.path(), 0).path());
   EXPECT_EQ(paths.size(), 3u);
 }
 
@@ -404,7 +393,8 @@ TEST_F(Metrics, LossesAreReadBack) {
   EXPECT_THAT(losses.training.losses, ElementsAre(5));
   EXPECT_THAT(losses.validation.steps, ElementsAre(2));
   EXPECT_THAT(losses.validation.losses, ElementsAre(2));
-  EXPECT_THROW(read_losses(folder_ / "nowhere.jsonl"), Error);
+  const std::string missing = folder_ / "nowhere.jsonl";
+  EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { read_losses(missing); }), HasSubstr(missing));
 }
 
 }  // namespace
