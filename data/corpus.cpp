@@ -38,19 +38,32 @@ CorpusWriter::CorpusWriter(std::string folder, CorpusInfo info, std::uint64_t sh
   manifest_.info = std::move(info);
 }
 
-void CorpusWriter::add_document(std::span<const std::uint32_t> tokens, std::uint64_t text_bytes) {
-  document_.assign(tokens.begin(), tokens.end());
-  if (manifest_.info.end_of_document >= 0) {
-    document_.push_back(static_cast<std::uint32_t>(manifest_.info.end_of_document));
-  }
-  if (shard_ && shard_->num_tokens() + document_.size() > shard_tokens_) close_shard();
+void CorpusWriter::add_tokens(std::span<const std::uint32_t> tokens, std::uint64_t text_bytes) {
+  const std::size_t added = tokens.size() + (manifest_.info.end_of_document >= 0 ? 1 : 0);
+  if (!within_document_ && shard_ && shard_->num_tokens() + added > shard_tokens_) close_shard();
   if (!shard_) {
     const std::string name = fmt::format("{}{:05}.h5", shard_prefix, manifest_.shards.size());
     shard_ = std::make_unique<TokenShardWriter>(
         fs::path(folder_) / name, manifest_.info.tokenizer_hash, manifest_.info.vocab_size);
   }
-  shard_->add_document(document_);
+  shard_->add_tokens(tokens);
   manifest_.text_bytes += text_bytes;
+  within_document_ = true;
+}
+
+void CorpusWriter::end_document() {
+  CHECK(within_document_, "{}: no document to end", folder_);
+  if (manifest_.info.end_of_document >= 0) {
+    const auto end = static_cast<std::uint32_t>(manifest_.info.end_of_document);
+    shard_->add_tokens({&end, 1});
+  }
+  shard_->end_document();
+  within_document_ = false;
+}
+
+void CorpusWriter::add_document(std::span<const std::uint32_t> tokens, std::uint64_t text_bytes) {
+  add_tokens(tokens, text_bytes);
+  end_document();
 }
 
 std::uint64_t CorpusWriter::num_tokens() const {
@@ -71,6 +84,7 @@ void CorpusWriter::close_shard() {
 }
 
 CorpusManifest CorpusWriter::finish() {
+  CHECK(!within_document_, "{}: the last document has no end", folder_);
   if (shard_) close_shard();
   CHECK_AS(ExitCode::data, manifest_.num_tokens > 0, "{}: no tokens at all", folder_);
   write_corpus_manifest(folder_, manifest_);

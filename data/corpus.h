@@ -13,17 +13,22 @@
 
 namespace dualpath {
 
-// Writes a corpus. A shard is closed when the next document would take it beyond `shard_tokens`;
-// a document never spans shards. corpus.yaml comes last: a folder without it is unfinished, and
-// the shards that such a folder holds are removed. A finished corpus is never overwritten.
+// Writes a corpus. A shard is closed when the next document, or the first part of it that is given,
+// would take it beyond `shard_tokens`; a document never spans shards. corpus.yaml comes last: a
+// folder without it is unfinished, and the shards that such a folder holds are removed. A finished
+// corpus is never overwritten.
 class CorpusWriter {
  public:
   CorpusWriter(std::string folder, CorpusInfo info, std::uint64_t shard_tokens);
 
-  // Appends the tokens and then end_of_document. text_bytes: length of the document's text.
+  // More tokens of the document under way; its end, for which end_of_document is appended.
+  // text_bytes: length of the text that the tokens stand for.
+  void add_tokens(std::span<const std::uint32_t> tokens, std::uint64_t text_bytes = 0);
+  void end_document();
+  // A whole document.
   void add_document(std::span<const std::uint32_t> tokens, std::uint64_t text_bytes = 0);
   std::uint64_t num_tokens() const;
-  CorpusManifest finish();
+  CorpusManifest finish();  // REQUIRES: no document under way
 
  private:
   void close_shard();
@@ -31,7 +36,7 @@ class CorpusWriter {
   std::uint64_t shard_tokens_;
   CorpusManifest manifest_;  // of the closed shards
   std::unique_ptr<TokenShardWriter> shard_;
-  std::vector<std::uint32_t> document_;
+  bool within_document_ = false;
 };
 
 // An open corpus. Const functions may be called from any thread.

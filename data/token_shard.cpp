@@ -131,21 +131,30 @@ TokenShardWriter::TokenShardWriter(std::string path, std::string tokenizer_hash,
 
 TokenShardWriter::~TokenShardWriter() = default;
 
-void TokenShardWriter::add_document(std::span<const std::uint32_t> tokens) {
+void TokenShardWriter::add_tokens(std::span<const std::uint32_t> tokens) {
   for (const std::uint32_t token : tokens) {
     CHECK_AS(ExitCode::data, token < info_.vocab_size,
              "{}: document {} has token {}, but the vocabulary has {}", path_,
              document_offsets_.size() - 1, token, info_.vocab_size);
     spool_->add(token);
   }
-  document_offsets_.push_back(document_offsets_.back() + tokens.size());
+  info_.num_tokens += tokens.size();
+}
+
+void TokenShardWriter::end_document() {
+  document_offsets_.push_back(num_tokens());
+}
+
+void TokenShardWriter::add_document(std::span<const std::uint32_t> tokens) {
+  add_tokens(tokens);
+  end_document();
 }
 
 TokenShardInfo TokenShardWriter::finish() {
+  CHECK(document_offsets_.back() == num_tokens(), "{}: the last document has no end", path_);
   const std::string temporary = path_ + ".partial";
   try {
     Hdf5File file = Hdf5File::create(temporary, ExitCode::data);
-    info_.num_tokens = num_tokens();
     info_.num_documents = document_offsets_.size() - 1;
     info_.token_checksum = spool_->copy_to(file, "tokens");
     info_.offset_checksum = checksum_of(std::as_bytes(std::span(document_offsets_)));

@@ -33,9 +33,12 @@ class TokenShardWriter {
   ~TokenShardWriter();  // without finish() nothing remains
 
   const std::string& path() const { return path_; }
+  // More tokens of the document under way, and its end.
+  void add_tokens(std::span<const std::uint32_t> tokens);
+  void end_document();
   void add_document(std::span<const std::uint32_t> tokens);
-  std::uint64_t num_tokens() const { return document_offsets_.back(); }
-  // Completes the file, flushes it to disk and gives it its name.
+  std::uint64_t num_tokens() const { return info_.num_tokens; }
+  // Completes the file, flushes it to disk and gives it its name. REQUIRES: no document under way.
   TokenShardInfo finish();
 
  private:

@@ -85,6 +85,28 @@ TEST(Corpus, ALongDocumentGetsAShardOfItsOwn) {
   EXPECT_EQ(manifest.shards[1].num_tokens, 200u);
 }
 
+TEST(Corpus, DocumentsInParts) {
+  const TemporaryFolder folder;
+  CorpusWriter writer(folder / "c", {"abc", 100, end_of_document}, 50);
+  writer.add_document(std::vector<std::uint32_t>(30, 1), 90);
+  for (int part = 0; part < 5; ++part) writer.add_tokens(std::vector<std::uint32_t>(15, 2), 45);
+  writer.end_document();
+  writer.add_document(std::vector<std::uint32_t>(1, 3), 3);
+  const CorpusManifest manifest = writer.finish();
+  EXPECT_EQ(manifest.num_documents, 3u);
+  EXPECT_EQ(manifest.text_bytes, 90u + 225 + 3);
+  // 31 + 16 tokens fit into 50; the rest of that document follows; the next one does not.
+  ASSERT_EQ(manifest.shards.size(), 2u);
+  EXPECT_EQ(manifest.shards[0].num_tokens, 31u + 76);
+  EXPECT_EQ(manifest.shards[1].num_tokens, 2u);
+  const Corpus corpus = Corpus::open(folder / "c");
+  EXPECT_EQ(corpus.shards()[0].document_offset(1), 31u);
+  EXPECT_EQ(corpus.shards()[0].document_offset(2), 31u + 76);
+  std::vector<std::int32_t> end(1);
+  corpus.read(31 + 75, end);
+  EXPECT_EQ(end[0], static_cast<std::int32_t>(end_of_document));
+}
+
 TEST(Corpus, IsNeverOverwrittenButAnUnfinishedOneIs) {
   const TemporaryFolder folder;
   {
