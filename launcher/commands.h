@@ -7,4 +7,6 @@ namespace dualpath {
 
 extern const Command data_command;
 
+extern const Command generate_command;
+extern const Command train_command;
 }  // namespace dualpath

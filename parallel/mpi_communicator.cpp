@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <exception>
 #include <mpi.h>
 #include <numeric>
 
@@ -147,16 +148,13 @@ MpiSession::MpiSession() {
 }
 
 MpiSession::~MpiSession() {
-  MPI_Finalize();
+  // A rank that fails must not wait for the others in MPI_Finalize: the launcher ends them when this
+  // process exits without it.
+  if (std::uncaught_exceptions() == 0) MPI_Finalize();
 }
 
 std::unique_ptr<Communicator> MpiSession::world() {
   return std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, false);
-}
-
-void MpiSession::abort(int exit_code) {
-  MPI_Abort(MPI_COMM_WORLD, exit_code);
-  std::_Exit(exit_code);
 }
 
 bool started_by_mpi_launcher() {

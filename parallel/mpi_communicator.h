@@ -8,7 +8,7 @@
 namespace dualpath {
 
 // MPI from here to the end of this object's life. At most one lives in a process. Ends with
-// MPI_Finalize, which waits for all ranks; call abort() where the others cannot be waited for.
+// MPI_Finalize, which waits for all ranks, unless an exception is under way.
 class MpiSession {
  public:
   MpiSession();
@@ -19,8 +19,6 @@ class MpiSession {
   std::unique_ptr<Communicator> world();
   int local_rank() const { return local_rank_; }  // among the ranks of this host
   int local_size() const { return local_size_; }
-  // Ends all ranks of the job at once with this exit code. Does not return.
-  [[noreturn]] static void abort(int exit_code);
 
  private:
   int local_rank_ = 0;

@@ -1,0 +1,89 @@
+#include "launcher/training_data.h"
+
+#include <utility>
+
+#include "data/tokenizer_files.h"
+
+namespace dualpath {
+
+namespace {
+
+// Embedding and head are padded to this many rows, whatever the layout.
+constexpr std::int64_t vocab_padding = 128;
+
+std::vector<WeightedCorpus> open_corpora(const std::vector<CorpusConfig>& configs) {
+  std::vector<WeightedCorpus> corpora;
+  for (const CorpusConfig& c : configs) corpora.push_back({Corpus::open(c.path), c.weight});
+  return corpora;
+}
+
+void settle_vocab_size(ModelConfig& model, std::uint64_t tokens, const std::string& corpus) {
+  const auto needed = static_cast<std::int64_t>(tokens);
+  if (model.vocab_size == 0) {
+    model.vocab_size = (needed + vocab_padding - 1) / vocab_padding * vocab_padding;
+  }
+  CHECK_AS(
+      ExitCode::configuration, model.vocab_size >= needed,
+      "model.vocab_size = {} is smaller than the {} tokens of {}'s tokenizer; give at least that, "
+      "or 0 for the next multiple of {}",
+      model.vocab_size, needed, corpus, vocab_padding);
+}
+
+void check_same_tokenizer(const Corpus& corpus, const std::string& hash) {
+  CHECK_AS(ExitCode::data, corpus.manifest().info.tokenizer_hash == hash,
+           "{} was made with tokenizer {}, the training corpora with {}", corpus.folder(),
+           corpus.manifest().info.tokenizer_hash, hash);
+}
+
+}  // namespace
+
+std::vector<std::uint32_t> TrainingData::bytes_of_token() const {
+  std::vector<std::uint32_t> bytes;
+  if (!tokenizer) return bytes;
+  for (std::uint32_t id = 0; id < tokenizer->vocab_size(); ++id) {
+    // The end of a document is a token, but no text.
+    const bool is_text = id != tokenizer->end_of_text();
+    bytes.push_back(is_text ? static_cast<std::uint32_t>(tokenizer->tokens()[id].size()) : 0);
+  }
+  return bytes;
+}
+
+std::optional<Tokenizer> find_tokenizer(const std::filesystem::path& corpus_folder) {
+  const auto whole = std::filesystem::absolute(corpus_folder).lexically_normal();
+  // A trailing slash is an empty last component.
+  const auto folder = whole.has_filename() ? whole : whole.parent_path();
+  for (const auto& place : {folder, folder.parent_path()}) {
+    if (std::filesystem::exists(place / "vocab.json")) return load_tokenizer(place);
+  }
+  return std::nullopt;
+}
+
+TrainingData open_training_data(RunConfig& config) {
+  TrainingData data;
+  const auto seed = static_cast<std::uint64_t>(config.train.seed);
+  const std::int64_t length = config.model.sequence_length;
+  if (config.data.mock) {
+    data.training = std::make_unique<MockTokens>(
+        seed, static_cast<std::uint64_t>(config.model.vocab_size), length);
+    return data;
+  }
+  auto stream = std::make_unique<TokenStream>(open_corpora(config.data.corpora), seed, length);
+  const Corpus& first = stream->corpora().front().corpus;
+  data.tokenizer_hash = first.manifest().info.tokenizer_hash;
+  settle_vocab_size(config.model, stream->vocab_size(), first.folder());
+  data.tokenizer = find_tokenizer(first.folder());
+  if (data.tokenizer) {
+    CHECK_AS(ExitCode::data, data.tokenizer->hash() == data.tokenizer_hash,
+             "{} was made with tokenizer {}, but the tokenizer beside it is {}", first.folder(),
+             data.tokenizer_hash, data.tokenizer->hash());
+  }
+  for (const CorpusConfig& c : config.data.validation) {
+    Corpus corpus = Corpus::open(c.path);
+    check_same_tokenizer(corpus, data.tokenizer_hash);
+    data.validation.push_back({SequentialSamples(std::move(corpus), length), c.weight});
+  }
+  data.training = std::move(stream);
+  return data;
+}
+
+}  // namespace dualpath

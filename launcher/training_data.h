@@ -1,0 +1,42 @@
+// What a run reads: its corpora or random tokens, held-out text, and the tokenizer of both.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/sample_source.h"
+#include "data/token_stream.h"
+#include "data/tokenizer.h"
+#include "launcher/run_config.h"
+
+namespace dualpath {
+
+struct ValidationCorpus {
+  SequentialSamples samples;
+  double weight;
+};
+
+struct TrainingData {
+  std::unique_ptr<SampleSource> training;
+  std::vector<ValidationCorpus> validation;
+  std::optional<Tokenizer> tokenizer;  // absent with data.mock, or where the corpora have none
+  std::string tokenizer_hash;          // "" with data.mock
+
+  // Length of each token's text, by id; empty without a tokenizer.
+  std::vector<std::uint32_t> bytes_of_token() const;
+};
+
+// Fills in what the corpora decide: model.vocab_size where it is 0.
+// Throws Error(configuration) where the model's vocabulary is smaller than the corpora's,
+// Error(data) where a corpus is damaged or two disagree in their tokenizer.
+TrainingData open_training_data(RunConfig& config);
+
+// The tokenizer in a corpus folder or the folder around it (the training and validation part of one
+// text share it there); none where neither has one.
+std::optional<Tokenizer> find_tokenizer(const std::filesystem::path& corpus_folder);
+
+}  // namespace dualpath

@@ -1,0 +1,364 @@
+#include "launcher/training_run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <numbers>
+#include <unistd.h>
+
+#include "core/cpu/cpu_device.h"
+#include "data/file_io.h"
+#include "data/run_together.h"
+#include "data/tokenizer_files.h"
+#include "launcher/console_line.h"
+#include "launcher/loss_plot.h"
+#include "launcher/stop_request.h"
+#include "launcher/version.h"
+#include "model/counts.h"
+
+namespace dualpath {
+
+namespace {
+
+RunConfig resolve(RunConfig config, std::int64_t num_ranks) {
+  config.model = dualpath::resolve(config.model);
+  config.parallel.data = data_ranks(config.parallel, num_ranks);
+  return config;
+}
+
+std::string gigabytes(std::size_t bytes) {
+  return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9);
+}
+
+bool remove_if_there(const std::filesystem::path& file) {
+  std::error_code ignored;
+  return std::filesystem::remove(file, ignored);
+}
+
+}  // namespace
+
+std::int64_t total_steps(const RunConfig& config) {
+  const TrainConfig& train = config.train;
+  if (train.steps > 0) return train.steps;
+  const auto tokens_per_step =
+      static_cast<double>(train.global_batch_size * config.model.sequence_length);
+  const double tokens = train.tokens > 0
+                            ? static_cast<double>(train.tokens)
+                            : train.flops / training_flops(config.model, AttentionFlops::causal);
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(tokens / tokens_per_step)));
+}
+
+TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
+    : config_(resolve(config, job.world().size())),
+      job_(job),
+      log_(log),
+      folder_(config_.folder()),
+      data_(open_training_data(config_)),
+      bytes_of_token_(data_.bytes_of_token()),
+      num_threads_(job.num_threads(config.train.threads)),
+      device_(make_cpu_device(num_threads_)),
+      stream_(device_->make_stream()),
+      total_steps_(dualpath::total_steps(config_)) {
+  run_on_root(job_.world(), "run folder", [this] {
+    lock_.emplace(folder_);
+    return std::string();
+  });
+  if (job_.is_root()) log_.open_file(folder_ / "log.txt");
+  const std::optional<Checkpoint> checkpoint = find_checkpoint();
+  if (checkpoint) check_fits(*checkpoint);
+  trainer_ = std::make_unique<Trainer>(trainer_options(), *device_, *stream_, job_.world());
+  report_plan();
+  if (checkpoint) {
+    resume(*checkpoint);
+  } else {
+    begin();
+  }
+  prepare_folder();
+}
+
+TrainerOptions TrainingRun::trainer_options() const {
+  return {.model = config_.model,
+          .optimizer = config_.optimizer,
+          .regularizers = config_.train.regularizers,
+          .dtype = DType::f32,
+          .recompute = config_.parallel.recompute,
+          .global_batch_size = config_.train.global_batch_size,
+          .micro_batch_size = config_.train.micro_batch_size,
+          .loss_chunk_tokens = config_.train.loss_chunk_tokens,
+          .prefetch_batches = config_.data.prefetch_batches,
+          .total_steps = total_steps_,
+          .seed = static_cast<std::uint64_t>(config_.train.seed)};
+}
+
+// What rank 0 writes at the start of every run, resumed or not.
+void TrainingRun::prepare_folder() {
+  run_on_root(job_.world(), "run folder", [this] {
+    const std::int64_t step = trainer_->progress().step;
+    write_file(folder_ / "config.yaml", print_config(config_), ExitCode::checkpoint);
+    if (data_.tokenizer) {
+      std::filesystem::create_directories(folder_ / "tokenizer");
+      save_tokenizer(*data_.tokenizer, folder_ / "tokenizer");
+    }
+    records_.emplace(MetricsWriter(folder_ / "metrics.jsonl", step), std::nullopt);
+    if (config_.logging.tensorboard) records_->tensorboard.emplace(folder_, step);
+    if (step < total_steps_) remove_if_there(folder_ / "DONE");
+    return std::string();
+  });
+  saved_step_ = trainer_->progress().step;
+  saved_at_ = Clock::now();
+}
+
+void TrainingRun::report_plan() {
+  const ModelConfig& model = config_.model;
+  const ParameterStore& parameters = trainer_->model().parameters();
+  const ActivationMemory& memory = trainer_->model().activation_memory();
+  const std::size_t parameter_bytes = parameters.flat_values().bytes();
+  log_.info("{}, {} threads a rank, {} rank{}", device_->name(), num_threads_, job_.world().size(),
+            job_.world().size() == 1 ? "" : "s");
+  log_.info("parameters: {} | training FLOPs per token: {:.4g} | tokens per step: {} | steps: {}",
+            model_parameters(model), training_flops(model, AttentionFlops::causal),
+            config_.train.global_batch_size * model.sequence_length, total_steps_);
+  log_.info(
+      "memory a rank: weights {0} | gradients {0} | moments {1} | kept activations {2} | scratch "
+      "{3}",
+      gigabytes(parameter_bytes), gigabytes(2 * parameter_bytes), gigabytes(memory.stash_bytes),
+      gigabytes(memory.scratch_bytes));
+  for (const auto& [name, categories] :
+       {std::pair{"kept activations", memory.stash}, std::pair{"scratch", memory.scratch}}) {
+    std::string line;
+    for (const CategoryBytes& c : categories) {
+      line += fmt::format("{}{} {}", line.empty() ? "" : " | ", c.category, gigabytes(c.bytes));
+    }
+    if (!line.empty()) log_.info("{}: {}", name, line);
+  }
+}
+
+std::optional<Checkpoint> TrainingRun::find_checkpoint() {
+  const std::int64_t load_step = config_.checkpoint.load_step;
+  if (load_step == 0) {
+    return newest_whole(
+        checkpoints(),
+        [this](const std::string& line) {
+          if (job_.is_root()) log_.warning("{}", line);
+        },
+        job_.world());
+  }
+  return open_checkpoint(checkpoints() / checkpoint_name(load_step));
+}
+
+// Refuses a checkpoint of another model or tokenizer; tells what else has changed since.
+void TrainingRun::check_fits(const Checkpoint& checkpoint) {
+  const CheckpointManifest& manifest = checkpoint.manifest;
+  RunConfig before = config_;
+  const auto read_before = [&](const ConfigSource& source) {
+    ConfigProblems problems;
+    before = read_config<RunConfig>(source, problems);
+    throw_if_any(problems, source);
+  };
+  if (const auto old = folder_ / "config.yaml"; std::filesystem::exists(old)) {
+    ConfigSource source;
+    source.add_file(old);
+    read_before(source);
+  }
+  before.model = parse_model(manifest.model);
+  for (const ConfigChange& change : check_resume(before, config_)) {
+    log_.info("changed since the checkpoint: {}: {} -> {}", change.key, change.before,
+              change.after);
+  }
+  CHECK_AS(ExitCode::data, manifest.tokenizer_hash == data_.tokenizer_hash,
+           "{} was trained with tokenizer {}, the corpora have {}", checkpoint.folder.string(),
+           manifest.tokenizer_hash, data_.tokenizer_hash);
+  for (const auto& [key, value] : environment()) {
+    const auto it = manifest.environment.find(key);
+    if (it != manifest.environment.end() && it->second != value) {
+      log_.info("other {} than at the checkpoint ({}, was {}): results may differ in the last bits",
+                key, value, it->second);
+    }
+  }
+}
+
+void TrainingRun::resume(const Checkpoint& checkpoint) {
+  const CheckpointManifest& manifest = checkpoint.manifest;
+  load_slices(checkpoint, trainer_->state());
+  trainer_->start(*data_.training,
+                  {manifest.step, manifest.consumed_samples, manifest.consumed_tokens});
+  log_.info("resumed from {}", checkpoint.folder.string());
+}
+
+void TrainingRun::begin() {
+  if (config_.train.init_from.empty()) {
+    trainer_->initialize();
+  } else {
+    const Checkpoint source = open_checkpoint(config_.train.init_from);
+    load_slices(source, weights_of(trainer_->model().parameters()));
+    log_.info("weights from {}", source.folder.string());
+  }
+  trainer_->start(*data_.training, {});
+}
+
+ExitCode TrainingRun::run() {
+  if (trainer_->progress().step >= total_steps_) {
+    log_.info("{} has all of its {} steps already", folder_.string(), total_steps_);
+    return ExitCode::success;
+  }
+  while (trainer_->progress().step < total_steps_) {
+    const auto start = Clock::now();
+    const StepResult result = trainer_->step(requests());
+    const double step_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    record_step(result, step_ms);
+    const bool last = trainer_->progress().step == total_steps_;
+    const std::int64_t every = config_.train.validation_every_steps;
+    if (every > 0 && !result.requests.stop && (last || trainer_->progress().step % every == 0)) {
+      validate();
+    }
+    if (last || save_is_due(result.requests)) save();
+    if (result.requests.stop && !last) {
+      log_.info("stopped after step {} of {}, saved; the same command goes on from here",
+                trainer_->progress().step, total_steps_);
+      return ExitCode::stopped;
+    }
+  }
+  finish();
+  return ExitCode::success;
+}
+
+// What this rank asks for: its signals; on rank 0 also the files `stop` and `save`, and the clock.
+StepRequests TrainingRun::requests() const {
+  StepRequests requests{.stop = stop_was_requested(), .save = false};
+  if (!job_.is_root()) return requests;
+  requests.stop |= remove_if_there(folder_ / "stop");
+  requests.save |= remove_if_there(folder_ / "save");
+  if (config_.checkpoint.every_minutes > 0) {
+    const std::chrono::duration<double, std::ratio<60>> since = Clock::now() - saved_at_;
+    requests.save |= since.count() >= config_.checkpoint.every_minutes;
+  }
+  return requests;
+}
+
+bool TrainingRun::save_is_due(const StepRequests& requests) const {
+  const std::int64_t every = config_.checkpoint.every_steps;
+  const bool scheduled = every > 0 && trainer_->progress().step % every == 0;
+  return requests.stop || requests.save || scheduled;
+}
+
+void TrainingRun::record_step(const StepResult& result, double step_ms) {
+  if (!job_.is_root()) return;
+  const TrainingProgress& progress = trainer_->progress();
+  const double ranks = job_.world().size();
+  const double tokens =
+      static_cast<double>(config_.train.global_batch_size * config_.model.sequence_length);
+  StepMetrics m;
+  m.step = progress.step;
+  m.consumed_samples = progress.consumed_samples;
+  m.consumed_tokens = progress.consumed_tokens;
+  m.loss = result.loss;
+  m.learning_rate = result.learning_rate;
+  m.grad_norm = result.grad_norm;
+  m.step_ms = step_ms;
+  m.tokens_per_second = tokens / (step_ms / 1e3);
+  m.tokens_per_second_per_rank = m.tokens_per_second / ranks;
+  m.model_tflops_per_rank =
+      m.tokens_per_second_per_rank * training_flops(config_.model, AttentionFlops::causal) / 1e12;
+  m.communication_ms = result.communication_ms;
+  m.data_wait_ms = result.data_wait_ms;
+  m.eta = Seconds(static_cast<double>(total_steps_ - progress.step) * step_ms / 1e3);
+  add_readouts(m, result.readouts);
+  records_->metrics.write(m);
+  if (records_->tensorboard) records_->tensorboard->write(m);
+  if (m.step % config_.logging.every_steps == 0 || m.step == total_steps_ || m.step == 1) {
+    log_.info("{}", console_line(m, total_steps_));
+  }
+}
+
+// One value for each layer; a layer without such a value has NaN, a model without any has none.
+void TrainingRun::add_readouts(StepMetrics& m, std::span<const double> readouts) const {
+  const std::vector<Layer>& layers = trainer_->model().stage().layers();
+  const auto fill = [&](std::vector<double>& values, std::int64_t column, auto has) {
+    if (std::none_of(layers.begin(), layers.end(), has)) return;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      const double mean = readouts[i * num_readouts + static_cast<std::size_t>(column)];
+      values.push_back(has(layers[i]) ? mean : std::numeric_limits<double>::quiet_NaN());
+    }
+  };
+  const auto both = [](const Layer& layer) { return layer.has_both_paths(); };
+  fill(m.gate_deep, PathReadout::gate_deep, both);
+  fill(m.gate_wide, PathReadout::gate_wide, both);
+  fill(m.gate_entropy, PathReadout::gate_entropy, both);
+  fill(m.deep_share, PathReadout::deep_share, both);
+  fill(m.cosine, PathReadout::cosine, both);
+  fill(m.input_norm, PathReadout::input_norm, both);
+  fill(m.expected_iterations, readout_expected_iterations,
+       [](const Layer& layer) { return layer.has_deep_path(); });
+}
+
+void TrainingRun::save() {
+  const TrainingProgress& progress = trainer_->progress();
+  if (saved_step_ == progress.step) return;
+  const auto start = Clock::now();
+  CheckpointManifest manifest;
+  manifest.step = progress.step;
+  manifest.consumed_samples = progress.consumed_samples;
+  manifest.consumed_tokens = progress.consumed_tokens;
+  manifest.model = print_config(config_.model);
+  manifest.tokenizer_hash = data_.tokenizer_hash;
+  manifest.layout = {{"ranks", std::to_string(job_.world().size())},
+                     {"data", std::to_string(config_.parallel.data)}};
+  manifest.environment = environment();
+  save_checkpoint(checkpoints(), manifest, trainer_->state_to_save(), job_.world());
+  saved_step_ = progress.step;
+  saved_at_ = Clock::now();
+  log_.info("saved {} in {:.2f} s", (checkpoints() / checkpoint_name(progress.step)).string(),
+            Seconds(saved_at_ - start).count());
+  if (config_.checkpoint.keep_last == 0) return;
+  run_on_root(job_.world(), "checkpoints", [this] {
+    prune_checkpoints(checkpoints(), config_.checkpoint.keep_last, config_.checkpoint.keep_every);
+    return std::string();
+  });
+}
+
+void TrainingRun::validate() {
+  const auto start = Clock::now();
+  double loss = 0, bits_per_byte = 0, weights = 0;
+  bool bytes_known = true;
+  ValidationMetrics m;
+  for (const ValidationCorpus& corpus : data_.validation) {
+    const std::int64_t samples = std::min(config_.train.validation_sequences,
+                                          static_cast<std::int64_t>(corpus.samples.num_samples()));
+    const ValidationResult result = trainer_->validate(corpus.samples, samples, bytes_of_token_);
+    weights += corpus.weight;
+    loss += corpus.weight * result.loss;
+    m.validation_tokens += result.targets;
+    bytes_known &= result.bytes > 0;
+    if (bytes_known) {
+      bits_per_byte += corpus.weight * result.loss * static_cast<double>(result.targets) /
+                       (std::numbers::ln2 * static_cast<double>(result.bytes));
+    }
+  }
+  if (!job_.is_root() || weights == 0) return;
+  m.step = trainer_->progress().step;
+  m.consumed_tokens = trainer_->progress().consumed_tokens;
+  m.validation_loss = loss / weights;
+  m.perplexity = std::exp(m.validation_loss);
+  if (bytes_known) m.bits_per_byte = bits_per_byte / weights;
+  m.validation_time = Clock::now() - start;
+  records_->metrics.write(m);
+  if (records_->tensorboard) records_->tensorboard->write(m);
+  log_.info("{}", console_line(m));
+}
+
+void TrainingRun::finish() {
+  if (!job_.is_root()) return;
+  write_file(folder_ / "DONE", fmt::format("{} steps\n", total_steps_), ExitCode::checkpoint);
+  log_.info("finished {} steps in {}", total_steps_, folder_.string());
+  fmt::print("{}", draw_losses_as_text(read_losses(folder_ / "metrics.jsonl"), 78, 16));
+}
+
+// What the last bits of a result may depend on besides seed and layout.
+std::map<std::string, std::string> TrainingRun::environment() const {
+  return {{"threads", std::to_string(num_threads_)},
+          {"ranks", std::to_string(job_.world().size())},
+          {"device", device_->name()},
+          {"program", version_text()}};
+}
+
+}  // namespace dualpath

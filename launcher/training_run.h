@@ -1,0 +1,84 @@
+// A training run: the loop around Trainer::step with its run folder — resuming, saving, validating,
+// logging, stopping.
+//
+//   runs/NAME/config.yaml        the resolved configuration
+//             metrics.jsonl      one object a step
+//             events.out.tfevents.*
+//             log.txt
+//             tokenizer/         as the corpora have it, so that the run can be used without them
+//             checkpoints/
+//             DONE               the run reached its last step
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <optional>
+
+#include "core/log.h"
+#include "data/checkpoint_folder.h"
+#include "data/run_lock.h"
+#include "launcher/job.h"
+#include "launcher/metrics_writer.h"
+#include "launcher/run_config.h"
+#include "launcher/tensorboard_writer.h"
+#include "launcher/trainer.h"
+#include "launcher/training_data.h"
+
+namespace dualpath {
+
+class TrainingRun {
+ public:
+  // REQUIRES: the config validates on the job's ranks. Collective, as all members are.
+  TrainingRun(const RunConfig& config, Job& job, Log& log);
+
+  // Trains to the end, or until a rank is asked to stop; returns success or stopped.
+  ExitCode run();
+
+ private:
+  // Files of the run that rank 0 alone writes.
+  struct Records {
+    MetricsWriter metrics;
+    std::optional<TensorBoardWriter> tensorboard;
+  };
+  using Clock = std::chrono::steady_clock;
+
+  std::filesystem::path checkpoints() const { return folder_ / "checkpoints"; }
+  TrainerOptions trainer_options() const;
+  void prepare_folder();
+  void report_plan();
+  std::optional<Checkpoint> find_checkpoint();
+  void check_fits(const Checkpoint& checkpoint);
+  void resume(const Checkpoint& checkpoint);
+  void begin();
+  StepRequests requests() const;
+  void record_step(const StepResult& result, double step_ms);
+  void add_readouts(StepMetrics& metrics, std::span<const double> readouts) const;
+  std::map<std::string, std::string> environment() const;
+  bool save_is_due(const StepRequests& requests) const;
+  void save();
+  void validate();
+  void finish();
+
+  RunConfig config_;
+  Job& job_;
+  Log& log_;
+  std::filesystem::path folder_;
+  std::optional<RunLock> lock_;  // rank 0's
+  TrainingData data_;
+  std::vector<std::uint32_t> bytes_of_token_;
+  int num_threads_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Stream> stream_;
+  std::int64_t total_steps_;
+  std::unique_ptr<Trainer> trainer_;
+  std::optional<Records> records_;  // rank 0's
+  std::int64_t saved_step_ = 0;
+  Clock::time_point saved_at_;
+};
+
+// Steps of a run whose length is given in steps, tokens or training FLOPs. REQUIRES: the model is
+// resolved.
+std::int64_t total_steps(const RunConfig& config);
+
+}  // namespace dualpath
