@@ -55,19 +55,22 @@ void load_queries(const Workspace& work, const QueryHead& head, std::int64_t beg
   const std::int64_t rows = end - begin;
   const std::int64_t lanes = round_up(rows, chunk_queries);
   const float scale = 1.0F / std::sqrt(static_cast<float>(E));
+  alignas(64) float scales[chunk_queries];
+  std::fill_n(scales, chunk_queries, scale);
   copy_rows(work.q, padded, head.q, begin, rows, E, scale);
   copy_rows(work.dout, padded, head.dout, begin, rows, E, 1);
   std::fill(work.q + rows * padded, work.q + lanes * padded, 0.0F);
   std::fill(work.dout + rows * padded, work.dout + lanes * padded, 0.0F);
   for (std::int64_t i = 0; i < rows; i += chunk_queries) {
-    transpose_rows(work.q_lanes + i * E, head.q, begin + i, rows - i, E, scale);
-    transpose_rows(work.dout_lanes + i * E, head.dout, begin + i, rows - i, E, 1);
+    load_chunk(work.q_lanes + i * E, head.q, begin + i, rows - i, E);
+    scale_lanes(work.q_lanes + i * E, scales, E);
+    load_chunk(work.dout_lanes + i * E, head.dout, begin + i, rows - i, E);
   }
   std::fill_n(work.dq_lanes, lanes * E, 0.0F);
   for (std::int64_t i = 0; i < lanes; ++i) {
     const bool real = i < rows;
     work.log_sum[i] = real ? *head.log_sum[begin + i] : 0.0F;
-    work.delta[i] = real ? dot(head.dout[begin + i], head.out[begin + i], E) : 0.0F;
+    work.delta[i] = real ? dot(E, head.dout[begin + i], head.out[begin + i]) : 0.0F;
   }
 }
 
@@ -124,15 +127,17 @@ void block_gradients(const Workspace& work, std::int64_t begin, std::int64_t end
 
 void query_head_gradients(const Workspace& work, const QueryHead& head, std::int64_t positions,
                           std::int64_t E) {
-  alignas(64) float scale[chunk_queries];
-  std::fill_n(scale, chunk_queries, 1.0F / std::sqrt(static_cast<float>(E)));
+  alignas(64) float scales[chunk_queries];
+  std::fill_n(scales, chunk_queries, 1.0F / std::sqrt(static_cast<float>(E)));
   for (std::int64_t begin = 0; begin < positions; begin += block_queries) {
     const std::int64_t end = std::min(begin + block_queries, positions);
     load_queries(work, head, begin, end, E);
     for (std::int64_t key = 0; key < end; key += block_keys)
       block_gradients(work, begin, end, key, E);
-    for (std::int64_t i = 0; i < end - begin; i += chunk_queries)
-      transpose_back(head.dq, work.dq_lanes + i * E, scale, begin + i, end - begin - i, E);
+    for (std::int64_t i = 0; i < end - begin; i += chunk_queries) {
+      scale_lanes(work.dq_lanes + i * E, scales, E);
+      store_chunk(head.dq, work.dq_lanes + i * E, begin + i, end - begin - i, E);
+    }
   }
 }
 
@@ -158,7 +163,8 @@ void CpuOps::attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Te
   const float* qkv = qkv_TC.as<float>();
   scratch_.reserve(Workspace::bytes(P, E));
   const Scratch* scratch = &scratch_;
-  parallel_tasks(num_threads_, shape.sequences * G, [=](std::int64_t task, int thread) {
+  const std::int64_t cost = P * P * E * (H / G);
+  parallel_tasks(num_threads_, {shape.sequences * G, cost}, [=](std::int64_t task, int thread) {
     const std::int64_t g = task % G;
     const std::int64_t s = task / G;
     const Workspace work(scratch->of(thread), P, E);

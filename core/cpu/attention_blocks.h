@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/cpu/attention_tiles.h"
+#include "core/cpu/transpose.h"
 #include "core/ops.h"
 
 namespace dualpath {
@@ -56,23 +57,26 @@ inline void copy_rows(float* out, std::int64_t stride, HeadRows<const float> in,
   }
 }
 
-// out[e][lane] = in[first + lane][e]·scale for one chunk; lanes beyond `rows` are zero.
-inline void transpose_rows(float* out, HeadRows<const float> in, std::int64_t first,
-                           std::int64_t rows, std::int64_t E, float scale) {
-  if (rows < chunk_queries) std::fill_n(out, E * chunk_queries, 0.0F);
-  for (std::int64_t lane = 0; lane < std::min(rows, chunk_queries); ++lane) {
-    const float* row = in[first + lane];
-    for (std::int64_t e = 0; e < E; ++e) out[e * chunk_queries + lane] = row[e] * scale;
+// One chunk, [E][lane]: each lane times its own scale.
+inline void scale_lanes(float* chunk, const float* scale, std::int64_t E) {
+  for (std::int64_t e = 0; e < E; ++e) {
+    float* row = chunk + e * chunk_queries;
+#pragma omp simd
+    for (int lane = 0; lane < chunk_queries; ++lane) row[lane] *= scale[lane];
   }
 }
 
-// out[first + lane][e] = in[e][lane]·scale[lane] for one chunk.
-inline void transpose_back(HeadRows<float> out, const float* in, const float* scale,
-                           std::int64_t first, std::int64_t rows, std::int64_t E) {
-  for (std::int64_t lane = 0; lane < std::min(rows, chunk_queries); ++lane) {
-    float* row = out[first + lane];
-    for (std::int64_t e = 0; e < E; ++e) row[e] = in[e * chunk_queries + lane] * scale[lane];
-  }
+// chunk[e][lane] = in[first + lane][e]; lanes beyond `rows` are zero.
+inline void load_chunk(float* chunk, HeadRows<const float> in, std::int64_t first,
+                       std::int64_t rows, std::int64_t E) {
+  if (rows < chunk_queries) std::fill_n(chunk, E * chunk_queries, 0.0F);
+  transpose(chunk, chunk_queries, in[first], in.stride, std::min(rows, chunk_queries), E);
+}
+
+// out[first + lane][e] = chunk[e][lane]
+inline void store_chunk(HeadRows<float> out, const float* chunk, std::int64_t first,
+                        std::int64_t rows, std::int64_t E) {
+  transpose(out[first], out.stride, chunk, chunk_queries, E, std::min(rows, chunk_queries));
 }
 
 }  // namespace dualpath

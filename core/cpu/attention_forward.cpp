@@ -74,11 +74,7 @@ void soften(float* scores, std::int64_t keys, Chunk& chunk, float* out, std::int
     chunk.sum[i] = chunk.sum[i] * shrink[i] + sum[i];
     chunk.max[i] = max[i];
   }
-  for (std::int64_t e = 0; e < E; ++e) {
-    float* row = out + e * chunk_queries;
-#pragma omp simd
-    for (int i = 0; i < chunk_queries; ++i) row[i] *= shrink[i];
-  }
+  scale_lanes(out, shrink, E);
 }
 
 struct Head {
@@ -92,9 +88,11 @@ void attend_block(const Head& head, std::int64_t begin, std::int64_t positions, 
                   const Workspace& work) {
   const std::int64_t end = std::min(begin + block_queries, positions);
   const std::int64_t chunk_size = chunk_queries * E;
-  const float scale = 1.0F / std::sqrt(static_cast<float>(E));
+  alignas(64) float scale[chunk_queries];
+  std::fill_n(scale, chunk_queries, 1.0F / std::sqrt(static_cast<float>(E)));
   for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
-    transpose_rows(work.q + c * chunk_size, head.q, query, end - query, E, scale);
+    load_chunk(work.q + c * chunk_size, head.q, query, end - query, E);
+    scale_lanes(work.q + c * chunk_size, scale, E);
     std::fill_n(work.out + c * chunk_size, chunk_size, 0.0F);
     std::fill_n(work.chunks[c].max, chunk_queries, -INFINITY);
     std::fill_n(work.chunks[c].sum, chunk_queries, 0.0F);
@@ -116,9 +114,9 @@ void attend_block(const Head& head, std::int64_t begin, std::int64_t positions, 
   }
   for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
     const Chunk& chunk = work.chunks[c];
-    alignas(64) float inverse[chunk_queries];
-    for (std::int64_t i = 0; i < chunk_queries; ++i) inverse[i] = 1.0F / chunk.sum[i];
-    transpose_back(head.out, work.out + c * chunk_size, inverse, query, end - query, E);
+    for (std::int64_t i = 0; i < chunk_queries; ++i) scale[i] = 1.0F / chunk.sum[i];
+    scale_lanes(work.out + c * chunk_size, scale, E);
+    store_chunk(head.out, work.out + c * chunk_size, query, end - query, E);
     for (std::int64_t i = 0; i < std::min(chunk_queries, end - query); ++i)
       *head.log_sum[query + i] = chunk.max[i] + std::log(chunk.sum[i]);
   }
@@ -138,20 +136,22 @@ void CpuOps::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k
   scratch_.reserve(Workspace::bytes(E));
   const Scratch* scratch = &scratch_;
   const std::int64_t blocks = (shape.positions + block_queries - 1) / block_queries;
-  parallel_tasks(num_threads_, shape.sequences * H * blocks, [=](std::int64_t task, int thread) {
-    // Late blocks, the longest, first.
-    const std::int64_t block = blocks - 1 - task % blocks;
-    const std::int64_t h = task / blocks % H;
-    const std::int64_t s = task / blocks / H;
-    const std::int64_t g = h / (H / shape.kv_heads);
-    const Head head{head_rows(out, shape, H, s, h),
-                    {log_sum + s * shape.positions * H + h, H},
-                    head_rows(q, shape, H, s, h),
-                    head_rows(k, shape, shape.kv_heads, s, g),
-                    value_rows(qkv, shape, s, g)};
-    attend_block(head, block * block_queries, shape.positions, E,
-                 Workspace(scratch->of(thread), E));
-  });
+  const std::int64_t cost = block_queries * shape.positions * E;
+  parallel_tasks(num_threads_, {shape.sequences * H * blocks, cost},
+                 [=](std::int64_t task, int thread) {
+                   // Late blocks, the longest, first.
+                   const std::int64_t block = blocks - 1 - task % blocks;
+                   const std::int64_t h = task / blocks % H;
+                   const std::int64_t s = task / blocks / H;
+                   const std::int64_t g = h / (H / shape.kv_heads);
+                   const Head head{head_rows(out, shape, H, s, h),
+                                   {log_sum + s * shape.positions * H + h, H},
+                                   head_rows(q, shape, H, s, h),
+                                   head_rows(k, shape, shape.kv_heads, s, g),
+                                   value_rows(qkv, shape, s, g)};
+                   attend_block(head, block * block_queries, shape.positions, E,
+                                Workspace(scratch->of(thread), E));
+                 });
 }
 
 }  // namespace dualpath

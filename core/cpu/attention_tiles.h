@@ -4,18 +4,13 @@
 
 #include <cstdint>
 
+#include "core/cpu/vector.h"
+
 namespace dualpath {
 
-#ifdef __AVX512F__
-inline constexpr int vector_lanes = 16;
-inline constexpr int tile_rows = 8;  // 8·2 sums, 2 columns, 1 factor: 19 of 32 registers
-#else
-inline constexpr int vector_lanes = 8;
-inline constexpr int tile_rows = 4;  // 4·2 sums, 2 columns, 1 factor: 11 of 16 registers
-#endif
+// Sums, columns and a factor fit the registers: 19 of 32 with 16 lanes, 11 of 16 with 8.
+inline constexpr int tile_rows = vector_lanes / 2;
 inline constexpr int tile_columns = 2 * vector_lanes;
-
-using Vector [[gnu::vector_size(vector_lanes * sizeof(float)), gnu::may_alias]] = float;
 
 // A matrix read one element at a time: element (i, k) is data[i·row + k·step].
 struct Factors {

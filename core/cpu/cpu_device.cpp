@@ -7,6 +7,7 @@
 
 #include "core/cpu/cpu_ops.h"
 #include "core/cpu/parallel_for.h"
+#include "core/cpu/processor.h"
 
 namespace dualpath {
 namespace {
@@ -82,7 +83,7 @@ Buffer CpuDevice::allocate(std::size_t bytes) {
   if (memory == MAP_FAILED) refuse();
   madvise(memory, length, MADV_HUGEPAGE);  // an advice: a kernel without them serves small pages
   auto* pages = static_cast<volatile std::byte*>(memory);
-  parallel_for(num_threads_, mapped / page_bytes, [=](Piece piece) {
+  parallel_for(num_threads_, {mapped / page_bytes, page_bytes}, [=](Piece piece) {
     for (std::int64_t page = piece.begin; page < piece.end; ++page)
       pages[page * page_bytes] = std::byte{0};
   });
@@ -95,6 +96,11 @@ Buffer CpuDevice::allocate(std::size_t bytes) {
 std::unique_ptr<Device> make_cpu_device(int num_threads) {
   CHECK_AS(ExitCode::configuration, num_threads >= 1,
            "the CPU backend needs at least one thread, not {}", num_threads);
+  const char* missing = missing_instructions();
+  CHECK_AS(ExitCode::configuration, missing == nullptr,
+           "this program was built for processors with {}, which this machine's lacks: build it "
+           "here, or with -D DUALPATH_CPU_ARCH=x86-64-v3",
+           missing);
   return std::make_unique<CpuDevice>(num_threads);
 }
 

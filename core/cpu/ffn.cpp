@@ -10,7 +10,7 @@ void CpuOps::swiglu(Tensor out_TF, Tensor gate_up_T2F) {
   const std::int64_t F = out_TF.shape[1];
   float* out_data = out_TF.as<float>();
   const float* gate_up_data = gate_up_T2F.as<float>();
-  parallel_for(num_threads_, out_TF.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {out_TF.rows(), F}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       float* out = out_data + t * F;
       const float* gate = gate_up_data + 2 * t * F;
@@ -29,7 +29,7 @@ void CpuOps::swiglu_backward(Tensor dgate_up_T2F, Tensor out_TF, Tensor dout_TF,
   float* out_data = out_TF.as<float>();
   const float* dout_data = dout_TF.as<float>();
   const float* gate_up_data = gate_up_T2F.as<float>();
-  parallel_for(num_threads_, out_TF.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {out_TF.rows(), F}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       float* dgate = dgate_up_data + 2 * t * F;
       float* dup = dgate + F;

@@ -17,7 +17,7 @@ struct Pair {
 Pair gates_of(GateMode mode, const float* x, const float* weight, const float* bias,
               std::int64_t D) {
   const auto logit = [=](std::int64_t n) {
-    return static_cast<double>(dot(x, weight + n * D, D)) + static_cast<double>(bias[n]);
+    return static_cast<double>(dot(D, x, weight + n * D)) + static_cast<double>(bias[n]);
   };
   double deep = 0.5;
   double wide = 0.5;
@@ -117,7 +117,7 @@ void CpuOps::gate(Tensor y_TD, Tensor gates_T2, Tensor x_TD, Tensor h_deep_TD, T
   const bool learned = mode != GateMode::fixed;
   const float* weight = learned ? weight_ND.as<float>() : nullptr;
   const float* bias = learned ? bias_N.as<float>() : nullptr;
-  parallel_for(num_threads_, x_TD.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       const std::int64_t row = t * D;
       const Pair pair = gates_of(mode, x + row, weight, bias, D);
@@ -147,7 +147,7 @@ void CpuOps::gate_backward(Tensor dx_TD, Tensor dh_deep_TD, Tensor dh_wide_TD, T
   const float* gates = gates_T2.as<float>();
   const float* weight = N == 0 ? nullptr : weight_ND.as<float>();
   const RowSums dlogits(scratch_, num_threads_, N * (D + 1));  // columns: dweight, dbias
-  parallel_for(num_threads_, x_TD.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
     RowAccumulator sums = dlogits.accumulator(piece.index);
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       const std::int64_t row = t * D;

@@ -66,7 +66,7 @@ void CpuOps::gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tensor gates_T2
   float* dgates = dgates_T2.as<float>();
   const float* gates = gates_T2.as<float>();
   const RowSums losses(scratch_, num_threads_, 2);
-  parallel_for(num_threads_, sequences, [=](Piece piece) {
+  parallel_for(num_threads_, {sequences, positions}, [=](Piece piece) {
     double* sums = losses.totals(piece.index);
     for (std::int64_t s = piece.begin; s < piece.end; ++s) {
       const float* in = gates + 2 * s * positions;
@@ -102,7 +102,7 @@ void CpuOps::path_readout(Tensor readout_TC, Tensor x_TD, Tensor h_deep_TD, Tens
   const float* h_deep = h_deep_TD.as<float>();
   const float* h_wide = h_wide_TD.as<float>();
   const float* gates = gates_T2.as<float>();
-  parallel_for(num_threads_, x_TD.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t)
       readout_row(readout + t * PathReadout::num_columns, gates[2 * t], gates[2 * t + 1],
                   row_products(x + t * D, h_deep + t * D, h_wide + t * D, D));
@@ -114,7 +114,7 @@ void CpuOps::column_sums(Tensor out_C, Tensor in_TC) {
   const std::int64_t C = out_C.numel();
   const float* in = in_TC.as<float>();
   const RowSums columns(scratch_, num_threads_, C);
-  parallel_for(num_threads_, in_TC.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {in_TC.rows(), C}, [=](Piece piece) {
     double* sums = columns.totals(piece.index);
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
 #pragma omp simd

@@ -64,7 +64,7 @@ void CpuOps::cross_entropy(Tensor loss_T, Tensor logits_TV, Tensor targets_T, do
     CHECK(-1 <= targets[t] && targets[t] < V, "target {} of token {} is outside the {} logits",
           targets[t], t, V);
   const auto scale = static_cast<float>(grad_scale);
-  parallel_for(num_threads_, logits_TV.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {logits_TV.rows(), V}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       if (targets[t] >= 0) {
         loss[t] = cross_entropy_row(logits + t * V, targets[t], scale, V);

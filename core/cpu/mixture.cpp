@@ -36,7 +36,7 @@ void CpuOps::mixture_step(Tensor h_deep_TD, Tensor weight_T, Tensor q_T, Tensor 
   const float* h = h_TD.as<float>();
   if (step.combine != LoopCombine::mixture) {
     const float fixed = fixed_weight(step);
-    parallel_for(num_threads_, h_TD.rows(), [=](Piece piece) {
+    parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         weight[t] = fixed;
         mix_row(h_deep + t * D, h + t * D, fixed, step.first(), D);
@@ -48,9 +48,9 @@ void CpuOps::mixture_step(Tensor h_deep_TD, Tensor weight_T, Tensor q_T, Tensor 
   float* remaining = remaining_T.as<float>();
   const float* w = router_w.as<float>();
   const double offset = w[D] * step.feature() + static_cast<double>(*router_b.as<float>());
-  parallel_for(num_threads_, h_TD.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      q[t] = static_cast<float>(sigmoid(dot(h + t * D, w, D) + offset));
+      q[t] = static_cast<float>(sigmoid(dot(D, h + t * D, w) + offset));
       const float before = step.first() ? 1.0F : remaining[t];
       weight[t] = step.last() ? before : before * q[t];
       remaining[t] = before * (1.0F - q[t]);
@@ -65,8 +65,8 @@ void CpuOps::row_dot(Tensor out_T, Tensor a_TD, Tensor b_TD) {
   float* out = out_T.as<float>();
   const float* a = a_TD.as<float>();
   const float* b = b_TD.as<float>();
-  parallel_for(num_threads_, a_TD.rows(), [=](Piece piece) {
-    for (std::int64_t t = piece.begin; t < piece.end; ++t) out[t] = dot(a + t * D, b + t * D, D);
+  parallel_for(num_threads_, {a_TD.rows(), D}, [=](Piece piece) {
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) out[t] = dot(D, a + t * D, b + t * D);
   });
 }
 
@@ -80,7 +80,7 @@ void CpuOps::mixture_weights_backward(Tensor dlogit_KT, Tensor c_KT, Tensor q_KT
   float* dlogit = dlogit_KT.as<float>();
   const float* c = c_KT.as<float>();
   const float* q = q_KT.as<float>();
-  parallel_for(num_threads_, T, [=](Piece piece) {
+  parallel_for(num_threads_, {T, K}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       float remaining = 1;
       for (std::int64_t k = 0; k < K - 1; ++k) {
@@ -110,7 +110,7 @@ void CpuOps::mixture_step_backward(Tensor dh_TD, Tensor drouter_w, Tensor droute
   const float* dh_deep = dh_deep_TD.as<float>();
   const float* weight = weight_T.as<float>();
   if (step.combine != LoopCombine::mixture) {
-    parallel_for(num_threads_, h_TD.rows(), [=](Piece piece) {
+    parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t)
         mix_row(dh + t * D, dh_deep + t * D, weight[t], false, D);
     });
@@ -120,7 +120,7 @@ void CpuOps::mixture_step_backward(Tensor dh_TD, Tensor drouter_w, Tensor droute
   const float* dlogit = dlogit_T.as<float>();
   const float* w = router_w.as<float>();
   const RowSums drouter(scratch_, num_threads_, D + 1);  // columns: of h, of the logit
-  parallel_for(num_threads_, h_TD.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
     RowAccumulator sums = drouter.accumulator(piece.index);
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       float* row = sums.next_row();
@@ -148,7 +148,7 @@ void CpuOps::expected_iterations(Tensor out_T, Tensor weight_KT) {
   const std::int64_t T = weight_KT.shape[1];
   float* out = out_T.as<float>();
   const float* weight = weight_KT.as<float>();
-  parallel_for(num_threads_, T, [=](Piece piece) {
+  parallel_for(num_threads_, {T, K}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       float sum = 0;
       for (std::int64_t k = 0; k < K; ++k) sum += static_cast<float>(k + 1) * weight[k * T + t];

@@ -11,7 +11,7 @@ namespace {
 template <class T>
 void fill_with(int num_threads, Tensor out, double value) {
   T* data = out.as<T>();
-  parallel_for(num_threads, out.numel(), [=](Piece piece) {
+  parallel_for(num_threads, {out.numel()}, [=](Piece piece) {
     std::fill(data + piece.begin, data + piece.end, static_cast<T>(value));
   });
 }
@@ -39,7 +39,7 @@ void CpuOps::copy(Tensor out, Tensor in) {
   check_copy(out, in);
   auto* to = static_cast<std::byte*>(out.data);
   const auto* from = static_cast<const std::byte*>(in.data);
-  parallel_for(num_threads_, static_cast<std::int64_t>(out.bytes()), [=](Piece piece) {
+  parallel_for(num_threads_, {static_cast<std::int64_t>(out.bytes())}, [=](Piece piece) {
     std::memcpy(to + piece.begin, from + piece.begin,
                 static_cast<std::size_t>(piece.end - piece.begin));
   });
@@ -49,7 +49,7 @@ void CpuOps::add(Tensor out, Tensor in) {
   check_add(out, in);
   float* sums = out.as<float>();
   const float* terms = in.as<float>();
-  parallel_for(num_threads_, out.numel(), [=](Piece piece) {
+  parallel_for(num_threads_, {out.numel()}, [=](Piece piece) {
 #pragma omp simd
     for (std::int64_t i = piece.begin; i < piece.end; ++i) sums[i] += terms[i];
   });
@@ -60,7 +60,7 @@ void CpuOps::sum(Tensor out, Tensor a, Tensor b) {
   float* sums = out.as<float>();
   const float* left = a.as<float>();
   const float* right = b.as<float>();
-  parallel_for(num_threads_, out.numel(), [=](Piece piece) {
+  parallel_for(num_threads_, {out.numel()}, [=](Piece piece) {
 #pragma omp simd
     for (std::int64_t i = piece.begin; i < piece.end; ++i) sums[i] = left[i] + right[i];
   });
@@ -73,7 +73,7 @@ void CpuOps::embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD) {
   const std::int32_t* ids = ids_T.as<std::int32_t>();
   const float* table = table_VD.as<float>();
   check_ids(ids, ids_T.numel(), table_VD.rows());
-  parallel_for(num_threads_, ids_T.numel(), [=](Piece piece) {
+  parallel_for(num_threads_, {ids_T.numel(), D}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t)
       std::copy_n(table + ids[t] * D, D, out + t * D);
   });
@@ -89,7 +89,7 @@ void CpuOps::embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD) {
   const std::int32_t* ids = ids_T.as<std::int32_t>();
   const float* dout = dout_TD.as<float>();
   check_ids(ids, T, grad_VD.rows());
-  parallel_for(num_threads_, (D + line - 1) / line, [=](Piece piece) {
+  parallel_for(num_threads_, {(D + line - 1) / line, T * line}, [=](Piece piece) {
     const std::int64_t end = std::min(piece.end * line, D);
     for (std::int64_t t = 0; t < T; ++t) {
       float* sums = grad + ids[t] * D;

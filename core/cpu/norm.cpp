@@ -18,6 +18,18 @@ float rstd_of(float sum_of_squares, std::int64_t n, double epsilon) {
   return static_cast<float>(1 / std::sqrt(mean + epsilon));
 }
 
+// out = x + scale·y; returns Σ out²
+float residual_row(float* out, const float* x, const float* y, float scale, std::int64_t n) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t d = 0; d < n; ++d) {
+    const float value = x[d] + scale * y[d];
+    out[d] = value;
+    sum += value * value;
+  }
+  return sum;
+}
+
 // out = x·rstd·weight
 void normalize_row(float* out, const float* x, const float* weight, float rstd, std::int64_t n) {
 #pragma omp simd
@@ -27,10 +39,7 @@ void normalize_row(float* out, const float* x, const float* weight, float rstd, 
 // dx += rstd·(dout·weight - x̂·mean(dout·weight·x̂)), dweight += dout·x̂, with x̂ = x·rstd
 void normalize_row_backward(float* dx, float* dweight, const float* dout, const float* x,
                             const float* weight, float rstd, std::int64_t n) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t d = 0; d < n; ++d) sum += dout[d] * weight[d] * x[d];
-  const float mean = sum * rstd / static_cast<float>(n);
+  const float mean = dot(n, dout, weight, x) * rstd / static_cast<float>(n);
 #pragma omp simd
   for (std::int64_t d = 0; d < n; ++d) {
     const float normalized = x[d] * rstd;
@@ -48,9 +57,9 @@ void CpuOps::rms_norm(Tensor out_TD, Tensor rstd_T, Tensor x_TD, Tensor weight_D
   float* rstd = rstd_T.as<float>();
   const float* x = x_TD.as<float>();
   const float* weight = weight_D.as<float>();
-  parallel_for(num_threads_, x_TD.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      rstd[t] = rstd_of(dot(x + t * D, x + t * D, D), D, epsilon);
+      rstd[t] = rstd_of(dot(D, x + t * D, x + t * D), D, epsilon);
       normalize_row(out + t * D, x + t * D, weight, rstd[t], D);
     }
   });
@@ -66,7 +75,7 @@ void CpuOps::rms_norm_backward(Tensor dx_TD, Tensor dweight_D, Tensor dout_TD, T
   const float* weight = weight_D.as<float>();
   const float* rstd = rstd_T.as<float>();
   const RowSums dweight(scratch_, num_threads_, D);
-  parallel_for(num_threads_, x_TD.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
     RowAccumulator sums = dweight.accumulator(piece.index);
     for (std::int64_t t = piece.begin; t < piece.end; ++t)
       normalize_row_backward(dx + t * D, sums.next_row(), dout + t * D, x + t * D, weight, rstd[t],
@@ -82,7 +91,7 @@ void CpuOps::residual(Tensor out_TD, Tensor x_TD, Tensor y_TD, Tensor gain) {
   float* out = out_TD.as<float>();
   const float* x = x_TD.as<float>();
   const float* y = y_TD.as<float>();
-  parallel_for(num_threads_, out_TD.numel(), [=](Piece piece) {
+  parallel_for(num_threads_, {out_TD.numel()}, [=](Piece piece) {
 #pragma omp simd
     for (std::int64_t i = piece.begin; i < piece.end; ++i) out[i] = x[i] + scale * y[i];
   });
@@ -99,14 +108,9 @@ void CpuOps::residual_rms_norm(Tensor out_TD, Tensor normed_TD, Tensor rstd_T, T
   const float* x = x_TD.as<float>();
   const float* y = y_TD.as<float>();
   const float* weight = weight_D.as<float>();
-  parallel_for(num_threads_, out_TD.rows(), [=](Piece piece) {
+  parallel_for(num_threads_, {out_TD.rows(), D}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      float sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (std::int64_t d = t * D; d < (t + 1) * D; ++d) {
-        out[d] = x[d] + scale * y[d];
-        sum += out[d] * out[d];
-      }
+      const float sum = residual_row(out + t * D, x + t * D, y + t * D, scale, D);
       rstd[t] = rstd_of(sum, D, epsilon);
       normalize_row(normed + t * D, out + t * D, weight, rstd[t], D);
     }
@@ -118,7 +122,7 @@ void CpuOps::residual_backward(Tensor dy_TD, Tensor dout_TD, Tensor gain) {
   const float scale = residual_scale(gain);
   float* dy = dy_TD.as<float>();
   const float* dout = dout_TD.as<float>();
-  parallel_for(num_threads_, dy_TD.numel(), [=](Piece piece) {
+  parallel_for(num_threads_, {dy_TD.numel()}, [=](Piece piece) {
 #pragma omp simd
     for (std::int64_t i = piece.begin; i < piece.end; ++i) dy[i] = scale * dout[i];
   });
@@ -128,14 +132,9 @@ void CpuOps::residual_gain_backward(Tensor dgain, Tensor da, Tensor a, Tensor ga
   check_residual_gain_backward(dgain, da, a, gain);
   const float* left = da.as<float>();
   const float* right = a.as<float>();
-  const auto dot_f64 = [=](std::int64_t begin, std::int64_t end) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = begin; i < end; ++i)
-      sum += static_cast<double>(left[i]) * static_cast<double>(right[i]);
-    return sum;
-  };
-  const double product = sum_over(scratch_, num_threads_, a.numel(), dot_f64);
+  const double product = sum_over(scratch_, num_threads_, {a.numel()}, [=](Piece piece) {
+    return dot_f64(left + piece.begin, right + piece.begin, piece.size());
+  });
   const double raw = *gain.as<float>();
   *dgain.as<float>() += static_cast<float>(product * sigmoid(raw) / softplus(raw));
 }

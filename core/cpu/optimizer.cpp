@@ -2,6 +2,7 @@
 
 #include "core/cpu/cpu_ops.h"
 #include "core/cpu/parallel_for.h"
+#include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
 #include "core/ops_checks.h"
 
@@ -24,7 +25,7 @@ void CpuOps::adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor gradient_N,
   const auto root = static_cast<float>(1 / std::sqrt(step.correction2));
   const auto epsilon = static_cast<float>(step.epsilon);
   const auto decay = static_cast<float>(step.learning_rate * step.weight_decay);
-  parallel_for(num_threads_, value_N.numel(), [=](Piece piece) {
+  parallel_for(num_threads_, {value_N.numel()}, [=](Piece piece) {
 #pragma omp simd
     for (std::int64_t i = piece.begin; i < piece.end; ++i) {
       const float g = gradient[i] * scale;
@@ -38,14 +39,9 @@ void CpuOps::adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor gradient_N,
 void CpuOps::sum_of_squares(Tensor out, Tensor x_N) {
   check_sum_of_squares(out, x_N);
   const float* x = x_N.as<float>();
-  *out.as<double>() +=
-      sum_over(scratch_, num_threads_, x_N.numel(), [=](std::int64_t begin, std::int64_t end) {
-        double sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (std::int64_t i = begin; i < end; ++i)
-          sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-        return sum;
-      });
+  *out.as<double>() += sum_over(scratch_, num_threads_, {x_N.numel()}, [=](Piece piece) {
+    return dot_f64(x + piece.begin, x + piece.begin, piece.size());
+  });
 }
 
 }  // namespace dualpath

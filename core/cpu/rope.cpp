@@ -18,7 +18,7 @@ struct Head {
 };
 
 // out = rotation of in·scale; out may be in
-void rotate(float* out, const float* in, float scale, const Head& head) {
+void rotate(float* out, const float* in, float scale, Head head) {
   const std::int64_t R = head.R;
 #pragma omp simd
   for (std::int64_t i = 0; i < R; ++i) {
@@ -30,7 +30,7 @@ void rotate(float* out, const float* in, float scale, const Head& head) {
 }
 
 // The transposed rotation, in place.
-void rotate_back(float* x, const Head& head) {
+void rotate_back(float* x, Head head) {
   const std::int64_t R = head.R;
 #pragma omp simd
   for (std::int64_t i = 0; i < R; ++i) {
@@ -47,12 +47,12 @@ void multiply(float* x, const float* weight, std::int64_t n) {
 }
 
 float head_rstd(const float* x, std::int64_t E, double epsilon) {
-  const double mean = static_cast<double>(dot(x, x, E)) / static_cast<double>(E);
+  const double mean = static_cast<double>(dot(E, x, x)) / static_cast<double>(E);
   return static_cast<float>(1 / std::sqrt(mean + epsilon));
 }
 
 // A rotation keeps the length: rstd is the same before and after it.
-void forward_head(float* out, const float* in, const float* weight, float rstd, const Head& head,
+void forward_head(float* out, const float* in, const float* weight, float rstd, Head head,
                   QkNorm norm) {
   const std::int64_t E = 2 * head.R;
   if (norm == QkNorm::before_rope) {
@@ -69,10 +69,7 @@ void forward_head(float* out, const float* in, const float* weight, float rstd, 
 // dweight += dout·x̂. dx may be x or dout.
 void norm_backward(float* dx, float* dweight, const float* dout, const float* x, float scale,
                    const float* weight, float rstd, std::int64_t E) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < E; ++i) sum += dout[i] * weight[i] * x[i];
-  const float mean = sum * scale / static_cast<float>(E);
+  const float mean = dot(E, dout, weight, x) * scale / static_cast<float>(E);
 #pragma omp simd
   for (std::int64_t i = 0; i < E; ++i) {
     const float gradient = dout[i];
@@ -83,7 +80,7 @@ void norm_backward(float* dx, float* dweight, const float* dout, const float* x,
 }
 
 void backward_head(float* din, float* dweight, const float* dout, const float* in,
-                   const float* weight, float rstd, const Head& head, QkNorm norm) {
+                   const float* weight, float rstd, Head head, QkNorm norm) {
   const std::int64_t E = 2 * head.R;
   if (norm == QkNorm::after_rope) {
     rotate(din, in, rstd, head);
@@ -112,7 +109,7 @@ void CpuOps::qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC, 
   const float* k_weight = normed ? k_weight_E.as<float>() : nullptr;
   const float* cos = cos_PR.as<float>();
   const float* sin = sin_PR.as<float>();
-  parallel_for(num_threads_, shape.tokens(), [=](Piece piece) {
+  parallel_for(num_threads_, {shape.tokens(), (H + G) * E}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       const std::int64_t position = t % shape.positions;
       const Head head{R, cos + position * R, sin + position * R};
@@ -146,7 +143,7 @@ void CpuOps::qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Tensor dk_weig
   const float* cos = cos_PR.as<float>();
   const float* sin = sin_PR.as<float>();
   const RowSums dweights(scratch_, num_threads_, 2 * E);  // columns: dq_weight, dk_weight
-  parallel_for(num_threads_, shape.tokens(), [=](Piece piece) {
+  parallel_for(num_threads_, {shape.tokens(), (H + G) * E}, [=](Piece piece) {
     RowAccumulator sums = dweights.accumulator(piece.index);
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       const std::int64_t position = t % shape.positions;

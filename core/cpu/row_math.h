@@ -4,12 +4,30 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/cpu/vector.h"
+
 namespace dualpath {
 
-inline float dot(const float* a, const float* b, std::int64_t n) {
-  float sum = 0;
+// Σ_i Π factors[i]
+template <class... Factors>
+inline float dot(std::int64_t n, const Factors*... factors) {
+  Vector even{};
+  Vector odd{};
+  std::int64_t i = 0;
+  for (; i + 2 * vector_lanes <= n; i += 2 * vector_lanes) {
+    even += (... * load(factors + i));
+    odd += (... * load(factors + i + vector_lanes));
+  }
+  float sum = lane_sum(even + odd);
+  for (; i < n; ++i) sum += (... * factors[i]);
+  return sum;
+}
+
+// In f64, for sums over whole tensors.
+inline double dot_f64(const float* a, const float* b, std::int64_t n) {
+  double sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
+  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
   return sum;
 }
 

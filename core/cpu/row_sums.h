@@ -82,13 +82,13 @@ class RowSums {
   std::int64_t columns_;
 };
 
-// Σ_i of body(begin, end), the f64 sum over a piece of [0, size), added in piece order.
+// Σ of body(piece), f64, over the pieces of the loop in order.
 template <class Body>
-double sum_over(Scratch& scratch, int num_threads, std::int64_t size, const Body& body) {
+double sum_over(Scratch& scratch, int num_threads, Loop loop, const Body& body) {
   scratch.reserve(sizeof(double));
   const Scratch* partials = &scratch;
-  parallel_for(num_threads, size, [=, &body](Piece piece) {
-    *reinterpret_cast<double*>(partials->of(piece.index)) = body(piece.begin, piece.end);
+  parallel_for(num_threads, loop, [=, &body](Piece piece) {
+    *reinterpret_cast<double*>(partials->of(piece.index)) = body(piece);
   });
   double sum = 0;
   for (int thread = 0; thread < num_threads; ++thread)
