@@ -30,20 +30,26 @@ std::vector<std::string> names_in(const fs::path& folder) {
   return names;
 }
 
-CheckpointEntry look_at(const fs::path& folder, std::int64_t step) {
+}  // namespace
+
+CheckpointEntry look_at_checkpoint(const fs::path& folder) {
+  const std::int64_t named_step = step_of_name(folder.filename().string()).value_or(-1);
   try {
-    return {folder, step, open_checkpoint(folder).manifest, ""};
+    CheckpointManifest manifest = open_checkpoint(folder).manifest;
+    const std::int64_t step = manifest.step;
+    return {folder, step, std::move(manifest), ""};
   } catch (const Error& error) {
-    return {folder, step, std::nullopt, error.what()};
+    return {folder, named_step, std::nullopt, error.what()};
   }
 }
-
-}  // namespace
 
 std::vector<CheckpointEntry> list_checkpoints(const fs::path& folder) {
   std::vector<CheckpointEntry> entries;
   for (const std::string& name : names_in(folder)) {
-    if (const auto step = step_of_name(name)) entries.push_back(look_at(folder / name, *step));
+    if (!step_of_name(name)) continue;
+    CheckpointEntry entry = look_at_checkpoint(folder / name);
+    // A run that is training may have removed it meanwhile.
+    if (fs::exists(entry.folder)) entries.push_back(std::move(entry));
   }
   std::ranges::sort(entries, {}, &CheckpointEntry::step);
   return entries;

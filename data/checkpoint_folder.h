@@ -15,14 +15,17 @@ namespace dualpath {
 
 struct CheckpointEntry {
   std::filesystem::path folder;
-  std::int64_t step;
+  std::int64_t step;                           // -1 when neither name nor manifest tells it
   std::optional<CheckpointManifest> manifest;  // present when it looks whole
   std::string problem;                         // otherwise what is wrong
   bool looks_whole() const { return manifest.has_value(); }
 };
 
-// All checkpoints in the folder, ascending in step; none when there is no such folder. Looks at the
-// manifest and at the sizes of the shards, not at their content.
+// Looks at the manifest and at the sizes of the shards, not at their content. A checkpoint may have
+// been copied to another name than its step's.
+CheckpointEntry look_at_checkpoint(const std::filesystem::path& folder);
+
+// All checkpoints in the folder, ascending in step; none when there is no such folder.
 std::vector<CheckpointEntry> list_checkpoints(const std::filesystem::path& folder);
 
 // What a save or removal that was killed, or that is going on now, has left in the folder.
