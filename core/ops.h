@@ -6,8 +6,8 @@
 // A tensor named x_TD has shape [T, D]. Each output says whether it is overwritten (=) or added
 // to (+=). Outputs do not alias inputs unless a line says so. Unless marked otherwise tensors
 // have the backend's arithmetic type (f32 on the CPU backend, f64 in the reference of the tests);
-// f64 scalars hold sums. All kernels are deterministic: the same inputs and thread count give the
-// same bits. Shapes and types are checked; a mismatch throws Error(internal).
+// f64 scalars hold sums, added up in f64. All kernels are deterministic: the same inputs and thread
+// count give the same bits. Shapes and types are checked; a mismatch throws Error(internal).
 //
 // Source of the formulas: "A Dual-Path Architecture for Scaling Compute and Capacity in LLMs",
 // arXiv 2605.30202, and the named references below.

@@ -18,6 +18,34 @@ TEST(CounterRng, AnyPartOfAStreamIsTheSameNumbers) {
   }
 }
 
+// The published first answer of Philox 4x32-10, for a key and counter of zeros (Random123,
+// kat_vectors). This seed and an empty stream name make the key zero.
+TEST(CounterRng, IsPhilox) {
+  EXPECT_EQ(CounterRng(0x399259558421012f, "").bits(0), 0xE169C58D6627E8D5u);
+}
+
+// Runs and shuffles are resumed by later builds: their numbers must never change.
+TEST(CounterRng, ItsNumbersAreFrozen) {
+  const CounterRng rng(42, "layers.0.deep.ffn.gate");
+  EXPECT_EQ(rng.bits(0), 0xD9EEDCCF7AEDA87Eu);
+  EXPECT_EQ(rng.bits(std::uint64_t{1} << 40), 0xEDDF383D52F70044u);
+  EXPECT_EQ(rng.uniform(3), 0.27006705907306094);
+  EXPECT_EQ(rng.below(9, 1000), 430u);
+  const Permutation permutation(3, "epoch 0", 1000);
+  EXPECT_EQ(permutation(0), 591u);
+  EXPECT_EQ(permutation(999), 977u);
+}
+
+TEST(CounterRng, BelowIsFair) {
+  constexpr std::uint64_t bound = 7, draws = 70000;
+  const CounterRng rng(5, "die");
+  std::vector<double> counts(bound);
+  for (std::uint64_t i = 0; i < draws; ++i) counts.at(rng.below(i, bound)) += 1;
+  const double expected = draws / bound;
+  // Five standard errors of a binomial count.
+  for (double count : counts) EXPECT_NEAR(count, expected, 5 * std::sqrt(expected * 6 / 7));
+}
+
 TEST(CounterRng, SeedsAndStreamsDiffer) {
   EXPECT_NE(CounterRng(1, "a").bits(0), CounterRng(2, "a").bits(0));
   EXPECT_NE(CounterRng(1, "a").bits(0), CounterRng(1, "b").bits(0));
@@ -48,6 +76,22 @@ TEST(Permutation, IsABijectionAtEverySize) {
     EXPECT_EQ(seen.size(), size);
     EXPECT_LT(*seen.rbegin(), size);
   }
+}
+
+// A shuffle that kept neighbours together, or repeated itself in the next epoch, would show as a
+// surplus of pairs; in a random permutation each count has mean 1 and variance about 1.
+TEST(Permutation, ShufflesAndDiffersBetweenEpochs) {
+  constexpr std::uint64_t size = 5000;
+  const Permutation first(3, "epoch 0", size), second(3, "epoch 1", size);
+  int fixed = 0, neighbours = 0, repeated = 0;
+  for (std::uint64_t i = 0; i < size; ++i) {
+    fixed += first(i) == i;
+    neighbours += i + 1 < size && first(i + 1) == first(i) + 1;
+    repeated += first(i) == second(i);
+  }
+  EXPECT_LE(fixed, 10);
+  EXPECT_LE(neighbours, 10);
+  EXPECT_LE(repeated, 10);
 }
 
 }  // namespace

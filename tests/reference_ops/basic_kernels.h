@@ -266,7 +266,7 @@ void ReferenceOpsOf<S>::adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor gra
 template <class S>
 void ReferenceOpsOf<S>::sum_of_squares(Tensor out, Tensor x_N) {
   check_sum_of_squares(out, x_N);
-  Sum<S> squares(elements<S>(out)[0]);
+  WideSum<S> squares(elements<S>(out)[0]);
   for (std::int64_t i = 0; i < x_N.numel(); ++i) {
     squares.add(elements<S>(x_N)[i] * elements<S>(x_N)[i]);
   }

@@ -291,7 +291,7 @@ void ReferenceOpsOf<S>::gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tens
                                          double balance_scale) {
   using std::log;
   check_gate_regularizer(dgates_T2, losses_2, gates_T2, positions);
-  Sum<S> entropy_loss(elements<S>(losses_2)[0]), balance_loss(elements<S>(losses_2)[1]);
+  WideSum<S> entropy_loss(elements<S>(losses_2)[0]), balance_loss(elements<S>(losses_2)[1]);
   for (std::int64_t begin = 0; begin < gates_T2.shape[0]; begin += positions) {
     Sum<S> share;
     for (std::int64_t t = begin; t < begin + positions; ++t) {
@@ -353,7 +353,7 @@ void ReferenceOpsOf<S>::column_sums(Tensor out_C, Tensor in_TC) {
   check_column_sums(out_C, in_TC);
   const std::int64_t columns = out_C.shape[0];
   for (std::int64_t c = 0; c < columns; ++c) {
-    Sum<S> sum(elements<S>(out_C)[c]);
+    WideSum<S> sum(elements<S>(out_C)[c]);
     for (std::int64_t t = 0; t < in_TC.shape[0]; ++t) {
       sum.add(elements<S>(in_TC)[t * columns + c]);
     }

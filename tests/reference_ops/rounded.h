@@ -2,20 +2,21 @@
 // may be from it (running error analysis; Higham, Accuracy and Stability of Numerical Algorithms,
 // ch. 3). u = 2⁻²⁴ is the unit roundoff of fp32.
 //
-// - Inputs and the exact constants of fp32 have error 0; other constants u·|value|.
+// - Inputs and constants that are fp32 numbers have error 0; other constants u·|value|.
 // - + - * / and sqrt carry the errors of their operands along, to all orders, and add 2u·|result|.
 //   Once u is what IEEE arithmetic needs; the other u leaves room for a different arrangement of
 //   a formula with up to twice as many operations, and for reciprocals of 1 ulp.
 // - exp, log and log1p add 8u·|result|: vectorised implementations of up to 4 ulp.
-// - A sum of n terms adds γ_n·Σ|terms|, γ_n = n·u/(1-n·u), which holds for any order, blocking or
-//   number of threads.
-// - Every operation adds the smallest normal number: results below it may be flushed to 0.
+// - n additions in a sum add γ_n·Σ|terms|, γ_n = n·u/(1-n·u), for any order, blocking or number
+//   of threads. Where the sum is held in f64, u in γ_n is 2⁻⁵³.
+// - Operations outside a sum add the smallest normal number: less may be flushed to 0.
 //
 // The bound is rigorous, not statistical, so that no tolerance is chosen anywhere else.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 #include "tests/reference_ops/scalar.h"
@@ -97,32 +98,40 @@ struct Rounded {
   static constexpr double infinite = std::numeric_limits<double>::infinity();
 };
 
-template <>
-class Sum<Rounded> {
+class RoundedSum {
  public:
-  Sum() = default;
-  Sum(Rounded start) { add(start); }
+  RoundedSum(double accumulator_unit, Rounded start)
+      : unit_(accumulator_unit), total_(start), magnitude_(std::abs(start.value) + start.error) {}
   void add(Rounded term) {
-    ++num_terms_;
-    total_ += term.value;
-    carried_ += term.error;
+    ++num_additions_;
+    total_.value += term.value;
+    total_.error += term.error;
     magnitude_ += std::abs(term.value) + term.error;
   }
   Rounded total() const {
-    const double nu = static_cast<double>(num_terms_) * Rounded::unit;
-    Rounded sum;
-    sum.value = total_;
-    if (num_terms_ > 1) {
-      sum.error = carried_ + nu / (1 - nu) * magnitude_ + Rounded::smallest_normal;
-    } else {
-      sum.error = carried_;
-    }
+    const double nu = static_cast<double>(num_additions_) * unit_;
+    Rounded sum = total_;
+    sum.error += nu / (1 - nu) * magnitude_;
     return sum;
   }
 
  private:
-  std::int64_t num_terms_ = 0;
-  double total_ = 0, carried_ = 0, magnitude_ = 0;
+  double unit_;
+  Rounded total_;
+  double magnitude_;
+  std::int64_t num_additions_ = 0;
+};
+
+template <>
+class Sum<Rounded> : public RoundedSum {
+ public:
+  Sum(Rounded start = 0) : RoundedSum(Rounded::unit, start) {}
+};
+
+template <>
+class WideSum<Rounded> : public RoundedSum {
+ public:
+  WideSum(Rounded start = 0) : RoundedSum(0x1p-53, start) {}
 };
 
 }  // namespace dualpath

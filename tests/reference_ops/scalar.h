@@ -21,6 +21,15 @@ class Sum<double> {
   double total_;
 };
 
+// A sum that is held in f64 whatever the kernel's arithmetic.
+template <class S>
+class WideSum;
+
+template <>
+class WideSum<double> : public Sum<double> {
+  using Sum<double>::Sum;
+};
+
 // A shift that cancels in exact arithmetic, such as the maximum in a softmax.
 inline double shift(double x) {
   return x;
