@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# bad_input_test.sh DUALPATH: what is wrong, where, and the nearest right thing, with the exit code of
+# interface and README: 2 configuration, 3 data, 4 checkpoint and run folder, 5 numerics.
+set -u
+. "$(dirname "$(realpath "$0")")/program.sh"
+program_test "$1"
+
+# A text, and two corpora of it with different tokenizers.
+for i in $(seq 400); do echo "Line $i of a text that is long enough, number $((i * 7919 % 1000))."; done >text.txt
+expect "tokenize" 0 tokens "$dualpath" tokenize text.txt output=corpus tokenizer.vocab_size=300
+expect "tokenize otherwise" 0 tokens "$dualpath" tokenize text.txt output=other tokenizer.vocab_size=320
+
+cat >config.yaml <<'YAML'
+model:
+  layers: 1
+  hidden_size: 32
+  attention_heads: 2
+  sequence_length: 32
+  deep: {iterations: 2, ffn_hidden_size: 32}
+  wide: {ffn_hidden_size: 64}
+train: {steps: 3, global_batch_size: 4, micro_batch_size: 2}
+data: {corpora: [{path: corpus}]}
+YAML
+train() { "$dualpath" train config.yaml "$@"; }
+
+expect "good input" 0 'finished 3 steps' train run.name=good
+
+# Configuration: all problems at once, nothing written.
+expect "unknown key" 2 'model.layer: unknown key, did you mean model.layers\?' train run.name=bad model.layer=2
+sed 's/hidden_size: 32/hidden_sizes: 32/' config.yaml >typo.yaml
+expect "unknown key with its line" 2 'typo.yaml:3: model.hidden_sizes: unknown key, did you mean model.hidden_size\?' \
+  "$dualpath" train typo.yaml run.name=bad
+expect "wrong type" 2 'model.layers: .*integer.*two' train run.name=bad model.layers=two
+expect "unknown name" 2 'model.architecture: .*dual_path' train run.name=bad model.architecture=dualpath
+expect "both at once (1)" 2 'model.layers' train run.name=bad model.layers=two train.steps=-1
+expect "both at once (2)" 2 'train.steps' train run.name=bad model.layers=two train.steps=-1
+expect "heads" 2 '3 heads do not divide hidden_size 32' train run.name=bad model.attention_heads=3
+expect "no FFN size" 2 'exactly one of ffn_hidden_size, d_ffn and layer_flop_budget' \
+  train run.name=bad model.deep.ffn_hidden_size=0 model.wide.ffn_hidden_size=0
+expect "batch" 2 'the nearest are 4 and 6' train run.name=bad train.global_batch_size=5
+expect "ranks" 2 'parallel' train run.name=bad parallel.data=2
+expect "vocabulary too small" 2 'model.vocab_size = 200 is smaller than the 300 tokens' train run.name=bad model.vocab_size=200
+expect "no config file" 2 'nowhere.yaml' "$dualpath" train nowhere.yaml
+expect "memory" 2 'memory' train run.name=bad model.hidden_size=262144 model.vocab_size=4194304
+[ -e runs/bad/checkpoints ] && fail "a refused config left checkpoints"
+
+# Data.
+expect "missing corpus" 3 'nowhere' train run.name=bad 'data.corpora=[{path: nowhere}]'
+mkdir empty
+expect "empty corpus" 3 'empty' train run.name=bad 'data.corpora=[{path: empty}]'
+expect "two tokenizers" 3 'different tokenizers' train run.name=bad 'data.corpora=[{path: corpus}, {path: other}]'
+expect "validation of another tokenizer" 3 'tokenizer' train run.name=bad 'data.validation=[{path: other}]'
+expect "other tokenizer on resume" 3 'tokenizer' train run.name=good train.steps=6 model.vocab_size=384 'data.corpora=[{path: other}]'
+corpus_copy() { rm -rf damaged; cp -r corpus damaged; shard=$(find damaged -name '*.h5' | head -n 1); }
+corpus_copy
+truncate -s -100 "$shard"
+expect "shard cut short" 3 "$(basename "$shard")" train run.name=bad 'data.corpora=[{path: damaged}]'
+corpus_copy
+printf '\xff\xff' | dd of="$shard" bs=1 seek=$(($(stat -c %s "$shard") - 3000)) conv=notrunc status=none
+expect "flipped byte" 3 "$(basename "$shard")" "$dualpath" data verify damaged
+expect "too short a text" 3 'too few' train run.name=bad model.sequence_length=1000000
+
+# Checkpoints and the run folder.
+expect "another model" 2 'model.layers: 1 in the checkpoint, 2 now' train run.name=good train.steps=6 model.layers=2
+expect "no such checkpoint" 4 'step-00000002' train run.name=good train.steps=6 checkpoint.load_step=2
+expect "weights of another model" 4 'embedding|deep' train run.name=bad train.init_from=runs/good/checkpoints/step-00000003 model.hidden_size=64
+rm -rf runs/bad
+touch file
+expect "run folder cannot be made" 4 'file/run' train run.folder=file/run
+expect "run folder cannot be written" 4 '/proc/dualpath' train run.folder=/proc/dualpath
+# A full disk, as a limit on file size: the run ends, and what was saved before is whole.
+cp -r runs/good runs/full
+limited() { (trap '' XFSZ; ulimit -f 64; train run.name=full train.steps=6 logging.tensorboard=false); }
+expect "full disk" 4 'step-00000006' limited
+expect "after a full disk" 0 'resumed from .*step-00000003' train run.name=full train.steps=6
+expect "no checkpoint to generate from" 4 'no checkpoint|no run folder' "$dualpath" generate runs/nowhere
+expect "generate" 0 'Line' "$dualpath" generate runs/good prompt=Line tokens=5
+
+# Numerics.
+expect "not a number" 5 'step [0-9]+: loss is .*nan' train run.name=diverged train.steps=50 optimizer.lr=1e30 optimizer.warmup_steps=1 \
+  optimizer.clip_grad=0
+finish

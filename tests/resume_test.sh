@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# resume_test.sh DUALPATH MPIEXEC: stopping, killing and resuming runs; each must end bit-equal to the
+# run that nothing happened to.
+set -u
+here=$(dirname "$(realpath "$0")")
+. "$here/program.sh"
+. "$here/../launcher/mpi_environment.sh"
+program_test "$1"
+mpiexec=$2
+
+cat >config.yaml <<'YAML'
+model: {layers: 2, hidden_size: 32, attention_heads: 2, sequence_length: 32, vocab_size: 128,
+        deep: {iterations: 2, ffn_hidden_size: 32}, wide: {ffn_hidden_size: 64}}
+train: {steps: 40, global_batch_size: 8, micro_batch_size: 2}
+optimizer: {warmup_steps: 5, lr: 1e-2, min_lr: 1e-3}
+data: {mock: true}
+checkpoint: {every_steps: 5}
+YAML
+train() { "$dualpath" train config.yaml "$@"; }
+# To be started in the background: the shell becomes the program, so that signals reach it.
+start() { exec "$dualpath" train config.yaml "$@" >output 2>&1; }
+train2() { "$mpiexec" -n 2 "$dualpath" train config.yaml "$@"; }
+
+expect "whole run" 0 'finished 40 steps' train run.name=whole
+expect "finished run" 0 'has all of its 40 steps already' train run.name=whole
+
+# A new process goes on where a finished shorter run ended. A constant learning rate, since the
+# schedule depends on the length.
+flat="optimizer.schedule=constant"
+expect "10 steps" 0 'finished 10 steps' train run.name=longer train.steps=10 $flat
+expect "10 more" 0 'changed since the checkpoint: train.steps: 10 -> 20' train run.name=longer train.steps=20 $flat
+expect "20 at once" 0 'finished 20 steps' train run.name=at_once train.steps=20 $flat
+same_history "10 + 10 steps" runs/at_once runs/longer
+
+expect "2 ranks" 0 'finished 40 steps' train2 run.name=whole2
+
+# wait_for_step RUN STEP: until the run has made that step; a run that does not is a failure.
+wait_for_step() {
+  for _ in $(seq 600); do
+    [ "$(history_of "$1" 2>/dev/null | tail -n 1 | cut -d' ' -f1)" -ge "$2" ] 2>/dev/null && return
+    sleep 0.05
+  done
+  fail "$1 never made step $2"
+}
+
+# Signals: the step under way is finished and saved, exit code 75, the same command goes on.
+long="train.steps=4000"
+for signal in USR1 USR2 TERM INT; do
+  rm -rf runs/signalled
+  start run.name=signalled $long $flat &
+  wait_for_step runs/signalled 3
+  kill -$signal $!
+  wait $!
+  code=$?
+  [ $code -eq 75 ] || fail "SIG$signal: exit code $code, wanted 75" output
+  last=$(history_of runs/signalled | tail -n 1 | cut -d' ' -f1)
+  [ -d "runs/signalled/checkpoints/step-$(printf %08d "$last")" ] || fail "SIG$signal: step $last is not saved" output
+done
+expect "after a signal" 0 "finished $((last + 3)) steps" train run.name=signalled train.steps=$((last + 3)) $flat
+expect "unbroken" 0 finished train run.name=unbroken train.steps=$((last + 3)) $flat
+same_history "signalled run" runs/unbroken runs/signalled
+
+(exec "$mpiexec" -n 2 "$dualpath" train config.yaml run.name=signalled2 $long $flat >output 2>&1) &
+wait_for_step runs/signalled2 3
+kill -USR1 $!
+wait $!
+code=$?
+[ $code -eq 75 ] || fail "USR1 to mpirun: exit code $code, wanted 75" output
+
+# The same by hand.
+start run.name=by_hand $long checkpoint.every_steps=0 &
+wait_for_step runs/by_hand 2
+touch runs/by_hand/save
+for _ in $(seq 200); do compgen -G "runs/by_hand/checkpoints/step-*" >/dev/null && break; sleep 0.05; done
+compgen -G "runs/by_hand/checkpoints/step-*" >/dev/null || fail "a file 'save' saves nothing" output
+expect "second job on the folder" 4 'in use by process [0-9]+ on host' train run.name=by_hand $long
+touch runs/by_hand/stop
+wait $!
+code=$?
+[ $code -eq 75 ] || fail "file 'stop': exit code $code, wanted 75" output
+
+# kill -9 at random moments of start-up, steps and saves (every second step), 24 times; then each
+# such run is ended in peace.
+expect "long run" 0 finished train run.name=long train.steps=300 $flat
+round=1
+kills=0
+while [ $kills -lt 24 ] && [ $failures -eq 0 ]; do
+  start run.name=killed$round train.steps=300 checkpoint.every_steps=2 $flat &
+  program=$!
+  sleep "$((RANDOM % 2)).$((RANDOM % 10))"
+  kill -9 $program 2>/dev/null
+  wait $program 2>/dev/null
+  case $? in
+    0) round=$((round + 1)) ;;
+    137) kills=$((kills + 1)) ;;
+    *) fail "after $kills kills" output ;;
+  esac
+done
+for run in $(seq $round); do
+  expect "killed run $run goes on" 0 'finished|has all' train run.name=killed$run train.steps=300 $flat
+  same_history "killed run $run" runs/long runs/killed$run
+done
+
+# A damaged checkpoint is named, and the one before it is used.
+newest=$(ls -d runs/longer/checkpoints/step-* | tail -n 1)
+shard=$(ls "$newest"/*.h5 | head -n 1)
+printf '\xff' | dd of="$shard" bs=1 seek=$(($(stat -c %s "$shard") / 2)) conv=notrunc status=none
+rm -f runs/longer/DONE
+expect "flipped byte" 0 "$(basename "$newest")" train run.name=longer train.steps=20 $flat
+same_history "after a damaged checkpoint" runs/at_once runs/longer
+finish
