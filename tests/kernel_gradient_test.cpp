@@ -9,6 +9,7 @@
 #include <functional>
 #include <gtest/gtest.h>
 
+#include "core/ops_checks.h"
 #include "tests/array.h"
 #include "tests/reference_ops/reference_ops.h"
 
@@ -270,7 +271,7 @@ TEST(Gradient, Gate) {
        {GateMode::two_sigmoid, GateMode::convex, GateMode::softmax, GateMode::fixed}) {
     for (const GateTarget target : {GateTarget::states, GateTarget::updates}) {
       for (const bool regularized : {false, true}) {
-        const std::int64_t N = mode == GateMode::fixed ? 0 : (mode == GateMode::convex ? 1 : 2);
+        const std::int64_t N = gate_logits(mode);
         Array x = uniform("x", {T, D}), h_deep = uniform("h_deep", {T, D});
         Array h_wide = uniform("h_wide", {T, D}), weight = uniform("weight", {N, D});
         Array bias = uniform("bias", {N}), cotangent = uniform("dy", {T, D});

@@ -1,4 +1,5 @@
 // SwiGLU, the deep loop's mixture, the gates and their read-outs.
+#include "core/ops_checks.h"
 #include "tests/kernel_suite/kernel_suite.h"
 
 namespace dualpath {
@@ -6,9 +7,6 @@ namespace {
 
 constexpr GateMode kGateModes[] = {GateMode::two_sigmoid, GateMode::convex, GateMode::softmax,
                                    GateMode::fixed};
-constexpr std::int64_t num_logits(GateMode mode) {
-  return mode == GateMode::fixed ? 0 : (mode == GateMode::convex ? 1 : 2);
-}
 
 TEST_P(KernelSuite, SwiGlu) {
   for (const auto& [T, F] : kRowShapes) {
@@ -79,7 +77,7 @@ TEST_P(KernelSuite, Gate) {
         for (const bool regularized : {false, true}) {
           EXPECT_TRUE(agrees([=](Ops& ops, Operands& in) {
             const Shape TD{T, D};
-            const std::int64_t N = num_logits(mode);
+            const std::int64_t N = gate_logits(mode);
             Tensor weight, bias, dweight, dbias, dgates;
             if (N > 0) {
               weight = in.input("weight", {N, D});
