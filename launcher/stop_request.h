@@ -1,11 +1,11 @@
-// What a signal asks of the training loop. Handlers can reach nothing but a static flag, so this is
-// the one place of the program that has one.
+// What a signal asks of the work under way.
 #pragma once
 
 namespace dualpath {
 
 // From here on SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 are remembered instead of ending the process; a
-// second SIGINT ends it at once.
+// second SIGINT ends it at once. REQUIRES: called once, while no other thread runs: the threads
+// that start later leave these signals alone.
 void remember_stop_signals();
 
 // Whether such a signal has arrived in this process.
