@@ -98,7 +98,7 @@ std::unique_ptr<Device> make_cpu_device(int num_threads) {
            "the CPU backend needs at least one thread, not {}", num_threads);
   const char* missing = missing_instructions();
   CHECK_AS(ExitCode::configuration, missing == nullptr,
-           "this program was built for processors with {}, which this machine's lacks: build it "
+           "this program was built for processors with {}, which this one lacks: build it "
            "here, or with -D DUALPATH_CPU_ARCH=x86-64-v3",
            missing);
   return std::make_unique<CpuDevice>(num_threads);
