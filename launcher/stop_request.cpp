@@ -32,7 +32,10 @@ void take_signals(sigset_t signals) {
 void remember_stop_signals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2}) sigaddset(&signals, signal);
+  for (int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2}) {
+    std::signal(signal, SIG_DFL);  // a shell starts background jobs with SIGINT ignored
+    sigaddset(&signals, signal);
+  }
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::thread(take_signals, signals).detach();
 }
