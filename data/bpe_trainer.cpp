@@ -146,7 +146,8 @@ void PieceCounter::add(const PieceCounter& other) {
   for (const auto& [piece, count] : other.counts_) counts_[piece] += count;
 }
 
-Tokenizer train_bpe(const PieceCounter& pieces, std::uint32_t vocab_size) {
+Tokenizer train_bpe(const PieceCounter& pieces, std::uint32_t vocab_size,
+                    const std::function<void(std::uint32_t)>& on_merge) {
   CHECK(vocab_size >= min_vocab_size, "a byte-level vocabulary has at least {} tokens, not {}",
         min_vocab_size, vocab_size);
   std::vector<std::string> tokens;
@@ -166,6 +167,7 @@ Tokenizer train_bpe(const PieceCounter& pieces, std::uint32_t vocab_size) {
     const std::uint32_t result = entry->second;
     trainer.merge(pair, result);
     merges.push_back({pair.first, pair.second, result});
+    if (on_merge) on_merge(static_cast<std::uint32_t>(tokens.size()));
   }
   tokens.emplace_back(end_of_text_name);
   const auto end_of_text = static_cast<std::uint32_t>(tokens.size() - 1);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -37,7 +38,8 @@ inline constexpr std::uint32_t min_vocab_size = 257;
 
 // Merges the most frequent pair of adjacent tokens, again and again; among equally frequent ones
 // the smallest (left id, right id). Ends at vocab_size tokens, or earlier when no pair occurs
-// twice. REQUIRES: vocab_size >= min_vocab_size.
-Tokenizer train_bpe(const PieceCounter& pieces, std::uint32_t vocab_size);
+// twice. on_merge is told the number of tokens so far. REQUIRES: vocab_size >= min_vocab_size.
+Tokenizer train_bpe(const PieceCounter& pieces, std::uint32_t vocab_size,
+                    const std::function<void(std::uint32_t)>& on_merge = {});
 
 }  // namespace dualpath

@@ -8,6 +8,7 @@ namespace dualpath {
 extern const Command checkpoint_command;
 extern const Command data_command;
 extern const Command generate_command;
+extern const Command tokenize_command;
 extern const Command train_command;
 
 }  // namespace dualpath

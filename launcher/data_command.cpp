@@ -7,6 +7,7 @@
 #include "data/corpus.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
+#include "launcher/text_format.h"
 
 namespace dualpath {
 
@@ -29,15 +30,6 @@ std::string data_help() {
 
 bool is_corpus(const std::string& path) {
   return std::filesystem::is_directory(path);
-}
-
-// 1234567 as "1,234,567".
-std::string grouped(std::uint64_t value) {
-  std::string text = fmt::format("{}", value);
-  for (auto end = static_cast<int>(text.size()) - 3; end > 0; end -= 3) {
-    text.insert(static_cast<std::size_t>(end), 1, ',');
-  }
-  return text;
 }
 
 using Row = std::vector<std::string>;

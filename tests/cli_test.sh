@@ -33,6 +33,9 @@ check "mistyped verb" 2 err '^dualpath: unknown verb dtaa, did you mean data\?; 
 check "help of a verb" 0 out '^usage: dualpath data' data --help
 check "unknown verb with options" 2 err '^dualpath: unknown verb xyzzyx;' xyzzyx a=b --help
 
+check "no output" 2 err '^dualpath: output= is missing$' tokenize "$0"
+check "no such text" 3 err '^dualpath: .*/none.txt: no such file or folder$' tokenize "$scratch/none.txt" output="$scratch/corpus"
+
 # Several ranks say which one speaks; one rank does not.
 OMPI_COMM_WORLD_RANK=3 OMPI_COMM_WORLD_SIZE=4 \
   check "rank" 2 err '^\[rank 3\] dualpath: unknown verb xyzzyx' xyzzyx
