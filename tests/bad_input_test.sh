@@ -31,7 +31,7 @@ sed 's/hidden_size: 32/hidden_sizes: 32/' config.yaml >typo.yaml
 expect "unknown key with its line" 2 'typo.yaml:3: model.hidden_sizes: unknown key, did you mean model.hidden_size\?' \
   "$dualpath" train typo.yaml run.name=bad
 expect "wrong type" 2 'model.layers: .*integer.*two' train run.name=bad model.layers=two
-expect "unknown name" 2 'model.architecture: .*dual_path' train run.name=bad model.architecture=dualpath
+expect "unknown name" 2 'wants one of standard, looped, wide, dual_path.*did you mean dual_path' train run.name=bad model.architecture=dualpath
 expect "both at once (1)" 2 'model.layers' train run.name=bad model.layers=two train.steps=-1
 expect "both at once (2)" 2 'train.steps' train run.name=bad model.layers=two train.steps=-1
 expect "heads" 2 '3 heads do not divide hidden_size 32' train run.name=bad model.attention_heads=3
