@@ -30,6 +30,17 @@ std::string gigabytes(std::size_t bytes) {
   return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9);
 }
 
+// What the run was started with; `now` where it left no config.
+RunConfig previous_config(const std::filesystem::path& file, const RunConfig& now) {
+  if (!std::filesystem::exists(file)) return now;
+  ConfigSource source;
+  source.add_file(file);
+  ConfigProblems problems;
+  const auto before = read_config<RunConfig>(source, problems);
+  throw_if_any(problems, source);
+  return before;
+}
+
 bool remove_if_there(const std::filesystem::path& file) {
   std::error_code ignored;
   return std::filesystem::remove(file, ignored);
@@ -61,6 +72,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
       total_steps_(dualpath::total_steps(config_)) {
   run_on_root(job_.world(), "run folder", [this] {
     lock_.emplace(folder_);
+    remove_unfinished(checkpoints());
     return std::string();
   });
   if (job_.is_root()) log_.open_file(folder_ / "log.txt");
@@ -149,17 +161,7 @@ std::optional<Checkpoint> TrainingRun::find_checkpoint() {
 // Refuses a checkpoint of another model or tokenizer; tells what else has changed since.
 void TrainingRun::check_fits(const Checkpoint& checkpoint) {
   const CheckpointManifest& manifest = checkpoint.manifest;
-  RunConfig before = config_;
-  const auto read_before = [&](const ConfigSource& source) {
-    ConfigProblems problems;
-    before = read_config<RunConfig>(source, problems);
-    throw_if_any(problems, source);
-  };
-  if (const auto old = folder_ / "config.yaml"; std::filesystem::exists(old)) {
-    ConfigSource source;
-    source.add_file(old);
-    read_before(source);
-  }
+  RunConfig before = previous_config(folder_ / "config.yaml", config_);
   before.model = parse_model(manifest.model);
   for (const ConfigChange& change : check_resume(before, config_)) {
     log_.info("changed since the checkpoint: {}: {} -> {}", change.key, change.before,
