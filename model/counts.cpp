@@ -1,5 +1,7 @@
 #include "model/counts.h"
 
+#include "core/ops_checks.h"
+
 namespace dualpath {
 
 namespace {
@@ -22,19 +24,6 @@ std::int64_t qk_norm_weights(const ModelConfig& c) {
 std::int64_t sublayer_parameters(const ModelConfig& c, std::int64_t hidden_units) {
   return attention_weights(c) + 3 * c.hidden_size * hidden_units + 2 * c.hidden_size +
          qk_norm_weights(c);
-}
-
-std::int64_t gate_outputs(GateMode mode) {
-  switch (mode) {
-    case GateMode::two_sigmoid:
-    case GateMode::softmax:
-      return 2;
-    case GateMode::convex:
-      return 1;
-    case GateMode::fixed:
-      return 0;
-  }
-  return 0;
 }
 
 std::int64_t deep_parameters(const ModelConfig& c) {
@@ -62,7 +51,7 @@ std::int64_t layer_parameters(const ModelConfig& c, std::int64_t layer) {
     count += sublayer_parameters(c, c.wide.ffn_hidden_size) + (a == Architecture::standard ? 0 : 1);
   }
   if (a == Architecture::dual_path) {
-    count += gate_outputs(c.gate.mode) * (c.hidden_size + 1);
+    count += gate_logits(c.gate.mode) * (c.hidden_size + 1);
     if (c.shared_attention) count -= attention_weights(c) + c.hidden_size + qk_norm_weights(c);
   }
   return count;
@@ -85,7 +74,7 @@ double layer_flops(const ModelConfig& c, std::int64_t layer, AttentionFlops atte
   }
   if (a != Architecture::looped) flops += sublayer_flops(c, c.wide.ffn_hidden_size, attention);
   if (a == Architecture::dual_path) {
-    flops += 2 * d * static_cast<double>(gate_outputs(c.gate.mode));
+    flops += 2 * d * static_cast<double>(gate_logits(c.gate.mode));
     if (c.shared_attention) flops -= sublayer_flops(c, 0, attention);
   }
   return flops;

@@ -1,5 +1,7 @@
 #include "model/layer.h"
 
+#include "core/ops_checks.h"
+
 namespace dualpath {
 
 namespace {
@@ -42,7 +44,7 @@ Layer::Layer(ParameterStore& store, const ModelConfig& config, std::int64_t inde
   if (deep) deep_.emplace(store, name, config, output_std, shared);
   wide_ = make_wide(store, config, name, architecture, output_std, shared);
   if (both && gate_.mode != GateMode::fixed) {
-    const std::int64_t num_logits = gate_.mode == GateMode::convex ? 1 : 2;
+    const std::int64_t num_logits = gate_logits(gate_.mode);
     const ParameterInit zero{ParameterInit::Law::constant, 0};
     gate_weight_ = store.declare({name + ".gates.weight", {num_logits, width_}, zero, true});
     gate_bias_ = store.declare({name + ".gates.bias", {num_logits}, zero, false});
