@@ -109,12 +109,13 @@ std::optional<Checkpoint> newest_whole(const fs::path& folder,
   return std::nullopt;
 }
 
-std::vector<std::int64_t> prune_checkpoints(const fs::path& folder, std::int64_t keep_last,
-                                            std::int64_t keep_every) {
+std::vector<std::int64_t> prune_checkpoints(const fs::path& folder, std::int64_t saved_step,
+                                            std::int64_t keep_last, std::int64_t keep_every) {
   std::vector<CheckpointEntry> entries = list_checkpoints(folder);
   std::vector<std::int64_t> removed;
   std::int64_t num_whole = 0;
   for (const CheckpointEntry& entry : std::views::reverse(entries)) {
+    if (entry.step > saved_step) continue;
     const bool enough = num_whole >= std::max<std::int64_t>(keep_last, 1);
     num_whole += entry.looks_whole();
     if (!enough || (keep_every > 0 && entry.step % keep_every == 0)) continue;

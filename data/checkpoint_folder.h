@@ -43,9 +43,12 @@ std::optional<Checkpoint> newest_whole(const std::filesystem::path& folder,
                                        Communicator& ranks);
 
 // Removes all checkpoints older than the newest `keep_last` (at least one) that look whole, except
-// steps that are multiples of `keep_every` (0: no exceptions). Returns the steps removed. Where it
-// is killed, no half checkpoint is left under a checkpoint's name. REQUIRES: nobody is saving here.
+// steps that are multiples of `keep_every` (0: no exceptions). Checkpoints of steps after
+// `saved_step`, the one saved last, neither count nor go: the run has passed them over. Returns the
+// steps removed. Where it is killed, no half checkpoint is left under a checkpoint's name.
+// REQUIRES: nobody is saving here.
 std::vector<std::int64_t> prune_checkpoints(const std::filesystem::path& folder,
-                                            std::int64_t keep_last, std::int64_t keep_every);
+                                            std::int64_t saved_step, std::int64_t keep_last,
+                                            std::int64_t keep_every);
 
 }  // namespace dualpath

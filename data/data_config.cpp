@@ -8,14 +8,14 @@ namespace {
 
 void validate_mixture(const std::vector<CorpusConfig>& corpora, const std::string& key,
                       ConfigProblems& problems) {
-  double sum = 0;
   for (std::size_t i = 0; i < corpora.size(); ++i) {
     if (corpora[i].path.empty()) {
       problems.add(fmt::format("{}[{}].path", key, i), "names no corpus folder");
     }
-    sum += corpora[i].weight;
+    if (corpora[i].weight == 0) {
+      problems.add(fmt::format("{}[{}].weight", key, i), "must be above 0; leave the corpus out");
+    }
   }
-  if (!corpora.empty() && sum == 0) problems.add(key, "all weights are 0");
 }
 
 }  // namespace

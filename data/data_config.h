@@ -36,7 +36,7 @@ void visit_fields(Visitor& visit, DataConfig& c) {
               {.help = "random tokens instead of the corpora, to measure speed; give "
                        "model.vocab_size"});
   visit.field("prefetch_batches", c.prefetch_batches,
-              {.help = "batches read ahead of the step", .unit = "micro-batches", .min = 1});
+              {.help = "batches read ahead of the step", .unit = "steps", .min = 1});
 }
 
 // Adds what cannot be read, under keys that begin with "data.".

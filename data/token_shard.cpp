@@ -230,6 +230,15 @@ void TokenShard::read(std::uint64_t begin, std::span<std::int32_t> out) const {
   } else {
     widen<std::uint32_t>(from, out);
   }
+  // As unsigned, so that an id beyond 2^31 counts as large too.
+  std::uint32_t largest = 0;
+  for (const std::int32_t token : out)
+    largest = std::max(largest, static_cast<std::uint32_t>(token));
+  CHECK_AS(ExitCode::data, largest < info_.vocab_size,
+           "{}: token {} near position {} is outside the vocabulary of {}; dualpath data verify "
+           "looks at "
+           "the whole shard",
+           path_, largest, begin, info_.vocab_size);
 }
 
 std::uint64_t TokenShard::document_offset(std::uint64_t index) const {

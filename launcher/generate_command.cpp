@@ -47,7 +47,13 @@ std::string help() {
 Checkpoint choose_checkpoint(const std::filesystem::path& run, std::int64_t step,
                              Communicator& self) {
   const auto folder = run / "checkpoints";
-  if (step != 0) return open_checkpoint(folder / checkpoint_name(step));
+  if (step != 0) {
+    const auto chosen = folder / checkpoint_name(step);
+    for (const std::string& problem : verify_checkpoint(chosen, self)) {
+      DUALPATH_FAIL(ExitCode::checkpoint, "{}", problem);
+    }
+    return open_checkpoint(chosen);
+  }
   const auto warn = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
   std::optional<Checkpoint> newest = newest_whole(folder, warn, self);
   CHECK_AS(ExitCode::checkpoint, newest.has_value(), "{} has no checkpoint", run.string());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <sched.h>
 #include <thread>
 
 namespace dualpath {
@@ -25,8 +26,12 @@ int Job::num_threads(std::int64_t asked, int ranks_of_host) {
   if (const char* given = std::getenv("OMP_NUM_THREADS")) {
     if (const int threads = std::atoi(given); threads > 0) return threads;
   }
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  return std::max(1, cores / ranks_of_host);
+  // The cores this process may use: fewer than the host's in a Slurm job or a container.
+  const int host_cores = static_cast<int>(std::thread::hardware_concurrency());
+  cpu_set_t mine;
+  const int my_cores =
+      sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine) : host_cores;
+  return std::max(1, std::min(my_cores, host_cores / ranks_of_host));
 }
 
 }  // namespace dualpath

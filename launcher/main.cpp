@@ -12,6 +12,7 @@
 #include "launcher/commands.h"
 #include "launcher/report_error.h"
 #include "launcher/version.h"
+#include "parallel/mpi_communicator.h"
 
 namespace dualpath {
 namespace {
@@ -89,6 +90,8 @@ int main(int argc, char** argv) {
   } catch (...) {
     const ErrorReport report = describe(std::current_exception());
     print_error(report, rank_prefix() + "dualpath: ");
+    std::fflush(nullptr);
+    abort_job(static_cast<int>(report.code));
     return static_cast<int>(report.code);
   }
 }

@@ -89,6 +89,8 @@ StepResult Trainer::step(const StepRequests& requests) {
 
   const Tensor squares{gradient_squares_.data(), DType::f64, {1}};
   optimizer_.sum_of_gradient_squares(squares, model_.parameters());
+  // Ranks with other numbers of threads sum in another order; all must clip alike.
+  ranks_.broadcast(squares, 0, stream_);
   double sum_of_squares = 0;
   device_.copy_to_host(&sum_of_squares, squares, stream_);
   device_.copy_to_host(sums_.data(), model_.sums(), stream_);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fmt/ranges.h>
 #include <fstream>
 #include <numbers>
 #include <unistd.h>
@@ -41,6 +42,29 @@ RunConfig previous_config(const std::filesystem::path& file, const RunConfig& no
   return before;
 }
 
+TrainingProgress progress_of(const Checkpoint& checkpoint) {
+  const CheckpointManifest& m = checkpoint.manifest;
+  return {m.step, m.consumed_samples, m.consumed_tokens};
+}
+
+// The checkpoint in this very folder, every byte of it as it was saved. Collective.
+Checkpoint open_verified(const std::filesystem::path& folder, Communicator& ranks) {
+  const std::vector<std::string> problems = verify_checkpoint(folder, ranks);
+  CHECK_AS(ExitCode::checkpoint, problems.empty(), "{}", fmt::join(problems, "\n"));
+  return open_checkpoint(folder);
+}
+
+// A run that goes back to an older checkpoint leaves the newer ones behind, under names that do not
+// count as checkpoints: they belong to another history.
+void set_aside_after(const std::filesystem::path& folder, std::int64_t step) {
+  for (const CheckpointEntry& entry : list_checkpoints(folder)) {
+    if (entry.step <= step) continue;
+    const std::string name = "abandoned-" + entry.folder.filename().string();
+    std::filesystem::remove_all(folder / name);
+    std::filesystem::rename(entry.folder, folder / name);
+  }
+}
+
 bool remove_if_there(const std::filesystem::path& file) {
   std::error_code ignored;
   return std::filesystem::remove(file, ignored);
@@ -48,7 +72,7 @@ bool remove_if_there(const std::filesystem::path& file) {
 
 }  // namespace
 
-std::int64_t total_steps(const RunConfig& config) {
+std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done) {
   const TrainConfig& train = config.train;
   if (train.steps > 0) return train.steps;
   const auto tokens_per_step =
@@ -56,7 +80,8 @@ std::int64_t total_steps(const RunConfig& config) {
   const double tokens = train.tokens > 0
                             ? static_cast<double>(train.tokens)
                             : train.flops / training_flops(config.model, AttentionFlops::causal);
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(tokens / tokens_per_step)));
+  const double left = tokens - static_cast<double>(done.consumed_tokens);
+  return done.step + std::max<std::int64_t>(0, std::llround(std::ceil(left / tokens_per_step)));
 }
 
 TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
@@ -68,8 +93,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
       bytes_of_token_(data_.bytes_of_token()),
       num_threads_(job.num_threads(config.train.threads)),
       device_(make_cpu_device(num_threads_)),
-      stream_(device_->make_stream()),
-      total_steps_(dualpath::total_steps(config_)) {
+      stream_(device_->make_stream()) {
   run_on_root(job_.world(), "run folder", [this] {
     lock_.emplace(folder_);
     remove_unfinished(checkpoints());
@@ -78,6 +102,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
   if (job_.is_root()) log_.open_file(folder_ / "log.txt");
   const std::optional<Checkpoint> checkpoint = find_checkpoint();
   if (checkpoint) check_fits(*checkpoint);
+  total_steps_ = total_steps(config_, checkpoint ? progress_of(*checkpoint) : TrainingProgress{});
   trainer_ = std::make_unique<Trainer>(trainer_options(), *device_, *stream_, job_.world());
   report_plan();
   if (checkpoint) {
@@ -106,6 +131,7 @@ TrainerOptions TrainingRun::trainer_options() const {
 void TrainingRun::prepare_folder() {
   run_on_root(job_.world(), "run folder", [this] {
     const std::int64_t step = trainer_->progress().step;
+    if (config_.checkpoint.load_step != 0) set_aside_after(checkpoints(), step);
     write_file(folder_ / "config.yaml", print_config(config_), ExitCode::checkpoint);
     if (data_.tokenizer) {
       std::filesystem::create_directories(folder_ / "tokenizer");
@@ -155,7 +181,7 @@ std::optional<Checkpoint> TrainingRun::find_checkpoint() {
         },
         job_.world());
   }
-  return open_checkpoint(checkpoints() / checkpoint_name(load_step));
+  return open_verified(checkpoints() / checkpoint_name(load_step), job_.world());
 }
 
 // Refuses a checkpoint of another model or tokenizer; tells what else has changed since.
@@ -164,7 +190,7 @@ void TrainingRun::check_fits(const Checkpoint& checkpoint) {
   RunConfig before = previous_config(folder_ / "config.yaml", config_);
   before.model = parse_model(manifest.model);
   for (const ConfigChange& change : check_resume(before, config_)) {
-    log_.info("changed since the checkpoint: {}: {} -> {}", change.key, change.before,
+    log_.info("changed since the last start: {}: {} -> {}", change.key, change.before,
               change.after);
   }
   CHECK_AS(ExitCode::data, manifest.tokenizer_hash == data_.tokenizer_hash,
@@ -180,10 +206,8 @@ void TrainingRun::check_fits(const Checkpoint& checkpoint) {
 }
 
 void TrainingRun::resume(const Checkpoint& checkpoint) {
-  const CheckpointManifest& manifest = checkpoint.manifest;
   load_slices(checkpoint, trainer_->state());
-  trainer_->start(*data_.training,
-                  {manifest.step, manifest.consumed_samples, manifest.consumed_tokens});
+  trainer_->start(*data_.training, progress_of(checkpoint));
   log_.info("resumed from {}", checkpoint.folder.string());
 }
 
@@ -191,7 +215,10 @@ void TrainingRun::begin() {
   if (config_.train.init_from.empty()) {
     trainer_->initialize();
   } else {
-    const Checkpoint source = open_checkpoint(config_.train.init_from);
+    const Checkpoint source = open_verified(config_.train.init_from, job_.world());
+    CHECK_AS(ExitCode::data, source.manifest.tokenizer_hash == data_.tokenizer_hash,
+             "{} was trained with tokenizer {}, the corpora have {}", source.folder.string(),
+             source.manifest.tokenizer_hash, data_.tokenizer_hash);
     load_slices(source, weights_of(trainer_->model().parameters()));
     log_.info("weights from {}", source.folder.string());
   }
@@ -201,6 +228,7 @@ void TrainingRun::begin() {
 ExitCode TrainingRun::run() {
   if (trainer_->progress().step >= total_steps_) {
     log_.info("{} has all of its {} steps already", folder_.string(), total_steps_);
+    write_done();
     return ExitCode::success;
   }
   while (trainer_->progress().step < total_steps_) {
@@ -210,13 +238,15 @@ ExitCode TrainingRun::run() {
     record_step(result, step_ms);
     const bool last = trainer_->progress().step == total_steps_;
     const std::int64_t every = config_.train.validation_every_steps;
-    if (every > 0 && !result.requests.stop && (last || trainer_->progress().step % every == 0)) {
+    const bool scheduled = every > 0 && trainer_->progress().step % every == 0;
+    if (every > 0 && (last || (scheduled && !result.requests.stop))) {
       validate();
     }
     if (last || save_is_due(result.requests)) save();
     if (result.requests.stop && !last) {
-      log_.info("stopped after step {} of {}, saved; the same command goes on from here",
-                trainer_->progress().step, total_steps_);
+      log_.info("stopped after step {} of {}, saved; the same command{} goes on from here",
+                trainer_->progress().step, total_steps_,
+                config_.checkpoint.load_step == 0 ? "" : " without checkpoint.load_step");
       return ExitCode::stopped;
     }
   }
@@ -313,7 +343,8 @@ void TrainingRun::save() {
             Seconds(saved_at_ - start).count());
   if (config_.checkpoint.keep_last == 0) return;
   run_on_root(job_.world(), "checkpoints", [this] {
-    prune_checkpoints(checkpoints(), config_.checkpoint.keep_last, config_.checkpoint.keep_every);
+    prune_checkpoints(checkpoints(), saved_step_, config_.checkpoint.keep_last,
+                      config_.checkpoint.keep_every);
     return std::string();
   });
 }
@@ -349,10 +380,15 @@ void TrainingRun::validate() {
 }
 
 void TrainingRun::finish() {
+  write_done();
   if (!job_.is_root()) return;
-  write_file(folder_ / "DONE", fmt::format("{} steps\n", total_steps_), ExitCode::checkpoint);
   log_.info("finished {} steps in {}", total_steps_, folder_.string());
   fmt::print("{}", draw_losses_as_text(read_losses(folder_ / "metrics.jsonl"), 78, 16));
+}
+
+void TrainingRun::write_done() {
+  if (!job_.is_root()) return;
+  write_file(folder_ / "DONE", fmt::format("{} steps\n", total_steps_), ExitCode::checkpoint);
 }
 
 // What the last bits of a result may depend on besides seed and layout.

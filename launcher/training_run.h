@@ -59,6 +59,7 @@ class TrainingRun {
   void save();
   void validate();
   void finish();
+  void write_done();
 
   RunConfig config_;
   Job& job_;
@@ -70,15 +71,15 @@ class TrainingRun {
   int num_threads_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Stream> stream_;
-  std::int64_t total_steps_;
+  std::int64_t total_steps_ = 0;
   std::unique_ptr<Trainer> trainer_;
   std::optional<Records> records_;  // rank 0's
   std::int64_t saved_step_ = 0;
   Clock::time_point saved_at_;
 };
 
-// Steps of a run whose length is given in steps, tokens or training FLOPs. REQUIRES: the model is
-// resolved.
-std::int64_t total_steps(const RunConfig& config);
+// Last step of a run whose length is given in steps, tokens or training FLOPs, `done` of it made
+// already (perhaps with another batch size). REQUIRES: the model is resolved.
+std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done);
 
 }  // namespace dualpath

@@ -50,6 +50,9 @@ void validate(const OptimizerConfig& config, ConfigProblems& problems) {
       !std::all_of(config.betas.begin(), config.betas.end(), below_one)) {
     problems.add("optimizer.betas", "needs two values, each at least 0 and below 1");
   }
+  if (config.eps == 0) {
+    problems.add("optimizer.eps", "must be above 0: a parameter without gradient would become 0/0");
+  }
   if (config.min_lr > config.lr) {
     problems.add("optimizer.min_lr", fmt::format("{} is above the peak rate optimizer.lr = {}",
                                                  config.min_lr, config.lr));

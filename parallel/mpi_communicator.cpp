@@ -148,13 +148,19 @@ MpiSession::MpiSession() {
 }
 
 MpiSession::~MpiSession() {
-  // A rank that fails must not wait for the others in MPI_Finalize: the launcher ends them when this
-  // process exits without it.
+  // A rank that fails must not wait for the others in MPI_Finalize.
   if (std::uncaught_exceptions() == 0) MPI_Finalize();
 }
 
 std::unique_ptr<Communicator> MpiSession::world() {
   return std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, false);
+}
+
+void abort_job(int exit_code) {
+  int initialized = 0, finalized = 0;
+  MPI_Initialized(&initialized);
+  MPI_Finalized(&finalized);
+  if (initialized && !finalized) MPI_Abort(MPI_COMM_WORLD, exit_code);
 }
 
 bool started_by_mpi_launcher() {

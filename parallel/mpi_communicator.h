@@ -25,6 +25,10 @@ class MpiSession {
   int local_size_ = 1;
 };
 
+// Ends all ranks of the job with this exit code, after a failure of this one; returns where MPI is
+// not running.
+void abort_job(int exit_code);
+
 // Whether this process was started by mpirun or srun, so that MPI should be initialised.
 bool started_by_mpi_launcher();
 

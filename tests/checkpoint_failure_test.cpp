@@ -139,7 +139,7 @@ void save_steps_for_ever(const fs::path& folder) {
   for (std::int64_t step = entries.empty() ? 1 : entries.back().step + 1;; ++step) {
     save_step(folder, step);
     if (step % 2 == 0) save_step(folder, step);
-    prune_checkpoints(folder, 2, 0);
+    prune_checkpoints(folder, step, 2, 0);
   }
 }
 

@@ -266,31 +266,36 @@ class CheckpointPruning : public CheckpointStore {
 };
 
 TEST_F(CheckpointPruning, KeepsTheLast) {
-  EXPECT_THAT(prune_checkpoints(folder_, 2, 0), ElementsAre(5, 4, 3, 2, 1));
+  EXPECT_THAT(prune_checkpoints(folder_, 7, 2, 0), ElementsAre(5, 4, 3, 2, 1));
   EXPECT_THAT(steps(), ElementsAre(6, 7));
-  EXPECT_THAT(prune_checkpoints(folder_, 2, 0), IsEmpty());
+  EXPECT_THAT(prune_checkpoints(folder_, 7, 2, 0), IsEmpty());
   EXPECT_THAT(list_unfinished(folder_), IsEmpty());
 }
 
 TEST_F(CheckpointPruning, KeepsMultiples) {
-  prune_checkpoints(folder_, 1, 3);
+  prune_checkpoints(folder_, 7, 1, 3);
   EXPECT_THAT(steps(), ElementsAre(3, 6, 7));
 }
 
 TEST_F(CheckpointPruning, NeverRemovesTheNewestWhole) {
   fs::remove(shard(7));
   fs::remove(shard(6));
-  prune_checkpoints(folder_, 0, 0);
+  prune_checkpoints(folder_, 7, 0, 0);
   EXPECT_THAT(steps(), ElementsAre(5, 6, 7));
   EXPECT_EQ(newest(), 5);
 }
 
 TEST_F(CheckpointPruning, CountsOnlyWholeOnes) {
   fs::remove(shard(6));
-  prune_checkpoints(folder_, 2, 0);
+  prune_checkpoints(folder_, 7, 2, 0);
   EXPECT_THAT(steps(), ElementsAre(5, 6, 7));
   for (std::int64_t step = 5; step <= 7; ++step) fs::remove_all(checkpoint(step) / manifest_name);
-  EXPECT_THAT(prune_checkpoints(folder_, 1, 0), IsEmpty());
+  EXPECT_THAT(prune_checkpoints(folder_, 7, 1, 0), IsEmpty());
+}
+
+TEST_F(CheckpointPruning, LeavesWhatTheRunHasPassedOver) {
+  EXPECT_THAT(prune_checkpoints(folder_, 4, 1, 0), ElementsAre(3, 2, 1));
+  EXPECT_THAT(steps(), ElementsAre(4, 5, 6, 7));
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ expect "finished run" 0 'has all of its 40 steps already' train run.name=whole
 # schedule depends on the length.
 flat="optimizer.schedule=constant"
 expect "10 steps" 0 'finished 10 steps' train run.name=longer train.steps=10 $flat
-expect "10 more" 0 'changed since the checkpoint: train.steps: 10 -> 20' train run.name=longer train.steps=20 $flat
+expect "10 more" 0 'changed since the last start: train.steps: 10 -> 20' train run.name=longer train.steps=20 $flat
 expect "20 at once" 0 'finished 20 steps' train run.name=at_once train.steps=20 $flat
 same_history "10 + 10 steps" runs/at_once runs/longer
 
@@ -44,7 +44,7 @@ wait_for_step() {
 }
 
 # Signals: the step under way is finished and saved, exit code 75, the same command goes on.
-long="train.steps=4000"
+long="train.steps=1000000"
 for signal in USR1 USR2 TERM INT; do
   rm -rf runs/signalled
   start run.name=signalled $long $flat &
@@ -71,7 +71,7 @@ code=$?
 start run.name=by_hand $long checkpoint.every_steps=0 &
 wait_for_step runs/by_hand 2
 touch runs/by_hand/save
-for _ in $(seq 200); do compgen -G "runs/by_hand/checkpoints/step-*" >/dev/null && break; sleep 0.05; done
+for _ in $(seq 600); do compgen -G "runs/by_hand/checkpoints/step-*" >/dev/null && break; sleep 0.05; done
 compgen -G "runs/by_hand/checkpoints/step-*" >/dev/null || fail "a file 'save' saves nothing" output
 expect "second job on the folder" 4 'in use by process [0-9]+ on host' train run.name=by_hand $long
 touch runs/by_hand/stop
@@ -98,6 +98,7 @@ while [ $kills -lt 24 ] && [ $failures -eq 0 ]; do
 done
 for run in $(seq $round); do
   expect "killed run $run goes on" 0 'finished|has all' train run.name=killed$run train.steps=300 $flat
+  [ -e runs/killed$run/DONE ] || fail "killed run $run leaves no DONE"
   same_history "killed run $run" runs/long runs/killed$run
 done
 
@@ -108,4 +109,9 @@ printf '\xff' | dd of="$shard" bs=1 seek=$(($(stat -c %s "$shard") / 2)) conv=no
 rm -f runs/longer/DONE
 expect "flipped byte" 0 "$(basename "$newest")" train run.name=longer train.steps=20 $flat
 same_history "after a damaged checkpoint" runs/at_once runs/longer
+
+# Going back to an older checkpoint: the newer ones belong to another history.
+expect "back to step 35" 0 'finished 40 steps' train run.name=whole checkpoint.load_step=35 checkpoint.keep_last=1
+[ -d runs/whole/checkpoints/abandoned-step-00000040 ] || fail "newer checkpoint is not set aside"
+[ -d runs/whole/checkpoints/step-00000040 ] || fail "the new history's last checkpoint is not there"
 finish

@@ -26,11 +26,11 @@ run_ctest() {
   passed=$((passed + ${summary#* } - ${summary% *}))
 }
 
-cmake --preset cpu
+cmake --preset cpu -D DUALPATH_WERROR=ON
 cmake --build --preset cpu
 run_ctest --preset cpu
 
-cmake --preset asan
+cmake --preset asan -D DUALPATH_WERROR=ON
 cmake --build --preset asan
 run_ctest --preset asan
 
