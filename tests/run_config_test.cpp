@@ -127,8 +127,9 @@ TEST(RunConfig, WantsSomethingToTrainOn) {
                           "or data.mock=true"));
   EXPECT_THAT(problems_of({"data.mock=false", "data.corpora=[{path: x}]"}), IsEmpty());
   EXPECT_THAT(problems_of({"data.corpora=[{path: x, weight: 0}, {weight: 0}]"}),
-              ElementsAre("data.corpora[1].path: names no corpus folder",
-                          "data.corpora: all weights are 0"));
+              ElementsAre("data.corpora[0].weight: must be above 0; leave the corpus out",
+                          "data.corpora[1].path: names no corpus folder",
+                          "data.corpora[1].weight: must be above 0; leave the corpus out"));
   EXPECT_THAT(problems_of({"model.vocab_size=0"}),
               ElementsAre("model.vocab_size: data.mock has no tokenizer to take it from; give "
                           "one"));
