@@ -8,12 +8,12 @@ source launcher/mpi_environment.sh
 
 work=quickstart
 run=$work/run  # run.folder of the configuration
-train=(mpirun -n 2 build/dualpath train configs/quickstart.yaml)
+train=(mpirun --quiet -n 2 build/dualpath train configs/quickstart.yaml)
 
 say() { printf '\n=== %s [%d:%02d]\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)); }
-# Shows a command, then runs it.
+show() { printf '$'; printf ' %q' "$@"; printf '\n'; }
 run() {
-  echo "\$ $*"
+  show "$@"
   "$@"
 }
 
@@ -36,16 +36,18 @@ split_chapters() {
 # Starts training, sends it USR1 as soon as a checkpoint is there, and expects it to save and to
 # end with 75, stopped and resumable.
 train_until_stopped() {
-  echo "\$ ${train[*]}"
+  show "${train[@]}"
   "${train[@]}" &
   local job=$! code=0
+  trap "kill $job" EXIT  # an interrupted script leaves no job behind
   until compgen -G "$run/checkpoints/step-*/manifest.yaml" >/dev/null; do
     kill -0 $job 2>/dev/null || break
     sleep 0.2
   done
-  echo "\$ kill -USR1 $job"
+  show kill -USR1 $job
   kill -USR1 $job 2>/dev/null || true
   wait $job || code=$?
+  trap - EXIT
   if ((code != 75)); then
     echo "training ended with exit code $code instead of 75" >&2
     exit 1
@@ -78,4 +80,4 @@ run "${train[@]}"
 say "The model writes"
 run build/dualpath generate $run prompt="And the king said" tokens=150
 
-say "Done; metrics, TensorBoard files, checkpoints and the log are in $run"
+say "Done: loss.svg, metrics.jsonl, TensorBoard files, checkpoints and log.txt are in $run"

@@ -383,7 +383,9 @@ void TrainingRun::finish() {
   write_done();
   if (!job_.is_root()) return;
   log_.info("finished {} steps in {}", total_steps_, folder_.string());
-  fmt::print("{}", draw_losses_as_text(read_losses(folder_ / "metrics.jsonl"), 78, 16));
+  const RunLosses losses = read_losses(folder_ / "metrics.jsonl");
+  write_file(folder_ / "loss.svg", draw_losses_as_svg(losses, 800, 450), ExitCode::checkpoint);
+  fmt::print("{}", draw_losses_as_text(losses, 78, 16));
 }
 
 void TrainingRun::write_done() {

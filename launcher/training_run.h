@@ -7,6 +7,7 @@
 //             log.txt
 //             tokenizer/         as the corpora have it, so that the run can be used without them
 //             checkpoints/
+//             loss.svg           the loss curve, drawn at the end
 //             DONE               the run reached its last step
 #pragma once
 
