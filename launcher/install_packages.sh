@@ -7,7 +7,8 @@ set -euo pipefail
 packages=(
   cmake ninja-build g++ pkg-config
   libopenmpi-dev openmpi-bin
-  libhdf5-dev libdnnl-dev libyaml-cpp-dev nlohmann-json3-dev libfmt-dev
+  libdnnl-dev ocl-icd-opencl-dev  # the CMake files of the first look for the second
+  libhdf5-dev libyaml-cpp-dev nlohmann-json3-dev libfmt-dev
   libxxhash-dev zlib1g-dev libzstd-dev libutf8proc-dev
   libgtest-dev libgmock-dev
 )
