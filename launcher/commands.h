@@ -5,6 +5,7 @@
 
 namespace dualpath {
 
+extern const Command bench_command;
 extern const Command checkpoint_command;
 extern const Command data_command;
 extern const Command generate_command;

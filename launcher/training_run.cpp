@@ -84,6 +84,20 @@ std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done) 
   return done.step + std::max<std::int64_t>(0, std::llround(std::ceil(left / tokens_per_step)));
 }
 
+TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps) {
+  return {.model = config.model,
+          .optimizer = config.optimizer,
+          .regularizers = config.train.regularizers,
+          .dtype = DType::f32,
+          .recompute = config.parallel.recompute,
+          .global_batch_size = config.train.global_batch_size,
+          .micro_batch_size = config.train.micro_batch_size,
+          .loss_chunk_tokens = config.train.loss_chunk_tokens,
+          .prefetch_batches = config.data.prefetch_batches,
+          .total_steps = total_steps,
+          .seed = static_cast<std::uint64_t>(config.train.seed)};
+}
+
 TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
     : config_(resolve(config, job.world().size())),
       job_(job),
@@ -103,7 +117,8 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
   const std::optional<Checkpoint> checkpoint = find_checkpoint();
   if (checkpoint) check_fits(*checkpoint);
   total_steps_ = total_steps(config_, checkpoint ? progress_of(*checkpoint) : TrainingProgress{});
-  trainer_ = std::make_unique<Trainer>(trainer_options(), *device_, *stream_, job_.world());
+  trainer_ = std::make_unique<Trainer>(trainer_options(config_, total_steps_), *device_, *stream_,
+                                       job_.world());
   report_plan();
   if (checkpoint) {
     resume(*checkpoint);
@@ -111,20 +126,6 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
     begin();
   }
   prepare_folder();
-}
-
-TrainerOptions TrainingRun::trainer_options() const {
-  return {.model = config_.model,
-          .optimizer = config_.optimizer,
-          .regularizers = config_.train.regularizers,
-          .dtype = DType::f32,
-          .recompute = config_.parallel.recompute,
-          .global_batch_size = config_.train.global_batch_size,
-          .micro_batch_size = config_.train.micro_batch_size,
-          .loss_chunk_tokens = config_.train.loss_chunk_tokens,
-          .prefetch_batches = config_.data.prefetch_batches,
-          .total_steps = total_steps_,
-          .seed = static_cast<std::uint64_t>(config_.train.seed)};
 }
 
 // What rank 0 writes at the start of every run, resumed or not.

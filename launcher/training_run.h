@@ -45,7 +45,6 @@ class TrainingRun {
   using Clock = std::chrono::steady_clock;
 
   std::filesystem::path checkpoints() const { return folder_ / "checkpoints"; }
-  TrainerOptions trainer_options() const;
   void prepare_folder();
   void report_plan();
   std::optional<Checkpoint> find_checkpoint();
@@ -82,5 +81,8 @@ class TrainingRun {
 // Last step of a run whose length is given in steps, tokens or training FLOPs, `done` of it made
 // already (perhaps with another batch size). REQUIRES: the model is resolved.
 std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done);
+
+// REQUIRES: the model is resolved.
+TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps);
 
 }  // namespace dualpath

@@ -1,0 +1,45 @@
+// The configuration of `dualpath bench`: that of `train`, so that what is measured is what is
+// trained, and how to measure.
+#pragma once
+
+#include "launcher/bench/timing.h"
+#include "launcher/run_config.h"
+
+namespace dualpath {
+
+struct BenchSection {
+  std::int64_t repeats = 5;
+  double seconds = 2;
+  double kernel_seconds = 0.05;
+  bool shapes = false;
+
+  Effort effort() const { return {repeats, seconds}; }
+  Effort machine_effort() const { return {repeats, seconds / 8}; }
+  Effort kernel_effort() const { return {repeats, kernel_seconds}; }
+};
+
+struct BenchConfig {
+  std::string json;
+  BenchSection bench;
+  RunConfig run;
+};
+
+template <class Visitor>
+void visit_fields(Visitor& visit, BenchSection& c) {
+  visit.field("repeats", c.repeats,
+              {.help = "measurements of each figure, at least", .min = 1, .max = 1000000});
+  visit.field("seconds", c.seconds,
+              {.help = "every figure is measured on and on for this long", .unit = "s", .min = 0});
+  visit.field("kernel_seconds", c.kernel_seconds,
+              {.help = "the same for one kernel alone", .unit = "s", .min = 0});
+  visit.field("shapes", c.shapes, {.help = "kernels apart by the shapes of their operands"});
+}
+
+template <class Visitor>
+void visit_fields(Visitor& visit, BenchConfig& c) {
+  visit.field("json", c.json, {.help = "file for the same figures as JSON; empty: none"});
+  visit.section("bench", c.bench, "how to measure");
+  visit_fields(visit, c.run);
+}
+
+}  // namespace dualpath

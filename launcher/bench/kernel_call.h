@@ -1,0 +1,37 @@
+// One call of a kernel of core/ops.h as `dualpath bench` sees it.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "core/device.h"
+#include "core/ops.h"
+
+namespace dualpath {
+
+enum class Access : char { read = 'r', write = 'w', update = 'u' };  // update: read and written
+
+struct Operand {
+  Tensor tensor;
+  Access access;
+};
+
+struct KernelCall {
+  const char* name;                   // the operation's, for products with their transposition
+  std::span<const Operand> operands;  // those that are present, in the operation's order
+  double flops;                       // of products; 0 for kernels that are bound by memory
+  double bytes;                       // read and written at least
+  // Products of 2-byte numbers.
+  bool half_precision;
+  // Does the work; on the stream, as the operation itself.
+  const std::function<void()>& issue;
+};
+
+// Is given every call and must have issued it, in effect once, when it returns.
+class KernelObserver {
+ public:
+  virtual ~KernelObserver() = default;
+  virtual void on_call(const KernelCall& call, Stream& stream) = 0;
+};
+
+}  // namespace dualpath

@@ -1,0 +1,124 @@
+#include "launcher/bench/kernel_profile.h"
+
+#include <algorithm>
+
+namespace dualpath {
+namespace {
+
+bool is_of(const KernelKind& kind, const KernelCall& call) {
+  if (kind.flops != call.flops || kind.bytes != call.bytes || kind.name != call.name) return false;
+  return std::ranges::equal(kind.shapes, call.operands, {}, {},
+                            [](const Operand& o) { return o.tensor.shape; }) &&
+         std::ranges::equal(kind.dtypes, call.operands, {}, {},
+                            [](const Operand& o) { return o.tensor.dtype; });
+}
+
+bool overlap(const Tensor& a, const Tensor& b) {
+  const auto begin = [](const Tensor& t) { return static_cast<const std::byte*>(t.data); };
+  return begin(a) < begin(b) + b.bytes() && begin(b) < begin(a) + a.bytes();
+}
+
+// Whether the call writes what it, or a repetition, reads.
+bool changes_input(const Operand& operand, std::span<const Operand> all) {
+  if (operand.access == Access::read) return false;
+  if (operand.access == Access::update) return true;
+  return std::ranges::any_of(all, [&](const Operand& other) {
+    return other.access != Access::write && overlap(operand.tensor, other.tensor);
+  });
+}
+
+}  // namespace
+
+double KernelKind::seconds_at_peak(const MachinePeaks& peaks) const {
+  const auto n = static_cast<double>(calls);
+  if (flops == 0) return n * bytes / peaks.memory;
+  return n * flops / (half_precision ? peaks.half_precision() : peaks.fp32);
+}
+
+// "2048x192 f32": the operands in order, f32 not named.
+std::string KernelKind::shapes_text() const {
+  std::string text;
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    if (i > 0) text += ' ';
+    for (int dim = 0; dim < shapes[i].rank(); ++dim)
+      text += fmt::format("{}{}", dim == 0 ? "" : "x", shapes[i][dim]);
+    if (dtypes[i] != DType::f32) text += fmt::format(":{}", name_of(dtypes[i]));
+  }
+  return text;
+}
+
+KernelKind& KernelKinds::of(const KernelCall& call) {
+  const auto known =
+      std::ranges::find_if(kinds_, [&](const KernelKind& kind) { return is_of(kind, call); });
+  if (known != kinds_.end()) return *known;
+  KernelKind& kind = kinds_.emplace_back();
+  kind.name = call.name;
+  kind.flops = call.flops;
+  kind.bytes = call.bytes;
+  kind.half_precision = call.half_precision;
+  for (const Operand& operand : call.operands) {
+    kind.shapes.push_back(operand.tensor.shape);
+    kind.dtypes.push_back(operand.tensor.dtype);
+  }
+  return kind;
+}
+
+void KernelTimer::on_call(const KernelCall& call, Stream& stream) {
+  KernelKind& kind = kinds_.of(call);
+  ++kind.calls;
+  kind.seconds += time_of([&] {
+    call.issue();
+    stream.synchronize();
+  });
+}
+
+void KernelTimer::begin_step() {
+  for (KernelKind& kind : kinds_.all()) {
+    kind.calls = 0;
+    kind.seconds = 0;
+  }
+}
+
+void KernelTimer::end_step() {
+  for (KernelKind& kind : kinds_.all()) kind.in_step.push_back(kind.seconds);
+}
+
+void KernelRepeater::on_call(const KernelCall& call, Stream& stream) {
+  KernelKind& kind = kinds_.of(call);
+  if (kind.alone.median > 0) {
+    call.issue();
+    return;
+  }
+  save(call, stream);
+  call.issue();
+  stream.synchronize();
+  std::vector<double> seconds;
+  const double since = now_seconds();
+  while (effort_.wants_more(static_cast<std::int64_t>(seconds.size()), since)) {
+    restore(stream);
+    seconds.push_back(time_of([&] {
+      call.issue();
+      stream.synchronize();
+    }));
+  }
+  kind.alone = summarize(std::move(seconds));
+}
+
+void KernelRepeater::save(const KernelCall& call, Stream& stream) {
+  saved_.clear();
+  for (const Operand& operand : call.operands) {
+    if (!changes_input(operand, call.operands)) continue;
+    Saved& saved = saved_.emplace_back(Saved{operand.tensor, {}});
+    saved.content.resize(operand.tensor.bytes());
+    device_.copy_to_host(saved.content.data(), operand.tensor, stream);
+  }
+  stream.synchronize();
+}
+
+void KernelRepeater::restore(Stream& stream) {
+  for (const Saved& saved : saved_)
+    device_.copy_to_device(saved.tensor, saved.content.data(), stream);
+  stream.synchronize();
+}
+
+}  // namespace dualpath

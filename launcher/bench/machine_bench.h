@@ -1,0 +1,28 @@
+// The machine's own peaks, against which all else is held.
+#pragma once
+
+#include <optional>
+
+#include "core/device.h"
+#include "launcher/bench/report.h"
+
+namespace dualpath {
+
+// Of one rank's threads while all ranks of the machine measure.
+struct MachinePeaks {
+  double fp32 = 0;             // FLOP/s
+  std::optional<double> bf16;  // FLOP/s; where the processor multiplies bf16
+  double memory = 0;           // bytes/s
+
+  // What products of 2-byte numbers are held against.
+  double half_precision() const { return bf16.value_or(fp32); }
+};
+
+struct MachineBench {
+  MachinePeaks peaks;
+  MeasuredTable table;
+};
+
+MachineBench measure_machine(Device& device, int num_threads, const Effort& effort);
+
+}  // namespace dualpath

@@ -1,0 +1,34 @@
+// A device whose kernels tell an observer of every call: how `dualpath bench` sees into a training
+// step without the trainer's or the model's knowing.
+#pragma once
+
+#include "launcher/bench/kernel_call.h"
+
+namespace dualpath {
+
+class ObservedDevice final : public Device {
+ public:
+  // `device` outlives this and all that it makes.
+  explicit ObservedDevice(Device& device) : device_(device) {}
+
+  // Null: calls go straight through. The observer outlives its use.
+  void observe(KernelObserver* observer) { observer_ = observer; }
+
+  std::string name() const override { return device_.name(); }
+  Buffer allocate(std::size_t bytes) override { return device_.allocate(bytes); }
+  std::size_t num_allocations() const override { return device_.num_allocations(); }
+  std::unique_ptr<Stream> make_stream() override { return device_.make_stream(); }
+  std::unique_ptr<Ops> make_ops(Stream& stream) override;
+  void copy_to_device(Tensor dst, const void* host, Stream& stream) override {
+    device_.copy_to_device(dst, host, stream);
+  }
+  void copy_to_host(void* host, Tensor src, Stream& stream) override {
+    device_.copy_to_host(host, src, stream);
+  }
+
+ private:
+  Device& device_;
+  KernelObserver* observer_ = nullptr;
+};
+
+}  // namespace dualpath
