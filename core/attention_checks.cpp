@@ -6,8 +6,9 @@ namespace {
 
 void rope_tables(OperandChecks& call, Tensor cos_PR, Tensor sin_PR, AttentionShape shape) {
   call.rank("cos", cos_PR, 2);
-  call.require(cos_PR.shape[0] >= shape.positions, "cos has {} positions, {} are needed",
-               cos_PR.shape[0], shape.positions);
+  const std::int64_t positions = shape.first_position + shape.positions;
+  call.require(cos_PR.shape[0] >= positions, "cos has {} positions, {} are needed", cos_PR.shape[0],
+               positions);
   const Shape table{cos_PR.shape[0], shape.head_size / 2};
   call.input("cos", cos_PR, table);
   call.input("sin", sin_PR, table);
@@ -23,12 +24,17 @@ AttentionShapes attention_shapes(const OperandChecks& call, AttentionShape s) {
   call.require(s.heads % s.kv_heads == 0, "{} key/value heads do not divide {} heads", s.kv_heads,
                s.heads);
   call.require(s.head_size > 0 && s.head_size % 2 == 0, "head size {} is not even", s.head_size);
+  call.require(s.first_position >= 0, "the first position is {}", s.first_position);
   const std::int64_t tokens = s.tokens();
   return {.q_THE = {tokens, s.heads, s.head_size},
           .k_TGE = {tokens, s.kv_heads, s.head_size},
           .qkv_TC = {tokens, (s.heads + 2 * s.kv_heads) * s.head_size},
           .rstd_TN = {tokens, s.heads + s.kv_heads},
           .log_sum_TH = {tokens, s.heads}};
+}
+
+void no_past(const OperandChecks& call, AttentionShape s) {
+  call.require(s.first_position == 0, "the first position must be 0, is {}", s.first_position);
 }
 
 }  // namespace
@@ -83,6 +89,7 @@ void check_attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_T
                      AttentionShape shape) {
   OperandChecks call("attention");
   const AttentionShapes s = attention_shapes(call, shape);
+  no_past(call, shape);
   call.output("out", out_THE, s.q_THE);
   call.output("log_sum", log_sum_TH, s.log_sum_TH);
   call.input("q", q_THE, s.q_THE);
@@ -95,6 +102,7 @@ void check_attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tens
                               Tensor qkv_TC, AttentionShape shape) {
   OperandChecks call("attention_backward");
   const AttentionShapes s = attention_shapes(call, shape);
+  no_past(call, shape);
   call.output("dq", dq_THE, s.q_THE);
   call.output("dk", dk_TGE, s.k_TGE);
   call.output("dqkv", dqkv_TC, s.qkv_TC);
@@ -103,6 +111,24 @@ void check_attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tens
   call.input("log_sum", log_sum_TH, s.log_sum_TH);
   call.input("q", q_THE, s.q_THE);
   call.input("k", k_TGE, s.k_TGE);
+  call.input("qkv", qkv_TC, s.qkv_TC);
+}
+
+void check_cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE, Tensor q_THE,
+                            Tensor keys_PGE, Tensor qkv_TC, AttentionShape shape) {
+  OperandChecks call("cached_attention");
+  const AttentionShapes s = attention_shapes(call, shape);
+  call.require(shape.sequences == 1, "one sequence, not {}", shape.sequences);
+  call.rank("keys", keys_PGE, 3);
+  const std::int64_t positions = shape.first_position + shape.positions;
+  call.require(keys_PGE.shape[0] >= positions, "keys has {} positions, {} are needed",
+               keys_PGE.shape[0], positions);
+  const Shape cache{keys_PGE.shape[0], shape.kv_heads, shape.head_size};
+  call.output("out", out_THE, s.q_THE);
+  call.output("log_sum", log_sum_TH, s.log_sum_TH);
+  call.output("values", values_PGE, cache);
+  call.input("q", q_THE, s.q_THE);
+  call.input("keys", keys_PGE, cache);
   call.input("qkv", qkv_TC, s.qkv_TC);
 }
 

@@ -36,6 +36,7 @@ class DryOps final : public Ops {
   void attention(Tensor, Tensor, Tensor, Tensor, Tensor, AttentionShape) override {}
   void attention_backward(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
                           AttentionShape) override {}
+  void cached_attention(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, AttentionShape) override {}
   void swiglu(Tensor, Tensor) override {}
   void swiglu_backward(Tensor, Tensor, Tensor, Tensor) override {}
   void mixture_step(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, LoopStep) override {}

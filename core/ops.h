@@ -31,6 +31,8 @@ struct AttentionShape {
   std::int64_t heads;      // H
   std::int64_t kv_heads;   // G, divides H; query head i reads key/value head i / (H/G)
   std::int64_t head_size;  // E, even
+  // Where each sequence's first token stands: not 0 where earlier tokens are in a cache.
+  std::int64_t first_position = 0;
   std::int64_t tokens() const { return sequences * positions; }
 };
 
@@ -106,9 +108,10 @@ class Ops {
 
   // ---- rotary position (arXiv 2104.09864, half-split) and per-head RMSNorm of q and k
   // qkv_TC holds per token H query heads, G key heads, G value heads, each of E elements:
-  // C = (H+2G)·E. cos_PR, sin_PR (R = E/2, P >= positions): token t stands at position
-  // t mod positions and rotates (x_i, x_{i+R}) by its angle. after_rope: q = norm(rotate(q0));
-  // before_rope: q = rotate(norm(q0)); none: q = rotate(q0), weights and rstd are empty.
+  // C = (H+2G)·E. cos_PR, sin_PR (R = E/2, P >= first_position + positions): token t stands at
+  // position first_position + t mod positions and rotates (x_i, x_{i+R}) by its angle.
+  // after_rope: q = norm(rotate(q0)); before_rope: q = rotate(norm(q0)); none: q = rotate(q0),
+  // weights and rstd are empty.
   // rstd_TN, N = H+G: query heads first. Values are not touched.
   virtual void qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC, Tensor q_weight_E,
                        Tensor k_weight_E, Tensor cos_PR, Tensor sin_PR, AttentionShape shape,
@@ -119,7 +122,8 @@ class Ops {
                                 Tensor q_weight_E, Tensor k_weight_E, Tensor cos_PR, Tensor sin_PR,
                                 AttentionShape shape, QkNorm norm) = 0;
 
-  // ---- causal attention, scale 1/√E, per sequence; no positions × positions matrix in memory
+  // ---- causal attention, scale 1/√E, per sequence; no positions × positions matrix in memory;
+  // first_position is 0
   // out[t,h] = Σ_{j<=t} softmax_j(q[t,h]·k[j,g]/√E)·v[j,g]; log_sum_TH = log Σ_j exp(score).
   // v is read from the value columns of qkv_TC.
   virtual void attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
@@ -128,6 +132,14 @@ class Ops {
   virtual void attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tensor dout_THE,
                                   Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
                                   Tensor qkv_TC, AttentionShape shape) = 0;
+
+  // Causal attention of tokens that go on behind a cache: one sequence, token t at position
+  // p = first_position + t; keys_PGE and values_PGE (P >= first_position + positions) hold a row
+  // for each position. keys: in, the new tokens' among them; values: in for the positions before
+  // first_position, = the value columns of qkv_TC for the new ones, others untouched.
+  // out[t,h] = Σ_{j<=p} softmax_j(q[t,h]·keys[j,g]/√E)·values[j,g]; log_sum_TH as above.
+  virtual void cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE, Tensor q_THE,
+                                Tensor keys_PGE, Tensor qkv_TC, AttentionShape shape) = 0;
 
   // ---- SwiGLU (arXiv 2002.05202): gate_up_T2F holds gate columns, then up columns
   // out = silu(gate)·up, silu(x) = x·σ(x)

@@ -41,6 +41,9 @@ void check_attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tens
                               Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
                               Tensor qkv_TC, AttentionShape shape);
 
+void check_cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE, Tensor q_THE,
+                            Tensor keys_PGE, Tensor qkv_TC, AttentionShape shape);
+
 void check_swiglu(Tensor out_TF, Tensor gate_up_T2F);
 void check_swiglu_backward(Tensor dgate_up_T2F, Tensor out_TF, Tensor dout_TF, Tensor gate_up_T2F);
 

@@ -42,6 +42,10 @@ namespace {
 Tensor per_head(Tensor flat, std::int64_t heads, std::int64_t head_size) {
   return flat.reshape({flat.rows(), heads, head_size});
 }
+Tensor scratch_TGE(const Context& ctx) {
+  const AttentionShape& s = ctx.shape;
+  return ctx.scratch.allocate(ctx.dtype(), {s.tokens(), s.kv_heads, s.head_size}, "attention");
+}
 Tensor optional_value(const Context& ctx, Parameter parameter) {
   return parameter ? ctx.parameters.value(parameter) : Tensor{};
 }
@@ -51,11 +55,12 @@ Tensor optional_gradient(const Context& ctx, Parameter parameter) {
 }  // namespace
 
 // The rotated q and k are cheap to make from qkv again, so the backward pass does not keep them.
-Attention::RotatedQk Attention::rotate(const Context& ctx, const AttentionStash& stash) const {
+Attention::RotatedQk Attention::rotate(const Context& ctx, const AttentionStash& stash,
+                                       Tensor k_TGE) const {
   const AttentionShape& s = ctx.shape;
   RotatedQk qk;
   qk.q_THE = ctx.scratch.allocate(ctx.dtype(), {s.tokens(), s.heads, s.head_size}, "attention");
-  qk.k_TGE = ctx.scratch.allocate(ctx.dtype(), {s.tokens(), s.kv_heads, s.head_size}, "attention");
+  qk.k_TGE = k_TGE;
   ctx.ops.qk_rope(qk.q_THE, qk.k_TGE, stash.qk_rstd_TN, stash.qkv_TC,
                   optional_value(ctx, query_norm_), optional_value(ctx, key_norm_), ctx.rope.cos_PR,
                   ctx.rope.sin_PR, s, qk_norm_, epsilon_);
@@ -64,15 +69,33 @@ Attention::RotatedQk Attention::rotate(const Context& ctx, const AttentionStash&
 
 void Attention::forward(const Context& ctx, AttentionStash& stash, Tensor normed_TD,
                         Tensor y_TD) const {
-  const ArenaFrame frame(ctx.scratch);
-  const AttentionShape& s = ctx.shape;
   // qkv = normed·[W_q; W_k; W_v]ᵀ
   ctx.ops.matmul(stash.qkv_TC, normed_TD, ctx.parameters.fused_value(query_, 3),
                  {.transpose_b = true});
-  const RotatedQk qk = rotate(ctx, stash);
+  if (ctx.cache == nullptr) {
+    attend(ctx, stash);
+  } else {
+    attend_to_cache(ctx, stash);
+  }
+  ctx.ops.matmul(y_TD, stash.attended_TA, ctx.parameters.value(output_), {});
+}
+
+void Attention::attend(const Context& ctx, const AttentionStash& stash) const {
+  const ArenaFrame frame(ctx.scratch);
+  const AttentionShape& s = ctx.shape;
+  const RotatedQk qk = rotate(ctx, stash, scratch_TGE(ctx));
   ctx.ops.attention(per_head(stash.attended_TA, s.heads, s.head_size), stash.log_sum_TH, qk.q_THE,
                     qk.k_TGE, stash.qkv_TC, s);
-  ctx.ops.matmul(y_TD, stash.attended_TA, ctx.parameters.value(output_), {});
+}
+
+void Attention::attend_to_cache(const Context& ctx, const AttentionStash& stash) const {
+  const ArenaFrame frame(ctx.scratch);
+  const AttentionShape& s = ctx.shape;
+  const KvCache::Entry past = ctx.cache->next();
+  const Tensor new_keys_TGE = past.keys_PGE.slice(s.first_position, s.first_position + s.positions);
+  const RotatedQk qk = rotate(ctx, stash, new_keys_TGE);
+  ctx.ops.cached_attention(per_head(stash.attended_TA, s.heads, s.head_size), stash.log_sum_TH,
+                           past.values_PGE, qk.q_THE, past.keys_PGE, stash.qkv_TC, s);
 }
 
 void Attention::backward(const Context& ctx, const AttentionStash& stash, Tensor dnormed_TD,
@@ -90,7 +113,7 @@ void Attention::backward(const Context& ctx, const AttentionStash& stash, Tensor
              {.transpose_a = true, .accumulate = true});
   accumulate_gain_gradient(ctx, gain, dattended_TA, stash.attended_TA);
 
-  const RotatedQk qk = rotate(ctx, stash);
+  const RotatedQk qk = rotate(ctx, stash, scratch_TGE(ctx));
   const Tensor dq_THE = scratch_like(qk.q_THE);
   const Tensor dk_TGE = scratch_like(qk.k_TGE);
   const Tensor dqkv_TC = scratch_like(stash.qkv_TC);

@@ -42,7 +42,10 @@ class Attention {
     Tensor q_THE;
     Tensor k_TGE;
   };
-  RotatedQk rotate(const Context& ctx, const AttentionStash& stash) const;
+  // q in new scratch, k in `k_TGE`.
+  RotatedQk rotate(const Context& ctx, const AttentionStash& stash, Tensor k_TGE) const;
+  void attend(const Context& ctx, const AttentionStash& stash) const;
+  void attend_to_cache(const Context& ctx, const AttentionStash& stash) const;
 
   Norm norm_;
   Parameter query_;  // followed by key and value: one fused matrix

@@ -7,6 +7,7 @@
 
 #include "core/arena.h"
 #include "core/ops.h"
+#include "model/kv_cache.h"
 #include "model/parameter_store.h"
 
 namespace dualpath {
@@ -25,6 +26,8 @@ struct Context {
   AttentionShape shape;
   // Where a layer adds its read-outs' sums over tokens ([L, num_readouts], f64); empty: not wanted.
   Tensor readouts;
+  // The tokens go on behind those it holds (inference); null: each sequence starts here.
+  KvCache* cache = nullptr;
 
   std::int64_t tokens() const { return shape.tokens(); }
   DType dtype() const { return parameters.dtype(); }

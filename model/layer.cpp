@@ -51,6 +51,10 @@ Layer::Layer(ParameterStore& store, const ModelConfig& config, std::int64_t inde
   }
 }
 
+std::int64_t Layer::num_attentions() const {
+  return (wide_ ? 1 : 0) + (deep_ ? deep_->iterations() : 0) - (shared_attention_ ? 1 : 0);
+}
+
 void Layer::forward(const Context& ctx, LayerStash& stash, Tensor y_TD, Recompute recompute) const {
   if (recompute != Recompute::layer) {
     allocate_stash(ctx, ctx.stash, recompute, stash);

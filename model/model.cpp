@@ -183,11 +183,22 @@ void Model::evaluate(std::span<const std::int32_t> ids, std::span<const std::int
   ops_->column_sums(sums_.slice(StepSums::loss, StepSums::loss + 1), loss_T);
 }
 
-Tensor Model::logits(std::span<const std::int32_t> ids, bool last_only) {
+KvCache Model::make_cache(std::int64_t capacity) const {
+  CHECK(0 < capacity && capacity <= config_.sequence_length,
+        "a cache of {} tokens, the model takes 1 to {}", capacity, config_.sequence_length);
+  std::int64_t entries = 0;
+  for (const Layer& layer : stage_->layers()) entries += layer.num_attentions();
+  return {entries, capacity, config_.kv_heads, config_.head_size(), parameters_->dtype(), device_};
+}
+
+Tensor Model::logits(std::span<const std::int32_t> ids, bool last_only, KvCache* cache) {
   const auto tokens = static_cast<std::int64_t>(ids.size());
-  CHECK(0 < tokens && tokens <= config_.sequence_length, "{} tokens, the model takes 1 to {}",
-        tokens, config_.sequence_length);
-  const Context ctx = context(attention_shape(config_, 1, tokens), false);
+  const std::int64_t past = cache == nullptr ? 0 : cache->length();
+  const std::int64_t room = (cache == nullptr ? config_.sequence_length : cache->capacity()) - past;
+  CHECK(0 < tokens && tokens <= room, "{} tokens, the model takes 1 to {}", tokens, room);
+  Context ctx = context(attention_shape(config_, 1, tokens), false);
+  ctx.shape.first_position = past;
+  ctx.cache = cache;
   const std::int64_t rows = last_only ? 1 : tokens;
   const std::size_t bytes =
       static_cast<std::size_t>(rows * config_.vocab_size) * size_of(ctx.dtype());
@@ -196,7 +207,9 @@ Tensor Model::logits(std::span<const std::int32_t> ids, bool last_only) {
   const ArenaFrame frame(scratch_);
   const Tensor x_TD =
       scratch_.allocate(ctx.dtype(), {tokens, config_.hidden_size}, "residual stream");
+  if (cache != nullptr) cache->begin_pass();
   stage_->infer(ctx, upload(ids, 0), x_TD);
+  if (cache != nullptr) cache->end_pass(tokens);
   stage_->head().logits(ctx, logits_TV, x_TD.slice(tokens - rows, tokens));
   return logits_TV;
 }

@@ -66,8 +66,11 @@ class Model {
   void evaluate(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets,
                 bool readouts);
   // Logits [positions, V] of one sequence of at most sequence_length tokens, or of its last token
-  // only ([1, V]). Lies in memory that the next call reuses.
-  Tensor logits(std::span<const std::int32_t> ids, bool last_only);
+  // only ([1, V]). With a cache, `ids` go on behind the tokens that it holds, and join them.
+  // Lies in memory that the next call reuses.
+  Tensor logits(std::span<const std::int32_t> ids, bool last_only, KvCache* cache = nullptr);
+  // An empty cache of this model, for at most `capacity` <= sequence_length tokens.
+  KvCache make_cache(std::int64_t capacity) const;
 
   // [first_readout + L·num_readouts] f64, on the device.
   Tensor sums() const { return sums_; }

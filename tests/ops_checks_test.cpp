@@ -136,6 +136,35 @@ TEST_F(OpsChecks, AttentionSizesMustFit) {
               check({2, 3, 4, 1, 2});
             }),
             "attention: k must be [6, 1, 2], is [6, 2, 2]");
+  EXPECT_EQ(refusal([&] {
+              check({2, 3, 4, 2, 2, 1});
+            }),
+            "attention: the first position must be 0, is 1");
+}
+
+TEST_F(OpsChecks, TheCacheMustHoldThePastAndTheNewTokens) {
+  const auto check = [&](AttentionShape shape, std::int64_t positions) {
+    const std::int64_t T = shape.tokens();
+    check_cached_attention(fresh({T, 4, 2}), fresh({T, 4}), fresh({7, 2, 2}), fresh({T, 4, 2}),
+                           fresh({positions, 2, 2}), fresh({T, 16}), shape);
+  };
+  check({1, 3, 4, 2, 2, 4}, 7);
+  EXPECT_EQ(refusal([&] {
+              check({1, 3, 4, 2, 2, 5}, 7);
+            }),
+            "cached_attention: keys has 7 positions, 8 are needed");
+  EXPECT_EQ(refusal([&] {
+              check({1, 3, 4, 2, 2, 4}, 8);
+            }),
+            "cached_attention: values must be [8, 2, 2], is [7, 2, 2]");
+  EXPECT_EQ(refusal([&] {
+              check({2, 3, 4, 2, 2, 0}, 7);
+            }),
+            "cached_attention: one sequence, not 2");
+  EXPECT_EQ(refusal([&] {
+              check({1, 3, 4, 2, 2, -1}, 7);
+            }),
+            "cached_attention: the first position is -1");
 }
 
 }  // namespace

@@ -16,12 +16,13 @@ inline constexpr std::int64_t chunk_queries = tile_columns;
 inline constexpr std::int64_t block_queries = 4 * chunk_queries;
 inline constexpr std::int64_t block_keys = 64;
 
-// The elements of one head of one sequence: row i starts at data + i·stride.
+// The elements of one head of one sequence: the row of position i starts at data + (i-first)·stride.
 template <class T>
 struct HeadRows {
   T* data;
   std::int64_t stride;
-  T* operator[](std::int64_t i) const { return data + i * stride; }
+  std::int64_t first = 0;
+  T* operator[](std::int64_t i) const { return data + (i - first) * stride; }
 };
 
 // Head `head` of a [T, heads, E] tensor at the sequence's first token.

@@ -2,6 +2,7 @@
 
 #include "core/cpu/attention_blocks.h"
 #include "core/cpu/cpu_ops.h"
+#include "core/cpu/few_queries.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/vector_math.h"
 #include "core/ops_checks.h"
@@ -122,36 +123,70 @@ void attend_block(const Head& head, std::int64_t begin, std::int64_t positions, 
   }
 }
 
+// All queries of all heads; head_of(s, h) has the rows of head h of sequence s.
+template <class HeadOf>
+void attend(int num_threads, Scratch& scratch, const AttentionShape& shape, const HeadOf& head_of) {
+  const std::int64_t H = shape.heads, E = shape.head_size;
+  const std::int64_t end = shape.first_position + shape.positions;
+  scratch.reserve(Workspace::bytes(E));
+  const std::int64_t blocks = (shape.positions + block_queries - 1) / block_queries;
+  const std::int64_t cost = block_queries * end * E;
+  parallel_tasks(num_threads, {shape.sequences * H * blocks, cost},
+                 [&](std::int64_t task, int thread) {
+                   // Late blocks, the longest, first.
+                   const std::int64_t block = blocks - 1 - task % blocks;
+                   const Head head = head_of(task / blocks / H, task / blocks % H);
+                   attend_block(head, shape.first_position + block * block_queries, end, E,
+                                Workspace(scratch.of(thread), E));
+                 });
+}
+
 }  // namespace
 
 void CpuOps::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE, Tensor qkv_TC,
                        AttentionShape shape) {
   check_attention(out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
-  const std::int64_t H = shape.heads, E = shape.head_size;
+  const std::int64_t H = shape.heads, G = shape.kv_heads;
   float* out = out_THE.as<float>();
   float* log_sum = log_sum_TH.as<float>();
   const float* q = q_THE.as<float>();
   const float* k = k_TGE.as<float>();
   const float* qkv = qkv_TC.as<float>();
-  scratch_.reserve(Workspace::bytes(E));
-  const Scratch* scratch = &scratch_;
-  const std::int64_t blocks = (shape.positions + block_queries - 1) / block_queries;
-  const std::int64_t cost = block_queries * shape.positions * E;
-  parallel_tasks(num_threads_, {shape.sequences * H * blocks, cost},
-                 [=](std::int64_t task, int thread) {
-                   // Late blocks, the longest, first.
-                   const std::int64_t block = blocks - 1 - task % blocks;
-                   const std::int64_t h = task / blocks % H;
-                   const std::int64_t s = task / blocks / H;
-                   const std::int64_t g = h / (H / shape.kv_heads);
-                   const Head head{head_rows(out, shape, H, s, h),
-                                   {log_sum + s * shape.positions * H + h, H},
-                                   head_rows(q, shape, H, s, h),
-                                   head_rows(k, shape, shape.kv_heads, s, g),
-                                   value_rows(qkv, shape, s, g)};
-                   attend_block(head, block * block_queries, shape.positions, E,
-                                Workspace(scratch->of(thread), E));
-                 });
+  attend(num_threads_, scratch_, shape, [=](std::int64_t s, std::int64_t h) -> Head {
+    const std::int64_t g = h / (H / G);
+    return {head_rows(out, shape, H, s, h),
+            {log_sum + s * shape.positions * H + h, H},
+            head_rows(q, shape, H, s, h),
+            head_rows(k, shape, G, s, g),
+            value_rows(qkv, shape, s, g)};
+  });
+}
+
+void CpuOps::cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE, Tensor q_THE,
+                              Tensor keys_PGE, Tensor qkv_TC, AttentionShape shape) {
+  check_cached_attention(out_THE, log_sum_TH, values_PGE, q_THE, keys_PGE, qkv_TC, shape);
+  const std::int64_t H = shape.heads, G = shape.kv_heads, E = shape.head_size;
+  const std::int64_t first = shape.first_position;
+  float* out = out_THE.as<float>();
+  float* log_sum = log_sum_TH.as<float>();
+  float* values = values_PGE.as<float>();
+  const float* q = q_THE.as<float>();
+  const float* keys = keys_PGE.as<float>();
+  const float* qkv = qkv_TC.as<float>();
+  parallel_for(num_threads_, {shape.positions, G * E}, [=](Piece piece) {
+    for (std::int64_t t = piece.begin; t < piece.end; ++t)
+      std::copy_n(qkv + (t * (H + 2 * G) + H + G) * E, G * E, values + (first + t) * G * E);
+  });
+  if (shape.positions <= few_queries)
+    return attend_few({out, log_sum, q, keys, values, shape}, num_threads_, scratch_);
+  attend(num_threads_, scratch_, shape, [=](std::int64_t, std::int64_t h) -> Head {
+    const std::int64_t g = h / (H / G);
+    return {{out + h * E, H * E, first},
+            {log_sum + h, H, first},
+            {q + h * E, H * E, first},
+            {keys + g * E, G * E},
+            {values + g * E, G * E}};
+  });
 }
 
 }  // namespace dualpath

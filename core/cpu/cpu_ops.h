@@ -41,9 +41,11 @@ class CpuOps final : public Ops {
                         Tensor k_weight_E, Tensor cos_PR, Tensor sin_PR, AttentionShape shape,
                         QkNorm norm) override;
 
-  // attention_forward.cpp, attention_backward.cpp
+  // attention_forward.cpp, attention_backward.cpp; few_queries.cpp
   void attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE, Tensor qkv_TC,
                  AttentionShape shape) override;
+  void cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE, Tensor q_THE,
+                        Tensor keys_PGE, Tensor qkv_TC, AttentionShape shape) override;
   void attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tensor dout_THE,
                           Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
                           Tensor qkv_TC, AttentionShape shape) override;

@@ -111,7 +111,7 @@ void CpuOps::qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC, 
   const float* sin = sin_PR.as<float>();
   parallel_for(num_threads_, {shape.tokens(), (H + G) * E}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      const std::int64_t position = t % shape.positions;
+      const std::int64_t position = shape.first_position + t % shape.positions;
       const Head head{R, cos + position * R, sin + position * R};
       for (std::int64_t n = 0; n < H + G; ++n) {
         const float* in = qkv + (t * (H + 2 * G) + n) * E;
@@ -146,7 +146,7 @@ void CpuOps::qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Tensor dk_weig
   parallel_for(num_threads_, {shape.tokens(), (H + G) * E}, [=](Piece piece) {
     RowAccumulator sums = dweights.accumulator(piece.index);
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      const std::int64_t position = t % shape.positions;
+      const std::int64_t position = shape.first_position + t % shape.positions;
       const Head head{R, cos + position * R, sin + position * R};
       for (std::int64_t n = 0; n < H + G; ++n) {
         const bool query = n < H;

@@ -55,10 +55,11 @@ double matmul_flops(Tensor c, Tensor a, MatmulFlags flags) {
   return 2.0 * static_cast<double>(c.numel()) * static_cast<double>(inner);
 }
 
-// One product with the half of the positions × positions scores that causality leaves.
+// One product with the half of the positions × positions scores that causality leaves, and with
+// those of all tokens in the cache.
 double causal_product_flops(const AttentionShape& s) {
   return static_cast<double>(s.sequences * s.heads * s.head_size) *
-         static_cast<double>(s.positions) * static_cast<double>(s.positions);
+         static_cast<double>(s.positions) * static_cast<double>(s.positions + 2 * s.first_position);
 }
 
 // Of a table [V, D] from which or to which T rows go.
@@ -75,6 +76,13 @@ double query_key_bytes(Tensor qkv_TC, const AttentionShape& s) {
 }
 double value_bytes(Tensor qkv_TC, const AttentionShape& s) {
   return static_cast<double>(qkv_TC.bytes()) - query_key_bytes(qkv_TC, s);
+}
+
+// Of the cache, keys and values: no row is both read and written, and later positions are neither.
+double other_cache_bytes(Tensor keys_PGE, const AttentionShape& s) {
+  const std::int64_t rows = 3 * keys_PGE.rows() - 2 * (s.first_position + s.positions);
+  return static_cast<double>(static_cast<std::size_t>(rows * keys_PGE.cols()) *
+                             size_of(keys_PGE.dtype));
 }
 
 class ObservedOps final : public Ops {
@@ -171,6 +179,16 @@ class ObservedOps final : public Ops {
           .untouched_bytes = query_key_bytes(dqkv_TC, shape) + query_key_bytes(qkv_TC, shape)},
          &Ops::attention_backward, dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH, q_THE,
          k_TGE, qkv_TC, shape);
+  }
+
+  void cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE, Tensor q_THE,
+                        Tensor keys_PGE, Tensor qkv_TC, AttentionShape shape) override {
+    call({.name = "cached_attention",
+          .access = "wwurrr",
+          .flops = 2 * causal_product_flops(shape),
+          .half_precision = is_half(q_THE, keys_PGE),
+          .untouched_bytes = other_cache_bytes(keys_PGE, shape) + query_key_bytes(qkv_TC, shape)},
+         &Ops::cached_attention, out_THE, log_sum_TH, values_PGE, q_THE, keys_PGE, qkv_TC, shape);
   }
 
   void swiglu(Tensor out_TF, Tensor gate_up_T2F) override {

@@ -10,21 +10,30 @@ constexpr AttentionShape kShapes[] = {{1, 1, 1, 1, 2},    {3, 5, 6, 3, 2},   {2,
                                       {1, 130, 1, 1, 128}};
 
 std::string describe(const AttentionShape& s) {
-  return fmt::format("{} x {} positions, {}/{} heads of {}", s.sequences, s.positions, s.heads,
-                     s.kv_heads, s.head_size);
+  return fmt::format("{} x {} positions from {}, {}/{} heads of {}", s.sequences, s.positions,
+                     s.first_position, s.heads, s.kv_heads, s.head_size);
 }
+
+// One new token, a few and many, behind pasts of every kind.
+constexpr AttentionShape kCachedShapes[] = {
+    {1, 1, 1, 1, 2, 0},   {1, 1, 6, 3, 2, 5},     {1, 1, 4, 1, 64, 300},
+    {1, 3, 2, 2, 8, 31},  {1, 5, 4, 2, 64, 2},    {1, 17, 4, 1, 8, 33},
+    {1, 65, 2, 1, 64, 0}, {1, 130, 2, 2, 8, 127}, {1, 40, 1, 1, 128, 200}};
 
 std::int64_t qkv_width(const AttentionShape& s) {
   return (s.heads + 2 * s.kv_heads) * s.head_size;
 }
 
 TEST_P(KernelSuite, QkRope) {
-  for (const AttentionShape& s : kShapes) {
+  std::vector<AttentionShape> shapes(std::begin(kShapes), std::end(kShapes));
+  shapes.push_back({3, 5, 2, 1, 8, 9});
+  for (const AttentionShape& s : shapes) {
     for (const QkNorm norm : {QkNorm::after_rope, QkNorm::before_rope, QkNorm::none}) {
       EXPECT_TRUE(agrees([&](Ops& ops, Operands& x) {
         const std::int64_t T = s.tokens(), E = s.head_size, C = qkv_width(s);
         const Shape q{T, s.heads, E}, k{T, s.kv_heads, E};
-        const Shape table{s.positions + 3, E / 2};  // tables may be longer than needed
+        const Shape table{s.first_position + s.positions + 3,
+                          E / 2};  // tables may be longer than needed
         const Tensor qkv = x.input("qkv", {T, C}), cos = x.cosines("angles", table);
         const Tensor sin = x.sines("angles", table), dqkv = x.inout("dqkv", {T, C});
         Tensor rstd, q_weight, k_weight, dq_weight, dk_weight;
@@ -59,6 +68,23 @@ TEST_P(KernelSuite, Attention) {
         ops.attention(out, log_sum, q, k, qkv, s);
         ops.attention_backward(x.output("dq", q_shape), x.output("dk", k_shape), dqkv,
                                x.input("dout", q_shape), out, log_sum, q, k, qkv, s);
+      })) << describe(s)
+          << ", magnitude " << magnitude;
+    }
+  }
+}
+
+TEST_P(KernelSuite, CachedAttention) {
+  for (const AttentionShape& s : kCachedShapes) {
+    for (const double magnitude : {1.5, 12.0}) {
+      EXPECT_TRUE(agrees([&](Ops& ops, Operands& x) {
+        const std::int64_t T = s.positions, E = s.head_size;
+        const Shape cache{s.first_position + T + 3, s.kv_heads, E};  // it may be longer than needed
+        const Tensor q = x.input("q", {T, s.heads, E}, -magnitude, magnitude);
+        const Tensor keys = x.input("keys", cache, -magnitude, magnitude);
+        ops.cached_attention(x.output("out", {T, s.heads, E}), x.output("log_sum", {T, s.heads}),
+                             x.inout("values", cache), q, keys, x.input("qkv", {T, qkv_width(s)}),
+                             s);
       })) << describe(s)
           << ", magnitude " << magnitude;
     }

@@ -27,8 +27,9 @@ void ReferenceOpsOf<S>::qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tens
   const std::int64_t size = shape.head_size, normed_heads = shape.heads + shape.kv_heads;
   std::vector<S> scratch(static_cast<std::size_t>(size));
   for (std::int64_t t = 0; t < shape.tokens(); ++t) {
-    const S* cos = elements<S>(cos_PR) + t % shape.positions * (size / 2);
-    const S* sin = elements<S>(sin_PR) + t % shape.positions * (size / 2);
+    const std::int64_t position = shape.first_position + t % shape.positions;
+    const S* cos = elements<S>(cos_PR) + position * (size / 2);
+    const S* sin = elements<S>(sin_PR) + position * (size / 2);
     for (std::int64_t n = 0; n < normed_heads; ++n) {
       const bool query = n < shape.heads;
       const S* x = elements<S>(qkv_TC) + t * qkv_TC.shape[1] + n * size;
@@ -64,8 +65,9 @@ void ReferenceOpsOf<S>::qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Ten
     dk_weight.assign(elements<S>(dk_weight_E), elements<S>(dk_weight_E) + size);
   }
   for (std::int64_t t = 0; t < shape.tokens(); ++t) {
-    const S* cos = elements<S>(cos_PR) + t % shape.positions * (size / 2);
-    const S* sin = elements<S>(sin_PR) + t % shape.positions * (size / 2);
+    const std::int64_t position = shape.first_position + t % shape.positions;
+    const S* cos = elements<S>(cos_PR) + position * (size / 2);
+    const S* sin = elements<S>(sin_PR) + position * (size / 2);
     for (std::int64_t n = 0; n < normed_heads; ++n) {
       const bool query = n < shape.heads;
       const std::int64_t column = t * qkv_TC.shape[1] + n * size;
@@ -160,6 +162,47 @@ void ReferenceOpsOf<S>::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_TH
         Sum<S> out;
         for (std::int64_t j = 0; j <= t; ++j) out.add(weights[j] * at.value(qkv_TC, j)[e]);
         at.query(out_THE, t)[e] = out.total() / total;
+      }
+    }
+  }
+}
+
+template <class S>
+void ReferenceOpsOf<S>::cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE,
+                                         Tensor q_THE, Tensor keys_PGE, Tensor qkv_TC,
+                                         AttentionShape shape) {
+  using std::exp, std::log;
+  check_cached_attention(out_THE, log_sum_TH, values_PGE, q_THE, keys_PGE, qkv_TC, shape);
+  const std::int64_t size = shape.head_size, group = shape.heads / shape.kv_heads;
+  const std::int64_t kv_width = shape.kv_heads * size, first = shape.first_position;
+  const S scale = attention_scale<S>(shape);
+  S* values = elements<S>(values_PGE);
+  for (std::int64_t t = 0; t < shape.positions; ++t) {
+    std::copy_n(elements<S>(qkv_TC) + (t + 1) * qkv_TC.shape[1] - kv_width, kv_width,
+                values + (first + t) * kv_width);
+  }
+  for (std::int64_t t = 0; t < shape.positions; ++t) {
+    std::vector<S> weights(static_cast<std::size_t>(first + t + 1));
+    for (std::int64_t h = 0; h < shape.heads; ++h) {
+      const S* query = elements<S>(q_THE) + (t * shape.heads + h) * size;
+      const S* keys = elements<S>(keys_PGE) + h / group * size;
+      for (std::int64_t j = 0; j <= first + t; ++j) {
+        weights[j] = dot(query, keys + j * kv_width, size) * scale;
+      }
+      const S largest = shift(*std::max_element(weights.begin(), weights.end()));
+      Sum<S> exponentials;
+      for (S& weight : weights) {
+        weight = exp(weight - largest);
+        exponentials.add(weight);
+      }
+      const S total = exponentials.total();
+      elements<S>(log_sum_TH)[t * shape.heads + h] = largest + log(total);
+      for (std::int64_t e = 0; e < size; ++e) {
+        Sum<S> out;
+        for (std::int64_t j = 0; j <= first + t; ++j) {
+          out.add(weights[j] * values[j * kv_width + h / group * size + e]);
+        }
+        elements<S>(out_THE)[(t * shape.heads + h) * size + e] = out.total() / total;
       }
     }
   }

@@ -46,6 +46,9 @@ class ReferenceOpsOf : public Ops {
                           Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
                           Tensor qkv_TC, AttentionShape shape) override;
 
+  void cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE, Tensor q_THE,
+                        Tensor keys_PGE, Tensor qkv_TC, AttentionShape shape) override;
+
   void swiglu(Tensor out_TF, Tensor gate_up_T2F) override;
   void swiglu_backward(Tensor dgate_up_T2F, Tensor out_TF, Tensor dout_TF,
                        Tensor gate_up_T2F) override;
