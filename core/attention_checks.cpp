@@ -44,9 +44,9 @@ void check_qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC, Te
                    QkNorm norm) {
   OperandChecks call("qk_rope");
   const AttentionShapes s = attention_shapes(call, shape);
-  call.output("q", q_THE, s.q_THE);
-  call.output("k", k_TGE, s.k_TGE);
-  call.input("qkv", qkv_TC, s.qkv_TC);
+  call.operand_output("q", q_THE, s.q_THE);
+  call.operand_output("k", k_TGE, s.k_TGE);
+  call.operand_input("qkv", qkv_TC, s.qkv_TC);
   rope_tables(call, cos_PR, sin_PR, shape);
   if (norm == QkNorm::none) {
     call.absent("rstd", rstd_TN);
@@ -65,10 +65,10 @@ void check_qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Tensor dk_weight
                             QkNorm norm) {
   OperandChecks call("qk_rope_backward");
   const AttentionShapes s = attention_shapes(call, shape);
-  call.output("dqkv", dqkv_TC, s.qkv_TC);
-  call.input("dq", dq_THE, s.q_THE);
-  call.input("dk", dk_TGE, s.k_TGE);
-  call.input("qkv", qkv_TC, s.qkv_TC);
+  call.operand_output("dqkv", dqkv_TC, s.qkv_TC);
+  call.operand_input("dq", dq_THE, s.q_THE);
+  call.operand_input("dk", dk_TGE, s.k_TGE);
+  call.operand_input("qkv", qkv_TC, s.qkv_TC);
   rope_tables(call, cos_PR, sin_PR, shape);
   if (norm == QkNorm::none) {
     call.absent("dq_weight", dq_weight_E);
@@ -90,11 +90,11 @@ void check_attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_T
   OperandChecks call("attention");
   const AttentionShapes s = attention_shapes(call, shape);
   no_past(call, shape);
-  call.output("out", out_THE, s.q_THE);
+  call.operand_output("out", out_THE, s.q_THE);
   call.output("log_sum", log_sum_TH, s.log_sum_TH);
-  call.input("q", q_THE, s.q_THE);
-  call.input("k", k_TGE, s.k_TGE);
-  call.input("qkv", qkv_TC, s.qkv_TC);
+  call.operand_input("q", q_THE, s.q_THE);
+  call.operand_input("k", k_TGE, s.k_TGE);
+  call.operand_input("qkv", qkv_TC, s.qkv_TC);
 }
 
 void check_attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tensor dout_THE,
@@ -103,15 +103,15 @@ void check_attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tens
   OperandChecks call("attention_backward");
   const AttentionShapes s = attention_shapes(call, shape);
   no_past(call, shape);
-  call.output("dq", dq_THE, s.q_THE);
-  call.output("dk", dk_TGE, s.k_TGE);
-  call.output("dqkv", dqkv_TC, s.qkv_TC);
-  call.input("dout", dout_THE, s.q_THE);
-  call.input("out", out_THE, s.q_THE);
+  call.operand_output("dq", dq_THE, s.q_THE);
+  call.operand_output("dk", dk_TGE, s.k_TGE);
+  call.operand_output("dqkv", dqkv_TC, s.qkv_TC);
+  call.operand_input("dout", dout_THE, s.q_THE);
+  call.operand_input("out", out_THE, s.q_THE);
   call.input("log_sum", log_sum_TH, s.log_sum_TH);
-  call.input("q", q_THE, s.q_THE);
-  call.input("k", k_TGE, s.k_TGE);
-  call.input("qkv", qkv_TC, s.qkv_TC);
+  call.operand_input("q", q_THE, s.q_THE);
+  call.operand_input("k", k_TGE, s.k_TGE);
+  call.operand_input("qkv", qkv_TC, s.qkv_TC);
 }
 
 void check_cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE, Tensor q_THE,
@@ -124,12 +124,12 @@ void check_cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE
   call.require(keys_PGE.shape[0] >= positions, "keys has {} positions, {} are needed",
                keys_PGE.shape[0], positions);
   const Shape cache{keys_PGE.shape[0], shape.kv_heads, shape.head_size};
-  call.output("out", out_THE, s.q_THE);
+  call.operand_output("out", out_THE, s.q_THE);
   call.output("log_sum", log_sum_TH, s.log_sum_TH);
-  call.output("values", values_PGE, cache);
-  call.input("q", q_THE, s.q_THE);
-  call.input("keys", keys_PGE, cache);
-  call.input("qkv", qkv_TC, s.qkv_TC);
+  call.operand_output("values", values_PGE, cache);
+  call.operand_input("q", q_THE, s.q_THE);
+  call.operand_input("keys", keys_PGE, cache);
+  call.operand_input("qkv", qkv_TC, s.qkv_TC);
 }
 
 }  // namespace dualpath

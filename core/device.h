@@ -56,6 +56,8 @@ class Device {
  public:
   virtual ~Device() = default;
   virtual std::string name() const = 0;  // "cpu", with the processor's name
+  // Throws Error(configuration) where the kernels do not take such numbers.
+  virtual void require(const NumericTypes& types) const = 0;
   // Zeroed memory, aligned to 4096 bytes, its pages touched. Throws Error(configuration) when
   // the memory is not to be had. Allocations are counted.
   virtual Buffer allocate(std::size_t bytes) = 0;

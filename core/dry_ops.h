@@ -52,8 +52,8 @@ class DryOps final : public Ops {
   void gate_regularizer(Tensor, Tensor, Tensor, std::int64_t, double, double) override {}
   void path_readout(Tensor, Tensor, Tensor, Tensor, Tensor) override {}
   void column_sums(Tensor, Tensor) override {}
-  void cross_entropy(Tensor, Tensor, Tensor, double) override {}
-  void adamw(Tensor, Tensor, Tensor, Tensor, const AdamWStep&) override {}
+  void cross_entropy(Tensor, Tensor, Tensor, Tensor, double) override {}
+  void adamw(Tensor, Tensor, Tensor, Tensor, Tensor, const AdamWStep&) override {}
   void sum_of_squares(Tensor, Tensor) override {}
 
  private:

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <utility>
 
 #include "core/tensor.h"
@@ -23,18 +24,32 @@ class OperandChecks {
  public:
   explicit OperandChecks(const char* operation) : operation_(operation) {}
 
+  // Plain names are for operands of the master type, the others for streams and operands
+  // (NumericTypes). in_place: an input that may be the very memory of an output, but not a shifted
+  // part of it.
   void output(const char* name, const Tensor& tensor, const Shape& shape) {
-    arithmetic(name, tensor);
-    add(name, tensor, shape, Role::output);
+    add(Kind::master, name, tensor, shape, Role::output);
   }
   void input(const char* name, const Tensor& tensor, const Shape& shape) {
-    arithmetic(name, tensor);
-    add(name, tensor, shape, Role::input);
+    add(Kind::master, name, tensor, shape, Role::input);
   }
-  // An input that may be the very memory of an output, but not a shifted part of it.
-  void in_place(const char* name, const Tensor& tensor, const Shape& shape) {
-    arithmetic(name, tensor);
-    add(name, tensor, shape, Role::in_place);
+  void stream_output(const char* name, const Tensor& tensor, const Shape& shape) {
+    add(Kind::stream, name, tensor, shape, Role::output);
+  }
+  void stream_input(const char* name, const Tensor& tensor, const Shape& shape) {
+    add(Kind::stream, name, tensor, shape, Role::input);
+  }
+  void stream_in_place(const char* name, const Tensor& tensor, const Shape& shape) {
+    add(Kind::stream, name, tensor, shape, Role::in_place);
+  }
+  void operand_output(const char* name, const Tensor& tensor, const Shape& shape) {
+    add(Kind::operand, name, tensor, shape, Role::output);
+  }
+  void operand_input(const char* name, const Tensor& tensor, const Shape& shape) {
+    add(Kind::operand, name, tensor, shape, Role::input);
+  }
+  void operand_in_place(const char* name, const Tensor& tensor, const Shape& shape) {
+    add(Kind::operand, name, tensor, shape, Role::in_place);
   }
   void typed_output(DType type, const char* name, const Tensor& tensor, const Shape& shape) {
     require_type(type, name, tensor);
@@ -68,22 +83,25 @@ class OperandChecks {
 
  private:
   enum class Role { output, input, in_place };
+  enum class Kind { master, stream, operand };
   struct Operand {
     const char* name;
     Tensor tensor;
     Role role;
   };
 
-  void arithmetic(const char* name, const Tensor& tensor) {
-    if (!has_type_) {
-      type_ = tensor.dtype;
-      has_type_ = true;
-    }
-    require_type(type_, name, tensor);
+  void require_kind(Kind kind, const char* name, const Tensor& tensor) {
+    std::optional<DType>& type = types_[static_cast<std::size_t>(kind)];
+    if (!type) type = tensor.dtype;
+    require_type(*type, name, tensor);
   }
   void require_type(DType type, const char* name, const Tensor& tensor) const {
     CHECK(tensor.dtype == type, "{}: {} must be {}, is {}", operation_, name, name_of(type),
           name_of(tensor.dtype));
+  }
+  void add(Kind kind, const char* name, const Tensor& tensor, const Shape& shape, Role role) {
+    require_kind(kind, name, tensor);
+    add(name, tensor, shape, role);
   }
   void add(const char* name, const Tensor& tensor, const Shape& shape, Role role) {
     CHECK(tensor.shape == shape, "{}: {} must be {}, is {}", operation_, name, shape.str(),
@@ -101,8 +119,7 @@ class OperandChecks {
   }
 
   const char* operation_;
-  DType type_ = DType::f32;
-  bool has_type_ = false;
+  std::array<std::optional<DType>, 3> types_;  // of each kind, once one of it was seen
   std::array<Operand, 16> operands_;
   int num_operands_ = 0;
 };

@@ -4,15 +4,21 @@
 // Shape suffixes: T tokens (T = sequences·positions), D model width, F FFN hidden units,
 // V vocabulary rows, H query heads, G key/value heads, E head size, K loop iterations.
 // A tensor named x_TD has shape [T, D]. Each output says whether it is overwritten (=) or added
-// to (+=). Outputs do not alias inputs unless a line says so. Unless marked otherwise tensors
-// have the backend's arithmetic type (f32 on the CPU backend, f64 in the reference of the tests);
-// f64 scalars hold sums, added up in f64. All kernels are deterministic: the same inputs and thread
-// count give the same bits. Shapes and types are checked; a mismatch throws Error(internal).
+// to (+=). Outputs do not alias inputs unless a line says so. All kernels are deterministic: the
+// same inputs and thread count give the same bits. Shapes and types are checked; a mismatch throws
+// Error(internal).
+//
+// Types (NumericTypes in core/tensor.h): x_TD, h_TD, u_TD, their gradients and what else is marked
+// `stream` belong to the residual stream; what is marked `operand` goes into or comes out of matrix
+// products and attention; both may be bf16 (the stream only if the operands are). All other reals
+// are master (f32; f64 in the reference of the tests), f64 where a line says so. Kernels compute in
+// the master type whatever the tensors' types, and round once, to nearest even, when they store.
 //
 // Source of the formulas: "A Dual-Path Architecture for Scaling Compute and Capacity in LLMs",
 // arXiv 2605.30202, and the named references below.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 
 #include "core/tensor.h"
@@ -23,6 +29,7 @@ struct MatmulFlags {
   bool transpose_a = false;
   bool transpose_b = false;
   bool accumulate = false;  // += instead of =
+  auto operator<=>(const MatmulFlags&) const = default;
 };
 
 struct AttentionShape {
@@ -73,20 +80,22 @@ class Ops {
   virtual ~Ops() = default;
 
   // ---- movement
-  virtual void fill(Tensor out, double value) = 0;       // out = value
-  virtual void copy(Tensor out, Tensor in) = 0;          // out = in, same type and numel
-  virtual void add(Tensor out, Tensor in) = 0;           // out += in
-  virtual void sum(Tensor out, Tensor a, Tensor b) = 0;  // out = a + b (out may alias a or b)
+  virtual void fill(Tensor out, double value) = 0;  // out = value
+  virtual void copy(Tensor out, Tensor in) = 0;     // out = in, equal numel; f32 to bf16 rounds
+  virtual void add(Tensor out, Tensor in) = 0;      // out += in, stream or operand
+  virtual void sum(Tensor out, Tensor a, Tensor b) = 0;  // out = a + b (out may alias a or b), too
 
   // ---- embedding; ids_T is i32 in [0, V)
   virtual void embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD) = 0;  // out = table[ids]
   // grad[v] += Σ_{t: ids[t] = v} dout[t]
   virtual void embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD) = 0;
 
-  // ---- matrix product: c (= or +=) op(a)·op(b), op transposes or not
+  // ---- matrix product: c (= or +=) op(a)·op(b), op transposes or not; a and b operand, c operand
+  // or master. Sums are held in the master type.
   virtual void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) = 0;
 
   // ---- RMSNorm: rstd = 1/sqrt(mean(x²) + epsilon), out = x·rstd·weight   (arXiv 1910.07467)
+  // out and dout are operand.
   virtual void rms_norm(Tensor out_TD, Tensor rstd_T, Tensor x_TD, Tensor weight_D,
                         double epsilon) = 0;
   // dx += ∂L/∂x, dweight += ∂L/∂weight, given dout = ∂L/∂out
@@ -94,16 +103,17 @@ class Ops {
                                  Tensor weight_D, Tensor rstd_T) = 0;
 
   // ---- scaled residual: s = softplus(gain), or 1 where gain is empty; gain has one element
-  // out = x + s·y (out may alias x or y)
+  // out = x + s·y (out may alias x, or y of the same type); y is operand
   virtual void residual(Tensor out_TD, Tensor x_TD, Tensor y_TD, Tensor gain) = 0;
-  // out = x + s·y, normed = RMSNorm(out; weight): residual and rms_norm in one pass.
+  // out = x + s·y, normed = RMSNorm(out; weight): residual and rms_norm in one pass. normed and y
+  // are operand.
   virtual void residual_rms_norm(Tensor out_TD, Tensor normed_TD, Tensor rstd_T, Tensor x_TD,
                                  Tensor y_TD, Tensor gain, Tensor weight_D, double epsilon) = 0;
-  // dy = s·dout (dy may alias dout)
+  // dy = s·dout (dy may alias dout of the same type); dy is operand, dout stream
   virtual void residual_backward(Tensor dy_TD, Tensor dout_TD, Tensor gain) = 0;
   // The gain's own gradient. With y = a·W a linear map and da = dy·Wᵀ = s·dout·Wᵀ,
   // ∂L/∂s = <dout, y> = <da, a>/s, hence dgain += <da, a>·σ(gain)/softplus(gain):
-  // y itself need not be kept. a and da have any equal shape.
+  // y itself need not be kept. a and da, operand, have any equal shape.
   virtual void residual_gain_backward(Tensor dgain, Tensor da, Tensor a, Tensor gain) = 0;
 
   // ---- rotary position (arXiv 2104.09864, half-split) and per-head RMSNorm of q and k
@@ -112,7 +122,8 @@ class Ops {
   // position first_position + t mod positions and rotates (x_i, x_{i+R}) by its angle.
   // after_rope: q = norm(rotate(q0)); before_rope: q = rotate(norm(q0)); none: q = rotate(q0),
   // weights and rstd are empty.
-  // rstd_TN, N = H+G: query heads first. Values are not touched.
+  // rstd_TN, N = H+G: query heads first. Values are not touched. q, k, qkv and their gradients are
+  // operand.
   virtual void qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC, Tensor q_weight_E,
                        Tensor k_weight_E, Tensor cos_PR, Tensor sin_PR, AttentionShape shape,
                        QkNorm norm, double epsilon) = 0;
@@ -125,7 +136,7 @@ class Ops {
   // ---- causal attention, scale 1/√E, per sequence; no positions × positions matrix in memory;
   // first_position is 0
   // out[t,h] = Σ_{j<=t} softmax_j(q[t,h]·k[j,g]/√E)·v[j,g]; log_sum_TH = log Σ_j exp(score).
-  // v is read from the value columns of qkv_TC.
+  // v is read from the value columns of qkv_TC. All but log_sum is operand.
   virtual void attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
                          Tensor qkv_TC, AttentionShape shape) = 0;
   // dq =, dk =, value columns of dqkv =
@@ -138,10 +149,11 @@ class Ops {
   // for each position. keys: in, the new tokens' among them; values: in for the positions before
   // first_position, = the value columns of qkv_TC for the new ones, others untouched.
   // out[t,h] = Σ_{j<=p} softmax_j(q[t,h]·keys[j,g]/√E)·values[j,g]; log_sum_TH as above.
+  // All but log_sum is operand.
   virtual void cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE, Tensor q_THE,
                                 Tensor keys_PGE, Tensor qkv_TC, AttentionShape shape) = 0;
 
-  // ---- SwiGLU (arXiv 2002.05202): gate_up_T2F holds gate columns, then up columns
+  // ---- SwiGLU (arXiv 2002.05202): gate_up_T2F holds gate columns, then up columns; all operand
   // out = silu(gate)·up, silu(x) = x·σ(x)
   virtual void swiglu(Tensor out_TF, Tensor gate_up_T2F) = 0;
   // dgate_up =, and the forward's output again, out = (dgate_up may alias gate_up)
@@ -157,7 +169,7 @@ class Ops {
   // router_w has D+1 elements, router_b one.
   virtual void mixture_step(Tensor h_deep_TD, Tensor weight_T, Tensor q_T, Tensor remaining_T,
                             Tensor h_TD, Tensor router_w, Tensor router_b, LoopStep step) = 0;
-  // out_T = Σ_d a[t,d]·b[t,d]
+  // out_T = Σ_d a[t,d]·b[t,d], a and b stream
   virtual void row_dot(Tensor out_T, Tensor a_TD, Tensor b_TD) = 0;
   // c_KT[k] = <∂L/∂h_deep, h^k>; ponder_scale·k is added to c (the gradient of
   // ponder_scale·Σ_t E_t, E the expected iterations). With R_K = c_K and
@@ -202,14 +214,16 @@ class Ops {
   virtual void column_sums(Tensor out_C, Tensor in_TC) = 0;
 
   // ---- loss: loss_T = log Σ_v exp(logits) - logits[target]; target -1 is ignored: loss 0,
-  // gradient 0. Then, unless grad_scale is 0, logits = (softmax - onehot)·grad_scale in place.
-  virtual void cross_entropy(Tensor loss_T, Tensor logits_TV, Tensor targets_T,
+  // gradient 0. dlogits = (softmax - onehot)·grad_scale, operand; empty: not wanted. It may alias
+  // logits of the same type. Uses up logits unless dlogits is empty.
+  virtual void cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T,
                              double grad_scale) = 0;
 
   // ---- optimizer; all tensors flat and of one length
   // g = gradient·gradient_scale; m = β1·m+(1-β1)·g; v = β2·v+(1-β2)·g²;
   // value -= lr·(m/c1/(sqrt(v/c2)+ε) + weight_decay·value)             (arXiv 1711.05101)
-  virtual void adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor gradient_N,
+  // operand_N = value, rounded to its type; empty: not wanted.
+  virtual void adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Tensor gradient_N,
                      const AdamWStep& step) = 0;
   // out (f64, one element) += Σ x²
   virtual void sum_of_squares(Tensor out, Tensor x_N) = 0;

@@ -18,28 +18,31 @@ void check_step(const OperandChecks& call, LoopStep step) {
 
 void check_copy(Tensor out, Tensor in) {
   OperandChecks call("copy");
-  call.output("out", out, out.shape);
-  call.input("in", in, call.flat("in", in, out.numel()));
+  const bool rounds = in.dtype == DType::f32 && out.dtype == DType::bf16;
+  call.require(in.dtype == out.dtype || rounds, "{} does not become {}", name_of(in.dtype),
+               name_of(out.dtype));
+  call.typed_output(out.dtype, "out", out, out.shape);
+  call.typed_input(in.dtype, "in", in, call.flat("in", in, out.numel()));
 }
 
 void check_add(Tensor out, Tensor in) {
   OperandChecks call("add");
-  call.output("out", out, out.shape);
-  call.input("in", in, call.flat("in", in, out.numel()));
+  call.stream_output("out", out, out.shape);
+  call.stream_input("in", in, call.flat("in", in, out.numel()));
 }
 
 void check_sum(Tensor out, Tensor a, Tensor b) {
   OperandChecks call("sum");
-  call.output("out", out, out.shape);
-  call.in_place("a", a, call.flat("a", a, out.numel()));
-  call.in_place("b", b, call.flat("b", b, out.numel()));
+  call.stream_output("out", out, out.shape);
+  call.stream_in_place("a", a, call.flat("a", a, out.numel()));
+  call.stream_in_place("b", b, call.flat("b", b, out.numel()));
 }
 
 void check_embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD) {
   OperandChecks call("embedding");
   call.rank("out", out_TD, 2);
   call.rank("table", table_VD, 2);
-  call.output("out", out_TD, {out_TD.shape[0], table_VD.shape[1]});
+  call.stream_output("out", out_TD, {out_TD.shape[0], table_VD.shape[1]});
   call.typed_input(DType::i32, "ids", ids_T, {out_TD.shape[0]});
   call.input("table", table_VD, table_VD.shape);
 }
@@ -50,7 +53,7 @@ void check_embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD) {
   call.rank("dout", dout_TD, 2);
   call.output("grad", grad_VD, {grad_VD.shape[0], dout_TD.shape[1]});
   call.typed_input(DType::i32, "ids", ids_T, {dout_TD.shape[0]});
-  call.input("dout", dout_TD, dout_TD.shape);
+  call.stream_input("dout", dout_TD, dout_TD.shape);
 }
 
 void check_matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) {
@@ -60,17 +63,19 @@ void check_matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) {
   const std::int64_t rows = a.shape[flags.transpose_a ? 1 : 0];
   const std::int64_t inner = a.shape[flags.transpose_a ? 0 : 1];
   const std::int64_t cols = b.shape[flags.transpose_b ? 0 : 1];
-  call.output("c", c, {rows, cols});
-  call.input("a", a, a.shape);
-  call.input("b", b, flags.transpose_b ? Shape{cols, inner} : Shape{inner, cols});
+  call.require(c.dtype == a.dtype || c.dtype == DType::f32, "c must be {} or f32, is {}",
+               name_of(a.dtype), name_of(c.dtype));
+  call.typed_output(c.dtype, "c", c, {rows, cols});
+  call.operand_input("a", a, a.shape);
+  call.operand_input("b", b, flags.transpose_b ? Shape{cols, inner} : Shape{inner, cols});
 }
 
 void check_rms_norm(Tensor out_TD, Tensor rstd_T, Tensor x_TD, Tensor weight_D) {
   OperandChecks call("rms_norm");
   call.rank("x", x_TD, 2);
-  call.output("out", out_TD, x_TD.shape);
+  call.operand_output("out", out_TD, x_TD.shape);
   call.output("rstd", rstd_T, {x_TD.shape[0]});
-  call.input("x", x_TD, x_TD.shape);
+  call.stream_input("x", x_TD, x_TD.shape);
   call.input("weight", weight_D, {x_TD.shape[1]});
 }
 
@@ -78,10 +83,10 @@ void check_rms_norm_backward(Tensor dx_TD, Tensor dweight_D, Tensor dout_TD, Ten
                              Tensor weight_D, Tensor rstd_T) {
   OperandChecks call("rms_norm_backward");
   call.rank("x", x_TD, 2);
-  call.output("dx", dx_TD, x_TD.shape);
+  call.stream_output("dx", dx_TD, x_TD.shape);
   call.output("dweight", dweight_D, {x_TD.shape[1]});
-  call.input("dout", dout_TD, x_TD.shape);
-  call.input("x", x_TD, x_TD.shape);
+  call.operand_input("dout", dout_TD, x_TD.shape);
+  call.stream_input("x", x_TD, x_TD.shape);
   call.input("weight", weight_D, {x_TD.shape[1]});
   call.input("rstd", rstd_T, {x_TD.shape[0]});
 }
@@ -89,9 +94,9 @@ void check_rms_norm_backward(Tensor dx_TD, Tensor dweight_D, Tensor dout_TD, Ten
 void check_residual(Tensor out_TD, Tensor x_TD, Tensor y_TD, Tensor gain) {
   OperandChecks call("residual");
   call.rank("out", out_TD, 2);
-  call.output("out", out_TD, out_TD.shape);
-  call.in_place("x", x_TD, out_TD.shape);
-  call.in_place("y", y_TD, out_TD.shape);
+  call.stream_output("out", out_TD, out_TD.shape);
+  call.stream_in_place("x", x_TD, out_TD.shape);
+  call.operand_in_place("y", y_TD, out_TD.shape);
   gain_input(call, gain);
 }
 
@@ -99,11 +104,11 @@ void check_residual_rms_norm(Tensor out_TD, Tensor normed_TD, Tensor rstd_T, Ten
                              Tensor y_TD, Tensor gain, Tensor weight_D) {
   OperandChecks call("residual_rms_norm");
   call.rank("out", out_TD, 2);
-  call.output("out", out_TD, out_TD.shape);
-  call.output("normed", normed_TD, out_TD.shape);
+  call.stream_output("out", out_TD, out_TD.shape);
+  call.operand_output("normed", normed_TD, out_TD.shape);
   call.output("rstd", rstd_T, {out_TD.shape[0]});
-  call.input("x", x_TD, out_TD.shape);
-  call.input("y", y_TD, out_TD.shape);
+  call.stream_input("x", x_TD, out_TD.shape);
+  call.operand_input("y", y_TD, out_TD.shape);
   call.input("weight", weight_D, {out_TD.shape[1]});
   gain_input(call, gain);
 }
@@ -111,34 +116,34 @@ void check_residual_rms_norm(Tensor out_TD, Tensor normed_TD, Tensor rstd_T, Ten
 void check_residual_backward(Tensor dy_TD, Tensor dout_TD, Tensor gain) {
   OperandChecks call("residual_backward");
   call.rank("dy", dy_TD, 2);
-  call.output("dy", dy_TD, dy_TD.shape);
-  call.in_place("dout", dout_TD, dy_TD.shape);
+  call.operand_output("dy", dy_TD, dy_TD.shape);
+  call.stream_in_place("dout", dout_TD, dy_TD.shape);
   gain_input(call, gain);
 }
 
 void check_residual_gain_backward(Tensor dgain, Tensor da, Tensor a, Tensor gain) {
   OperandChecks call("residual_gain_backward");
   call.output("dgain", dgain, call.flat("dgain", dgain, 1));
-  call.input("da", da, a.shape);
-  call.input("a", a, a.shape);
+  call.operand_input("da", da, a.shape);
+  call.operand_input("a", a, a.shape);
   call.input("gain", gain, call.flat("gain", gain, 1));
 }
 
 void check_swiglu(Tensor out_TF, Tensor gate_up_T2F) {
   OperandChecks call("swiglu");
   call.rank("out", out_TF, 2);
-  call.output("out", out_TF, out_TF.shape);
-  call.input("gate_up", gate_up_T2F, {out_TF.shape[0], 2 * out_TF.shape[1]});
+  call.operand_output("out", out_TF, out_TF.shape);
+  call.operand_input("gate_up", gate_up_T2F, {out_TF.shape[0], 2 * out_TF.shape[1]});
 }
 
 void check_swiglu_backward(Tensor dgate_up_T2F, Tensor out_TF, Tensor dout_TF, Tensor gate_up_T2F) {
   OperandChecks call("swiglu_backward");
   call.rank("out", out_TF, 2);
   const Shape gate_up{out_TF.shape[0], 2 * out_TF.shape[1]};
-  call.output("out", out_TF, out_TF.shape);
-  call.output("dgate_up", dgate_up_T2F, gate_up);
-  call.input("dout", dout_TF, out_TF.shape);
-  call.in_place("gate_up", gate_up_T2F, gate_up);
+  call.operand_output("out", out_TF, out_TF.shape);
+  call.operand_output("dgate_up", dgate_up_T2F, gate_up);
+  call.operand_input("dout", dout_TF, out_TF.shape);
+  call.operand_in_place("gate_up", gate_up_T2F, gate_up);
 }
 
 void check_mixture_step(Tensor h_deep_TD, Tensor weight_T, Tensor q_T, Tensor remaining_T,
@@ -147,9 +152,9 @@ void check_mixture_step(Tensor h_deep_TD, Tensor weight_T, Tensor q_T, Tensor re
   check_step(call, step);
   call.rank("h", h_TD, 2);
   const Shape T{h_TD.shape[0]};
-  call.output("h_deep", h_deep_TD, h_TD.shape);
+  call.stream_output("h_deep", h_deep_TD, h_TD.shape);
   call.output("weight", weight_T, T);
-  call.input("h", h_TD, h_TD.shape);
+  call.stream_input("h", h_TD, h_TD.shape);
   if (step.combine == LoopCombine::mixture) {
     call.output("q", q_T, T);
     call.output("remaining", remaining_T, T);
@@ -167,8 +172,8 @@ void check_row_dot(Tensor out_T, Tensor a_TD, Tensor b_TD) {
   OperandChecks call("row_dot");
   call.rank("a", a_TD, 2);
   call.output("out", out_T, {a_TD.shape[0]});
-  call.input("a", a_TD, a_TD.shape);
-  call.input("b", b_TD, a_TD.shape);
+  call.stream_input("a", a_TD, a_TD.shape);
+  call.stream_input("b", b_TD, a_TD.shape);
 }
 
 void check_mixture_weights_backward(Tensor dlogit_KT, Tensor c_KT, Tensor q_KT) {
@@ -186,9 +191,9 @@ void check_mixture_step_backward(Tensor dh_TD, Tensor drouter_w, Tensor drouter_
   check_step(call, step);
   call.rank("h", h_TD, 2);
   const Shape T{h_TD.shape[0]};
-  call.output("dh", dh_TD, h_TD.shape);
-  call.input("dh_deep", dh_deep_TD, h_TD.shape);
-  call.input("h", h_TD, h_TD.shape);
+  call.stream_output("dh", dh_TD, h_TD.shape);
+  call.stream_input("dh_deep", dh_deep_TD, h_TD.shape);
+  call.stream_input("h", h_TD, h_TD.shape);
   call.input("weight", weight_T, T);
   if (step.combine == LoopCombine::mixture) {
     const std::int64_t inputs = h_TD.shape[1] + 1;
@@ -228,11 +233,11 @@ void check_gate(Tensor y_TD, Tensor gates_T2, Tensor x_TD, Tensor h_deep_TD, Ten
                 Tensor weight_ND, Tensor bias_N, GateMode mode) {
   OperandChecks call("gate");
   call.rank("x", x_TD, 2);
-  call.output("y", y_TD, x_TD.shape);
+  call.stream_output("y", y_TD, x_TD.shape);
   call.output("gates", gates_T2, {x_TD.shape[0], 2});
-  call.input("x", x_TD, x_TD.shape);
-  call.input("h_deep", h_deep_TD, x_TD.shape);
-  call.input("h_wide", h_wide_TD, x_TD.shape);
+  call.stream_input("x", x_TD, x_TD.shape);
+  call.stream_input("h_deep", h_deep_TD, x_TD.shape);
+  call.stream_input("h_wide", h_wide_TD, x_TD.shape);
   if (mode == GateMode::fixed) {
     call.absent("weight", weight_ND);
     call.absent("bias", bias_N);
@@ -249,16 +254,16 @@ void check_gate_backward(Tensor dx_TD, Tensor dh_deep_TD, Tensor dh_wide_TD, Ten
   OperandChecks call("gate_backward");
   call.rank("x", x_TD, 2);
   // dx alone may be dy's memory.
-  call.output("dh_deep", dh_deep_TD, x_TD.shape);
-  call.output("dh_wide", dh_wide_TD, x_TD.shape);
+  call.stream_output("dh_deep", dh_deep_TD, x_TD.shape);
+  call.stream_output("dh_wide", dh_wide_TD, x_TD.shape);
   call.require(!overlap(dh_deep_TD, dy_TD) && !overlap(dh_wide_TD, dy_TD),
                "dh_deep and dh_wide must not share memory with dy");
-  call.output("dx", dx_TD, x_TD.shape);
-  call.in_place("dy", dy_TD, x_TD.shape);
+  call.stream_output("dx", dx_TD, x_TD.shape);
+  call.stream_in_place("dy", dy_TD, x_TD.shape);
   if (!dgates_T2.empty()) call.input("dgates", dgates_T2, {x_TD.shape[0], 2});
-  call.input("x", x_TD, x_TD.shape);
-  call.input("h_deep", h_deep_TD, x_TD.shape);
-  call.input("h_wide", h_wide_TD, x_TD.shape);
+  call.stream_input("x", x_TD, x_TD.shape);
+  call.stream_input("h_deep", h_deep_TD, x_TD.shape);
+  call.stream_input("h_wide", h_wide_TD, x_TD.shape);
   call.input("gates", gates_T2, {x_TD.shape[0], 2});
   if (mode == GateMode::fixed) {
     call.absent("dweight", dweight_ND);
@@ -287,9 +292,9 @@ void check_path_readout(Tensor readout_TC, Tensor x_TD, Tensor h_deep_TD, Tensor
   OperandChecks call("path_readout");
   call.rank("x", x_TD, 2);
   call.output("readout", readout_TC, {x_TD.shape[0], PathReadout::num_columns});
-  call.input("x", x_TD, x_TD.shape);
-  call.input("h_deep", h_deep_TD, x_TD.shape);
-  call.input("h_wide", h_wide_TD, x_TD.shape);
+  call.stream_input("x", x_TD, x_TD.shape);
+  call.stream_input("h_deep", h_deep_TD, x_TD.shape);
+  call.stream_input("h_wide", h_wide_TD, x_TD.shape);
   call.input("gates", gates_T2, {x_TD.shape[0], 2});
 }
 
@@ -301,19 +306,23 @@ void check_column_sums(Tensor out_C, Tensor in_TC) {
   call.input("in", in_TC, in_TC.shape);
 }
 
-void check_cross_entropy(Tensor loss_T, Tensor logits_TV, Tensor targets_T) {
+void check_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T) {
   OperandChecks call("cross_entropy");
   call.rank("logits", logits_TV, 2);
   call.output("loss", loss_T, {logits_TV.shape[0]});
   call.output("logits", logits_TV, logits_TV.shape);
+  if (!dlogits_TV.empty()) call.operand_in_place("dlogits", dlogits_TV, logits_TV.shape);
   call.typed_input(DType::i32, "targets", targets_T, {logits_TV.shape[0]});
 }
 
-void check_adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor gradient_N) {
+void check_adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Tensor gradient_N) {
   OperandChecks call("adamw");
   call.output("value", value_N, value_N.shape);
   call.output("m", m_N, call.flat("m", m_N, value_N.numel()));
   call.output("v", v_N, call.flat("v", v_N, value_N.numel()));
+  if (!operand_N.empty()) {
+    call.operand_output("operand", operand_N, call.flat("operand", operand_N, value_N.numel()));
+  }
   call.input("gradient", gradient_N, call.flat("gradient", gradient_N, value_N.numel()));
 }
 

@@ -1,7 +1,7 @@
 // The contract of every operation of core/ops.h on shapes, types and aliasing, for any backend to
 // call first. A breach throws Error(internal) that names the operation and the operand. Tensors of
-// the arithmetic type must agree with one another; which type that is, the backend's own
-// Tensor::as<T>() says. Only views are looked at, never memory.
+// one kind (NumericTypes) must have one type; whether a backend has kernels for it, it says itself.
+// Only views are looked at, never memory.
 #pragma once
 
 #include "core/ops.h"
@@ -68,9 +68,9 @@ void check_path_readout(Tensor readout_TC, Tensor x_TD, Tensor h_deep_TD, Tensor
                         Tensor gates_T2);
 void check_column_sums(Tensor out_C, Tensor in_TC);
 
-void check_cross_entropy(Tensor loss_T, Tensor logits_TV, Tensor targets_T);
+void check_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T);
 
-void check_adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor gradient_N);
+void check_adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Tensor gradient_N);
 void check_sum_of_squares(Tensor out, Tensor x_N);
 
 // Rows of the gate's weight: 2, 1 (convex) or 0 (fixed).

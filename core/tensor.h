@@ -8,14 +8,15 @@
 #include <span>
 #include <string>
 
+#include "core/bfloat16.h"
 #include "core/error.h"
 
 namespace dualpath {
 
-enum class DType : std::uint8_t { f32, f64, i32 };
+enum class DType : std::uint8_t { f32, f64, i32, bf16 };
 
 constexpr std::size_t size_of(DType dtype) {
-  return dtype == DType::f64 ? 8 : 4;
+  return dtype == DType::f64 ? 8 : dtype == DType::bf16 ? 2 : 4;
 }
 const char* name_of(DType dtype);
 
@@ -24,7 +25,17 @@ inline constexpr DType dtype_of = [] {
   if constexpr (std::is_same_v<T, float>) return DType::f32;
   if constexpr (std::is_same_v<T, double>) return DType::f64;
   if constexpr (std::is_same_v<T, std::int32_t>) return DType::i32;
+  if constexpr (std::is_same_v<T, bfloat16>) return DType::bf16;
 }();
+
+// The types of a model's numbers: all the same, or master f32 and one or both of the others bf16.
+struct NumericTypes {
+  DType master = DType::f32;   // parameters, gradients, moments; statistics, gates, router, logits
+  DType stream = DType::f32;   // the residual stream and its gradient
+  DType operand = DType::f32;  // what matrix products and attention read and hand to one another
+
+  static constexpr NumericTypes all(DType type) { return {type, type, type}; }
+};
 
 // Up to four dimensions; dim 0 varies slowest.
 class Shape {

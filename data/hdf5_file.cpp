@@ -132,8 +132,10 @@ Hdf5Type hdf5_type(DType dtype) {
       return Hdf5Type::f64;
     case DType::i32:
       return Hdf5Type::i32;
+    case DType::bf16:
+      break;
   }
-  return Hdf5Type::f32;
+  DUALPATH_FAIL(ExitCode::internal, "{} is not stored in files", name_of(dtype));
 }
 
 Hdf5File::Hdf5File(std::string path, ExitCode code, std::int64_t file)

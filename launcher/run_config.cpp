@@ -36,6 +36,14 @@ void validate_length(const TrainConfig& train, ConfigProblems& problems) {
   }
 }
 
+void validate_precision(const TrainConfig& train, ConfigProblems& problems) {
+  if (train.precision == Precision::fp32 && train.residual_precision == Precision::bf16) {
+    problems.add("train.residual_precision",
+                 "bf16 needs train.precision = bf16: a residual stream is not kept less precisely "
+                 "than what is computed from it");
+  }
+}
+
 // Returns whether the layout fits the ranks.
 bool validate_layout(const ParallelConfig& parallel, std::int64_t num_ranks,
                      ConfigProblems& problems) {
@@ -89,6 +97,13 @@ ModelConfig parse_model(const std::string& yaml) {
   return model;
 }
 
+NumericTypes numeric_types(const TrainConfig& config) {
+  const auto type = [](Precision p) { return p == Precision::bf16 ? DType::bf16 : DType::f32; };
+  return {.master = DType::f32,
+          .stream = type(config.residual_precision),
+          .operand = type(config.precision)};
+}
+
 std::int64_t data_ranks(const ParallelConfig& config, std::int64_t num_ranks) {
   return num_ranks / (config.tensor * config.pipeline);
 }
@@ -99,6 +114,7 @@ void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& p
   validate(config.optimizer, problems);
   validate(config.data, problems);
   validate_length(config.train, problems);
+  validate_precision(config.train, problems);
   if (validate_layout(config.parallel, num_ranks, problems)) {
     validate_batch(config.train, data_ranks(config.parallel, num_ranks), problems);
   }

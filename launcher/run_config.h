@@ -15,11 +15,12 @@
 
 namespace dualpath {
 
-enum class Precision { fp32 };
+enum class Precision { fp32, bf16 };
 
 template <>
 struct EnumNames<Precision> {
-  static constexpr std::pair<Precision, const char*> values[] = {{Precision::fp32, "fp32"}};
+  static constexpr std::pair<Precision, const char*> values[] = {{Precision::fp32, "fp32"},
+                                                                 {Precision::bf16, "bf16"}};
 };
 
 struct RunSection {
@@ -35,6 +36,7 @@ struct TrainConfig {
   std::int64_t micro_batch_size = 1;
   std::int64_t seed = 1;
   Precision precision = Precision::fp32;
+  Precision residual_precision = Precision::fp32;
   std::string init_from;
   std::int64_t validation_every_steps = 0;
   std::int64_t validation_sequences = 64;
@@ -90,7 +92,11 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
                .min = 1,
                .max = 1 << 30});
   visit.field("seed", c.seed, {.help = "of initial weights and sample order", .min = 0});
-  visit.field("precision", c.precision, {.help = "of matrix products and attention"});
+  visit.field("precision", c.precision,
+              {.help = "of what matrix products and attention read; sums, weights, gradients and "
+                       "optimizer state are fp32 always"});
+  visit.field("residual_precision", c.residual_precision,
+              {.help = "of the residual stream; bf16, to measure against, needs precision bf16"});
   visit.field("init_from", c.init_from,
               {.help = "checkpoint folder whose weights a new run starts from; empty: random"});
   visit.field("validation_every_steps", c.validation_every_steps,
@@ -124,6 +130,9 @@ void visit_fields(Visitor& visit, RunConfig& c) {
   visit.section("checkpoint", c.checkpoint, "saving and resuming");
   visit.section("logging", c.logging, "console and TensorBoard");
 }
+
+// Of the model's numbers. REQUIRES: validate found nothing.
+NumericTypes numeric_types(const TrainConfig& config);
 
 // Adds what cannot run on num_ranks ranks: the problems of every section and those between them.
 void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& problems);

@@ -34,7 +34,7 @@ Trainer::Trainer(const TrainerOptions& options, Device& device, Stream& stream, 
       stream_(stream),
       ranks_(ranks),
       model_(options.model,
-             {.dtype = options.dtype,
+             {.types = options.types,
               .micro_batch_size = options.micro_batch_size,
               .recompute = options.recompute,
               .loss_chunk_tokens = options.loss_chunk_tokens},
@@ -58,6 +58,7 @@ void Trainer::initialize() {
 
 void Trainer::start(const SampleSource& source, const TrainingProgress& progress) {
   progress_ = progress;
+  model_.refresh_operands();
   loader_.emplace(source, layout_, static_cast<std::uint64_t>(progress.consumed_samples),
                   options_.prefetch_batches);
 }

@@ -20,7 +20,7 @@ struct TrainerOptions {
   ModelConfig model;  // resolved
   OptimizerConfig optimizer;
   RegularizerConfig regularizers;
-  DType dtype = DType::f32;
+  NumericTypes types = {};
   Recompute recompute = Recompute::none;
   std::int64_t global_batch_size = 1;  // sequences; a multiple of micro_batch_size·ranks
   std::int64_t micro_batch_size = 1;
@@ -70,7 +70,8 @@ class Trainer {
 
   // Random weights, the same on every grid.
   void initialize();
-  // Begins to read ahead from where `progress` stands. The source outlives the trainer.
+  // Begins to read ahead from where `progress` stands. The source outlives the trainer. What is
+  // loaded into state() must be there by now.
   void start(const SampleSource& source, const TrainingProgress& progress);
   // One update. Throws Error(numerics) before it if loss or gradient is not finite. Collective.
   StepResult step(const StepRequests& requests);

@@ -88,7 +88,7 @@ TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps
   return {.model = config.model,
           .optimizer = config.optimizer,
           .regularizers = config.train.regularizers,
-          .dtype = DType::f32,
+          .types = numeric_types(config.train),
           .recompute = config.parallel.recompute,
           .global_batch_size = config.train.global_batch_size,
           .micro_batch_size = config.train.micro_batch_size,

@@ -13,28 +13,30 @@ Attention::Attention(ParameterStore& store, const std::string& prefix, const Mod
   const std::int64_t key_rows = config.kv_heads * head_size;
   const ParameterInit ones{ParameterInit::Law::constant, 1};
   const ParameterInit normal{ParameterInit::Law::normal, config.init_std};
-  query_ = store.declare({prefix + ".query", {query_rows, d}, normal, true});
-  store.declare({prefix + ".key", {key_rows, d}, normal, true, true});
-  store.declare({prefix + ".value", {key_rows, d}, normal, true, true});
+  query_ = store.declare({prefix + ".query", {query_rows, d}, normal, true, true});
+  store.declare({prefix + ".key", {key_rows, d}, normal, true, true, true});
+  store.declare({prefix + ".value", {key_rows, d}, normal, true, true, true});
   if (qk_norm_ != QkNorm::none) {
     query_norm_ = store.declare({prefix + ".query_norm", {head_size}, ones, false});
     key_norm_ = store.declare({prefix + ".key_norm", {head_size}, ones, false});
   }
   output_ = store.declare(
-      {prefix + ".output", {query_rows, d}, {ParameterInit::Law::normal, output_std}, true});
+      {prefix + ".output", {query_rows, d}, {ParameterInit::Law::normal, output_std}, true, true});
 }
 
 AttentionStash Attention::allocate_stash(const Context& ctx, Arena& arena) const {
   const AttentionShape& s = ctx.shape;
-  const DType dtype = ctx.dtype();
+  const NumericTypes& types = ctx.types();
   AttentionStash stash;
-  stash.qkv_TC =
-      arena.allocate(dtype, {s.tokens(), (s.heads + 2 * s.kv_heads) * s.head_size}, "attention");
+  stash.qkv_TC = arena.allocate(
+      types.operand, {s.tokens(), (s.heads + 2 * s.kv_heads) * s.head_size}, "attention");
   if (qk_norm_ != QkNorm::none) {
-    stash.qk_rstd_TN = arena.allocate(dtype, {s.tokens(), s.heads + s.kv_heads}, "attention");
+    stash.qk_rstd_TN =
+        arena.allocate(types.master, {s.tokens(), s.heads + s.kv_heads}, "attention");
   }
-  stash.attended_TA = arena.allocate(dtype, {s.tokens(), s.heads * s.head_size}, "attention");
-  stash.log_sum_TH = arena.allocate(dtype, {s.tokens(), s.heads}, "attention");
+  stash.attended_TA =
+      arena.allocate(types.operand, {s.tokens(), s.heads * s.head_size}, "attention");
+  stash.log_sum_TH = arena.allocate(types.master, {s.tokens(), s.heads}, "attention");
   return stash;
 }
 
@@ -44,7 +46,7 @@ Tensor per_head(Tensor flat, std::int64_t heads, std::int64_t head_size) {
 }
 Tensor scratch_TGE(const Context& ctx) {
   const AttentionShape& s = ctx.shape;
-  return ctx.scratch.allocate(ctx.dtype(), {s.tokens(), s.kv_heads, s.head_size}, "attention");
+  return ctx.scratch.allocate(ctx.types().operand, {s.tokens(), s.kv_heads, s.head_size}, "attention");
 }
 Tensor optional_value(const Context& ctx, Parameter parameter) {
   return parameter ? ctx.parameters.value(parameter) : Tensor{};
@@ -59,7 +61,7 @@ Attention::RotatedQk Attention::rotate(const Context& ctx, const AttentionStash&
                                        Tensor k_TGE) const {
   const AttentionShape& s = ctx.shape;
   RotatedQk qk;
-  qk.q_THE = ctx.scratch.allocate(ctx.dtype(), {s.tokens(), s.heads, s.head_size}, "attention");
+  qk.q_THE = ctx.scratch.allocate(ctx.types().operand, {s.tokens(), s.heads, s.head_size}, "attention");
   qk.k_TGE = k_TGE;
   ctx.ops.qk_rope(qk.q_THE, qk.k_TGE, stash.qk_rstd_TN, stash.qkv_TC,
                   optional_value(ctx, query_norm_), optional_value(ctx, key_norm_), ctx.rope.cos_PR,
@@ -70,14 +72,14 @@ Attention::RotatedQk Attention::rotate(const Context& ctx, const AttentionStash&
 void Attention::forward(const Context& ctx, AttentionStash& stash, Tensor normed_TD,
                         Tensor y_TD) const {
   // qkv = normed·[W_q; W_k; W_v]ᵀ
-  ctx.ops.matmul(stash.qkv_TC, normed_TD, ctx.parameters.fused_value(query_, 3),
+  ctx.ops.matmul(stash.qkv_TC, normed_TD, ctx.parameters.fused_operand(query_, 3),
                  {.transpose_b = true});
   if (ctx.cache == nullptr) {
     attend(ctx, stash);
   } else {
     attend_to_cache(ctx, stash);
   }
-  ctx.ops.matmul(y_TD, stash.attended_TA, ctx.parameters.value(output_), {});
+  ctx.ops.matmul(y_TD, stash.attended_TA, ctx.parameters.operand(output_), {});
 }
 
 void Attention::attend(const Context& ctx, const AttentionStash& stash) const {
@@ -108,7 +110,7 @@ void Attention::backward(const Context& ctx, const AttentionStash& stash, Tensor
   };
   // y = attended·W_o
   const Tensor dattended_TA = scratch_like(stash.attended_TA);
-  ops.matmul(dattended_TA, dy_TD, ctx.parameters.value(output_), {.transpose_b = true});
+  ops.matmul(dattended_TA, dy_TD, ctx.parameters.operand(output_), {.transpose_b = true});
   ops.matmul(ctx.parameters.gradient(output_), stash.attended_TA, dy_TD,
              {.transpose_a = true, .accumulate = true});
   accumulate_gain_gradient(ctx, gain, dattended_TA, stash.attended_TA);
@@ -125,7 +127,7 @@ void Attention::backward(const Context& ctx, const AttentionStash& stash, Tensor
       dk_TGE, stash.qk_rstd_TN, stash.qkv_TC, optional_value(ctx, query_norm_),
       optional_value(ctx, key_norm_), ctx.rope.cos_PR, ctx.rope.sin_PR, s, qk_norm_);
 
-  ops.matmul(dnormed_TD, dqkv_TC, ctx.parameters.fused_value(query_, 3), {});
+  ops.matmul(dnormed_TD, dqkv_TC, ctx.parameters.fused_operand(query_, 3), {});
   ops.matmul(ctx.parameters.fused_gradient(query_, 3), dqkv_TC, normed_TD,
              {.transpose_a = true, .accumulate = true});
 }

@@ -30,7 +30,7 @@ struct Context {
   KvCache* cache = nullptr;
 
   std::int64_t tokens() const { return shape.tokens(); }
-  DType dtype() const { return parameters.dtype(); }
+  const NumericTypes& types() const { return parameters.types(); }
 };
 
 }  // namespace dualpath

@@ -45,16 +45,17 @@ void DeepPath::allocate_stash(const Context& ctx, Arena& arena, Recompute recomp
   stash.states.resize(count);
   stash.applications.assign(count, {});
   for (std::size_t k = 0; k < count; ++k) {
-    stash.states[k] = arena.allocate(ctx.dtype(), {ctx.tokens(), width_}, "residual stream");
+    stash.states[k] = arena.allocate(ctx.types().stream, {ctx.tokens(), width_}, "residual stream");
     if (recompute == Recompute::none) {
       stash.applications[k] =
           sublayer_.allocate_stash(ctx, arena, !shares(static_cast<std::int64_t>(k)));
     }
   }
-  stash.weight_KT = arena.allocate(ctx.dtype(), {iterations_, ctx.tokens()}, "router and gates");
-  stash.q_KT = has_router()
-                   ? arena.allocate(ctx.dtype(), {iterations_, ctx.tokens()}, "router and gates")
-                   : Tensor{};
+  stash.weight_KT =
+      arena.allocate(ctx.types().master, {iterations_, ctx.tokens()}, "router and gates");
+  stash.q_KT = has_router() ? arena.allocate(ctx.types().master, {iterations_, ctx.tokens()},
+                                             "router and gates")
+                            : Tensor{};
 }
 
 void DeepPath::forward(const Context& ctx, DeepStash& stash, Tensor x_TD, Tensor h_deep_TD,
@@ -64,7 +65,7 @@ void DeepPath::forward(const Context& ctx, DeepStash& stash, Tensor x_TD, Tensor
   if (has_router()) {
     router_weight = ctx.parameters.value(router_weight_);
     router_bias = ctx.parameters.value(router_bias_);
-    remaining_T = ctx.scratch.allocate(ctx.dtype(), {ctx.tokens()}, "router and gates");
+    remaining_T = ctx.scratch.allocate(ctx.types().master, {ctx.tokens()}, "router and gates");
   }
   for (std::int64_t k = 0; k < iterations_; ++k) {
     const ArenaFrame iteration(ctx.scratch);
@@ -148,9 +149,9 @@ Tensor DeepPath::mixture_backward(const Context& ctx, const DeepStash& stash, Te
                                   double ponder_scale) const {
   if (!has_router()) return {};
   const Shape shape{iterations_, ctx.tokens()};
-  const Tensor dlogit_KT = ctx.scratch.allocate(ctx.dtype(), shape, "router and gates");
+  const Tensor dlogit_KT = ctx.scratch.allocate(ctx.types().master, shape, "router and gates");
   const ArenaFrame frame(ctx.scratch);
-  const Tensor c_KT = ctx.scratch.allocate(ctx.dtype(), shape, "router and gates");
+  const Tensor c_KT = ctx.scratch.allocate(ctx.types().master, shape, "router and gates");
   for (std::int64_t k = 0; k < iterations_; ++k) {
     ctx.ops.row_dot(c_KT.row(k), dh_deep_TD, stash.states[static_cast<std::size_t>(k)]);
   }

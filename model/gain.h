@@ -12,10 +12,12 @@ struct Gain {
   bool present() const { return !raw.empty(); }
 };
 
-// ∂L/∂y of x + s·y from ∂L/∂(x + s·y): `dout` itself where s = 1, else s·dout in new scratch.
+// ∂L/∂y of x + s·y from ∂L/∂(x + s·y), in the operand type: s·dout in new scratch, or `dout` itself
+// where that is the same.
 inline Tensor gained_gradient(const Context& ctx, Tensor dout_TD, const Gain& gain) {
-  if (!gain.present()) return dout_TD;
-  const Tensor dy_TD = ctx.scratch.allocate(dout_TD.dtype, dout_TD.shape, "residual stream");
+  const DType type = ctx.types().operand;
+  if (!gain.present() && dout_TD.dtype == type) return dout_TD;
+  const Tensor dy_TD = ctx.scratch.allocate(type, dout_TD.shape, "residual stream");
   ctx.ops.residual_backward(dy_TD, dout_TD, gain.raw);
   return dy_TD;
 }

@@ -92,12 +92,13 @@ void Layer::allocate_stash(const Context& ctx, Arena& arena, Recompute recompute
   if (deep_) deep_->allocate_stash(ctx, arena, recompute, stash.deep);
   if (!has_both_paths()) return;
   const Shape shape{ctx.tokens(), width_};
-  stash.h_wide_TD = arena.allocate(ctx.dtype(), shape, "residual stream");
-  stash.h_deep_TD = arena.allocate(ctx.dtype(), shape, "residual stream");
-  stash.gates_T2 = arena.allocate(ctx.dtype(), {ctx.tokens(), 2}, "router and gates");
+  const NumericTypes& types = ctx.types();
+  stash.h_wide_TD = arena.allocate(types.stream, shape, "residual stream");
+  stash.h_deep_TD = arena.allocate(types.stream, shape, "residual stream");
+  stash.gates_T2 = arena.allocate(types.master, {ctx.tokens(), 2}, "router and gates");
   if (shared_attention_) {
     stash.shared = shared_attention_->allocate_stash(ctx, arena);
-    stash.shared_y_TD = arena.allocate(ctx.dtype(), shape, "attention");
+    stash.shared_y_TD = arena.allocate(types.operand, shape, "attention");
   }
 }
 
@@ -206,7 +207,7 @@ void Layer::finish_shared_backward(const Context& ctx, const LayerStash& stash,
   if (!shared_attention_) return;
   const ArenaFrame frame(ctx.scratch);
   const Norm::Output n = shared_attention_->norm().forward(ctx, stash.x_TD, 0);
-  const Tensor dnormed_TD = scratch_TD(ctx, dx_TD);
+  const Tensor dnormed_TD = scratch_TD(ctx, shared.dy_TD);
   shared_attention_->backward(ctx, stash.shared, dnormed_TD, shared.dy_TD, n.normed_TD, {});
   shared_attention_->norm().backward(ctx, dx_TD, dnormed_TD, stash.x_TD, n.rstd_T, 0);
 }
@@ -225,13 +226,13 @@ void Layer::add_readouts(const Context& ctx, const LayerStash& stash) const {
   const ArenaFrame frame(ctx.scratch);
   const Tensor sums = ctx.readouts.row(index_);
   if (has_both_paths()) {
-    const Tensor readout_TC =
-        ctx.scratch.allocate(ctx.dtype(), {ctx.tokens(), PathReadout::num_columns}, "read-outs");
+    const Tensor readout_TC = ctx.scratch.allocate(
+        ctx.types().master, {ctx.tokens(), PathReadout::num_columns}, "read-outs");
     ctx.ops.path_readout(readout_TC, stash.x_TD, stash.h_deep_TD, stash.h_wide_TD, stash.gates_T2);
     ctx.ops.column_sums(sums.slice(0, PathReadout::num_columns), readout_TC);
   }
   if (deep_) {
-    const Tensor expected_T = ctx.scratch.allocate(ctx.dtype(), {ctx.tokens()}, "read-outs");
+    const Tensor expected_T = ctx.scratch.allocate(ctx.types().master, {ctx.tokens()}, "read-outs");
     ctx.ops.expected_iterations(expected_T, stash.deep.weight_KT);
     ctx.ops.column_sums(sums.slice(readout_expected_iterations, num_readouts), expected_T);
   }

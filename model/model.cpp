@@ -29,10 +29,10 @@ Constants lay_out_constants(const ModelConfig& config, const ModelOptions& optio
   const std::int64_t tokens = options.micro_batch_size * config.sequence_length;
   const Shape table{config.sequence_length, config.head_size() / 2};
   Constants c;
-  c.rope.cos_PR = take(arena, options.dtype, table);
-  c.rope.sin_PR = take(arena, options.dtype, table);
+  c.rope.cos_PR = take(arena, options.types.master, table);
+  c.rope.sin_PR = take(arena, options.types.master, table);
   c.tokens = take(arena, DType::i32, {2 * tokens});
-  c.loss_T = take(arena, options.dtype, {tokens});
+  c.loss_T = take(arena, options.types.master, {tokens});
   c.sums = take(arena, DType::f64, {StepSums::first_readout + config.layers * num_readouts});
   return c;
 }
@@ -70,7 +70,7 @@ void evaluation_pass(Stage& stage, const Context& ctx, Tensor ids_T, Tensor targ
                      Tensor loss_T) {
   const ArenaFrame frame(ctx.scratch);
   const Tensor x_TD =
-      ctx.scratch.allocate(ctx.dtype(), {ctx.tokens(), stage.width()}, "residual stream");
+      ctx.scratch.allocate(ctx.types().stream, {ctx.tokens(), stage.width()}, "residual stream");
   stage.infer(ctx, ids_T, x_TD);
   stage.head().loss(ctx, loss_T, x_TD, targets_T);
 }
@@ -79,7 +79,7 @@ void evaluation_pass(Stage& stage, const Context& ctx, Tensor ids_T, Tensor targ
 
 ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options) {
   ParameterStore parameters;
-  parameters.set_dtype(options.dtype);
+  parameters.set_types(options.types);
   Stage stage(config, parameters, options.recompute, options.loss_chunk_tokens);
   DryOps ops;
   Arena stash, scratch, constants_arena;
@@ -117,7 +117,8 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, Device& dev
       stage_(std::make_unique<Stage>(config, *parameters_, options.recompute,
                                      options.loss_chunk_tokens)),
       memory_(measure_activations(config, options)) {
-  parameters_->allocate(device, options.dtype, options.training);
+  device.require(options.types);
+  parameters_->allocate(device, options.types, options.training);
   stash_ = Arena(device.allocate(memory_.stash_bytes));
   scratch_ = Arena(device.allocate(memory_.scratch_bytes));
   Arena measuring;
@@ -129,7 +130,7 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, Device& dev
   tokens_ = c.tokens;
   loss_T_ = c.loss_T;
   sums_ = c.sums;
-  if (options.dtype == DType::f64) {
+  if (options.types.master == DType::f64) {
     fill_rope<double>(config, rope_, device, stream);
   } else {
     fill_rope<float>(config, rope_, device, stream);
@@ -188,7 +189,7 @@ KvCache Model::make_cache(std::int64_t capacity) const {
         "a cache of {} tokens, the model takes 1 to {}", capacity, config_.sequence_length);
   std::int64_t entries = 0;
   for (const Layer& layer : stage_->layers()) entries += layer.num_attentions();
-  return {entries, capacity, config_.kv_heads, config_.head_size(), parameters_->dtype(), device_};
+  return {entries, capacity, config_.kv_heads, config_.head_size(), parameters_->types().operand, device_};
 }
 
 Tensor Model::logits(std::span<const std::int32_t> ids, bool last_only, KvCache* cache) {
@@ -201,12 +202,12 @@ Tensor Model::logits(std::span<const std::int32_t> ids, bool last_only, KvCache*
   ctx.cache = cache;
   const std::int64_t rows = last_only ? 1 : tokens;
   const std::size_t bytes =
-      static_cast<std::size_t>(rows * config_.vocab_size) * size_of(ctx.dtype());
+      static_cast<std::size_t>(rows * config_.vocab_size) * size_of(ctx.types().master);
   if (logits_.bytes() < bytes) logits_ = device_.allocate(bytes);
-  const Tensor logits_TV{logits_.data(), ctx.dtype(), {rows, config_.vocab_size}};
+  const Tensor logits_TV{logits_.data(), ctx.types().master, {rows, config_.vocab_size}};
   const ArenaFrame frame(scratch_);
   const Tensor x_TD =
-      scratch_.allocate(ctx.dtype(), {tokens, config_.hidden_size}, "residual stream");
+      scratch_.allocate(ctx.types().stream, {tokens, config_.hidden_size}, "residual stream");
   if (cache != nullptr) cache->begin_pass();
   stage_->infer(ctx, upload(ids, 0), x_TD);
   if (cache != nullptr) cache->end_pass(tokens);

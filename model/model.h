@@ -12,7 +12,7 @@
 namespace dualpath {
 
 struct ModelOptions {
-  DType dtype = DType::f32;
+  NumericTypes types = {};
   std::int64_t micro_batch_size = 1;  // sequences
   Recompute recompute = Recompute::none;
   std::int64_t loss_chunk_tokens = 256;
@@ -56,6 +56,9 @@ class Model {
   const ActivationMemory& activation_memory() const { return memory_; }
   std::size_t stash_peak_bytes() const { return stash_.peak_bytes(); }
   const Stage& stage() const { return *stage_; }
+
+  // To be called after parameter values were written from outside.
+  void refresh_operands() { parameters_->refresh_operands(*ops_); }
 
   void zero_gradients();
   // gradients += ∂/∂parameters of loss_scale·Σ token losses + regularisers; sums += .

@@ -11,8 +11,8 @@ Norm::Norm(ParameterStore& store, const std::string& name, std::int64_t width,
 
 namespace {
 Norm::Output allocate(const Context& ctx, Tensor x_TD) {
-  return {ctx.scratch.allocate(x_TD.dtype, x_TD.shape, "residual stream"),
-          ctx.scratch.allocate(x_TD.dtype, {x_TD.rows()}, "residual stream")};
+  return {ctx.scratch.allocate(ctx.types().operand, x_TD.shape, "residual stream"),
+          ctx.scratch.allocate(ctx.types().master, {x_TD.rows()}, "residual stream")};
 }
 }  // namespace
 

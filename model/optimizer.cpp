@@ -8,7 +8,7 @@ namespace dualpath {
 AdamW::AdamW(const OptimizerConfig& config, const ParameterStore& parameters, Device& device,
              Stream& stream)
     : config_(config),
-      dtype_(parameters.dtype()),
+      dtype_(parameters.types().master),
       flat_size_(parameters.flat_size()),
       ranges_(parameters.ranges()),
       m_(device.allocate(static_cast<std::size_t>(flat_size_) * size_of(dtype_))),
@@ -28,7 +28,7 @@ void AdamW::update(const ParameterStore& parameters, std::int64_t step, double l
   for (const ParameterRange& range : ranges_) {
     const auto part = [&](Tensor flat) { return flat.slice(range.begin, range.end); };
     ops_->adamw(part(parameters.flat_values()), part(first_moment()), part(second_moment()),
-                part(parameters.flat_gradients()),
+                range.operand, part(parameters.flat_gradients()),
                 {.learning_rate = learning_rate,
                  .beta1 = b1,
                  .beta2 = b2,

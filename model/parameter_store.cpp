@@ -8,8 +8,11 @@ namespace dualpath {
 
 namespace {
 
-// Parameters start at multiples of this many elements, so that kernels may use aligned vectors.
-constexpr std::int64_t alignment_elements = 64;
+// Parameters start at multiples of 64 elements, so that kernels may use aligned vectors.
+constexpr std::int64_t aligned(std::int64_t offset) {
+  constexpr std::int64_t alignment = 64;
+  return (offset + alignment - 1) / alignment * alignment;
+}
 
 template <class T>
 void draw(const ParameterSpec& spec, std::uint64_t seed, std::uint64_t begin, std::span<T> out) {
@@ -49,40 +52,68 @@ Parameter ParameterStore::declare(ParameterSpec spec) {
   CHECK(std::none_of(specs_.begin(), specs_.end(),
                      [&](const ParameterSpec& other) { return other.name == spec.name; }),
         "parameter {} is declared twice", spec.name);
-  std::int64_t offset = flat_size_;
-  if (!spec.joins_previous) {
-    offset = (offset + alignment_elements - 1) / alignment_elements * alignment_elements;
-  }
-  offsets_.push_back(offset);
-  flat_size_ = offset + spec.shape.numel();
+  const auto place = [&](std::int64_t& size) {
+    if (!spec.joins_previous) size = aligned(size);
+    const std::int64_t offset = size;
+    size += spec.shape.numel();
+    return offset;
+  };
+  offsets_.push_back(place(flat_size_));
+  operand_offsets_.push_back(spec.product ? place(operand_size_) : 0);
   specs_.push_back(std::move(spec));
   return {static_cast<int>(specs_.size()) - 1};
 }
 
-void ParameterStore::allocate(Device& device, DType dtype, bool with_gradients) {
-  dtype_ = dtype;
-  const auto bytes = static_cast<std::size_t>(flat_size_) * size_of(dtype);
+void ParameterStore::allocate(Device& device, const NumericTypes& types, bool with_gradients) {
+  types_ = types;
+  const auto bytes = static_cast<std::size_t>(flat_size_) * size_of(types.master);
   values_ = device.allocate(bytes);
   if (with_gradients) gradients_ = device.allocate(bytes);
+  if (has_operands()) {
+    operands_ =
+        device.allocate(static_cast<std::size_t>(aligned(operand_size_)) * size_of(types.operand));
+  }
 }
 
 void ParameterStore::initialize(std::uint64_t seed, Device& device, Stream& stream) {
   for (int i = 0; i < static_cast<int>(specs_.size()); ++i) {
     const ParameterSpec& spec = specs_[static_cast<std::size_t>(i)];
-    if (dtype_ == DType::f64) {
+    if (types_.master == DType::f64) {
       draw_parameter<double>(spec, seed, value({i}), device, stream);
     } else {
       draw_parameter<float>(spec, seed, value({i}), device, stream);
     }
   }
+  const auto ops = device.make_ops(stream);
+  refresh_operands(*ops);
+  stream.synchronize();
+}
+
+void ParameterStore::refresh_operands(Ops& ops) const {
+  for (const ParameterRange& range : ranges()) {
+    if (!range.operand.empty())
+      ops.copy(range.operand, flat_values().slice(range.begin, range.end));
+  }
+}
+
+Tensor ParameterStore::operands_at(std::int64_t offset, Shape shape) const {
+  const auto bytes = static_cast<std::size_t>(offset) * size_of(types_.operand);
+  return {operands_.data() == nullptr ? nullptr : operands_.data() + bytes, types_.operand, shape};
+}
+
+Tensor ParameterStore::fused_operand(Parameter first, int count) const {
+  const Tensor value = fused_value(first, count);
+  CHECK(specs_[index(first)].product, "{} enters no products", specs_[index(first)].name);
+  return has_operands() ? operands_at(operand_offsets_[index(first)], value.shape) : value;
 }
 
 Tensor ParameterStore::view(std::byte* base, Parameter first, int count) const {
   CHECK(first.index >= 0 && index(first) + static_cast<std::size_t>(count) <= specs_.size(),
         "parameter {} (+{}) of {}", first.index, count, specs_.size());
   const ParameterSpec& spec = specs_[index(first)];
-  const auto byte_offset = static_cast<std::size_t>(offsets_[index(first)]) * size_of(dtype_);
-  Tensor tensor{base == nullptr ? nullptr : base + byte_offset, dtype_, spec.shape};
+  const auto byte_offset =
+      static_cast<std::size_t>(offsets_[index(first)]) * size_of(types_.master);
+  Tensor tensor{base == nullptr ? nullptr : base + byte_offset, types_.master, spec.shape};
   if (count == 1) return tensor;
   std::int64_t rows = spec.shape[0];
   for (int i = 1; i < count; ++i) {
@@ -103,12 +134,20 @@ std::int64_t ParameterStore::num_parameters() const {
 
 std::vector<ParameterRange> ParameterStore::ranges() const {
   std::vector<ParameterRange> ranges;
+  bool product = false;
   for (std::size_t i = 0; i < specs_.size(); ++i) {
     const std::int64_t end = i + 1 < specs_.size() ? offsets_[i + 1] : flat_size_;
-    if (!ranges.empty() && ranges.back().decay == specs_[i].decay) {
+    if (!ranges.empty() && ranges.back().decay == specs_[i].decay && product == specs_[i].product) {
       ranges.back().end = end;
     } else {
-      ranges.push_back({offsets_[i], end, specs_[i].decay});
+      ranges.push_back({offsets_[i], end, specs_[i].decay, {}});
+      product = specs_[i].product;
+    }
+    // Both buffers leave the same gaps, so that a run of values has one run of copies.
+    if (product && has_operands()) {
+      ParameterRange& range = ranges.back();
+      const std::int64_t before = offsets_[i] - range.begin;
+      range.operand = operands_at(operand_offsets_[i] - before, {range.end - range.begin});
     }
   }
   return ranges;

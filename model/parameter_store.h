@@ -26,6 +26,7 @@ struct ParameterSpec {
   Shape shape;       // global
   ParameterInit init;
   bool decay;                   // weight decay applies
+  bool product = false;         // enters matrix products: has a copy in the operand type
   bool joins_previous = false;  // placed without a gap behind the one before: one fused matrix
 };
 
@@ -40,6 +41,7 @@ struct ParameterRange {
   std::int64_t begin;
   std::int64_t end;
   bool decay;
+  Tensor operand;  // the copy of these values in the operand type; empty where there is none
 };
 
 class ParameterStore {
@@ -48,31 +50,36 @@ class ParameterStore {
   Parameter declare(ParameterSpec spec);
 
   // Before allocate() every tensor has its shape but no memory (a dry run needs no more).
-  void set_dtype(DType dtype) { dtype_ = dtype; }
+  void set_types(const NumericTypes& types) { types_ = types; }
   // Without gradients (inference) the gradient tensors keep null memory.
-  void allocate(Device& device, DType dtype, bool with_gradients);
+  void allocate(Device& device, const NumericTypes& types, bool with_gradients);
   // Fills all values; the same for every grid. Synchronous.
   void initialize(std::uint64_t seed, Device& device, Stream& stream);
+  // operands = values. To be called whenever values were written other than by AdamW.
+  void refresh_operands(Ops& ops) const;
 
   Tensor value(Parameter parameter) const { return view(values_.data(), parameter, 1); }
+  // The value as matrix products read it: the copy in the operand type, if that is another.
+  Tensor operand(Parameter parameter) const { return fused_operand(parameter, 1); }
   Tensor gradient(Parameter parameter) const { return view(gradients_.data(), parameter, 1); }
   // `count` parameters that join one another, as one matrix of their rows together.
   Tensor fused_value(Parameter first, int count) const {
     return view(values_.data(), first, count);
   }
+  Tensor fused_operand(Parameter first, int count) const;
   Tensor fused_gradient(Parameter first, int count) const {
     return view(gradients_.data(), first, count);
   }
 
-  DType dtype() const { return dtype_; }
+  const NumericTypes& types() const { return types_; }
   std::int64_t flat_size() const { return flat_size_; }  // elements, gaps for alignment included
-  Tensor flat_values() const { return {values_.data(), dtype_, {flat_size_}}; }
-  Tensor flat_gradients() const { return {gradients_.data(), dtype_, {flat_size_}}; }
+  Tensor flat_values() const { return {values_.data(), types_.master, {flat_size_}}; }
+  Tensor flat_gradients() const { return {gradients_.data(), types_.master, {flat_size_}}; }
 
   std::span<const ParameterSpec> specs() const { return specs_; }
   std::int64_t offset(Parameter parameter) const { return offsets_[index(parameter)]; }
   std::int64_t num_parameters() const;         // elements of all parameters, without gaps
-  std::vector<ParameterRange> ranges() const;  // maximal runs of equal decay, in order
+  std::vector<ParameterRange> ranges() const;  // maximal runs of one treatment, in order
 
  private:
   static std::size_t index(Parameter parameter) {
@@ -80,11 +87,17 @@ class ParameterStore {
   }
   Tensor view(std::byte* base, Parameter first, int count) const;
 
-  DType dtype_ = DType::f32;
+  bool has_operands() const { return types_.operand != types_.master; }
+  Tensor operands_at(std::int64_t offset, Shape shape) const;
+
+  NumericTypes types_;
   std::vector<ParameterSpec> specs_;
-  std::vector<std::int64_t> offsets_;  // elements
+  std::vector<std::int64_t> offsets_;          // elements
+  std::vector<std::int64_t> operand_offsets_;  // elements of operands_; of `product` ones only
   std::int64_t flat_size_ = 0;
+  std::int64_t operand_size_ = 0;
   Buffer values_;
+  Buffer operands_;  // empty where the operand type is the master type
   Buffer gradients_;
 };
 

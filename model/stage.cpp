@@ -26,7 +26,8 @@ Parameter declare_embedding(ParameterStore& store, const ModelConfig& config) {
   return store.declare({"embedding",
                         {config.vocab_size, config.hidden_size},
                         {ParameterInit::Law::normal, config.init_std},
-                        false});
+                        false,
+                        config.tied_embeddings});
 }
 
 std::vector<Layer> make_layers(ParameterStore& store, const ModelConfig& config) {
@@ -44,6 +45,7 @@ LossHead make_head(ParameterStore& store, const ModelConfig& config, Parameter e
   const Parameter weight = store.declare({"head",
                                           {config.vocab_size, config.hidden_size},
                                           {ParameterInit::Law::normal, config.init_std},
+                                          true,
                                           true});
   return {norm, weight, chunk_tokens};
 }
@@ -61,7 +63,7 @@ Stage::Stage(const ModelConfig& config, ParameterStore& store, Recompute recompu
 
 Tensor Stage::forward(const Context& ctx, Tensor ids_T) {
   const auto allocate_x = [&] {
-    return ctx.stash.allocate(ctx.dtype(), {ctx.tokens(), width_}, "residual stream");
+    return ctx.stash.allocate(ctx.types().stream, {ctx.tokens(), width_}, "residual stream");
   };
   Tensor x_TD = allocate_x();
   ctx.ops.embedding(x_TD, ids_T, ctx.parameters.value(embedding_));
@@ -83,8 +85,8 @@ void Stage::backward(const Context& ctx, Tensor ids_T, Tensor d_TD,
 
 void Stage::infer(const Context& ctx, Tensor ids_T, Tensor out_TD) {
   const ArenaFrame frame(ctx.scratch);
-  Tensor x_TD = ctx.scratch.allocate(ctx.dtype(), {ctx.tokens(), width_}, "residual stream");
-  Tensor y_TD = ctx.scratch.allocate(ctx.dtype(), {ctx.tokens(), width_}, "residual stream");
+  Tensor x_TD = ctx.scratch.allocate(ctx.types().stream, {ctx.tokens(), width_}, "residual stream");
+  Tensor y_TD = ctx.scratch.allocate(ctx.types().stream, {ctx.tokens(), width_}, "residual stream");
   ctx.ops.embedding(x_TD, ids_T, ctx.parameters.value(embedding_));
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     stashes_[i].x_TD = x_TD;

@@ -4,8 +4,8 @@ namespace dualpath {
 
 namespace {
 
-Tensor scratch_TD(const Context& ctx, Tensor like_TD) {
-  return ctx.scratch.allocate(like_TD.dtype, like_TD.shape, "residual stream");
+Tensor operand_TD(const Context& ctx, Tensor like_TD) {
+  return ctx.scratch.allocate(ctx.types().operand, like_TD.shape, "residual stream");
 }
 
 }  // namespace
@@ -28,7 +28,8 @@ SublayerStash Sublayer::allocate_stash(const Context& ctx, Arena& arena,
                                        bool with_attention) const {
   SublayerStash stash;
   if (with_attention) stash.attention = attention_.allocate_stash(ctx, arena);
-  stash.u_TD = arena.allocate(ctx.dtype(), {ctx.tokens(), ffn_.norm().width()}, "residual stream");
+  stash.u_TD =
+      arena.allocate(ctx.types().stream, {ctx.tokens(), ffn_.norm().width()}, "residual stream");
   stash.gate_up_T2F = ffn_.allocate_gate_up(ctx, arena);
   return stash;
 }
@@ -41,7 +42,7 @@ Gain Sublayer::gain(const Context& ctx, std::int64_t k) const {
 void Sublayer::forward(const Context& ctx, SublayerStash& stash, Tensor x_TD, Tensor out_TD,
                        std::int64_t k) const {
   const ArenaFrame frame(ctx.scratch);
-  const Tensor y_TD = scratch_TD(ctx, x_TD);
+  const Tensor y_TD = operand_TD(ctx, x_TD);
   {
     const ArenaFrame inner(ctx.scratch);
     const Norm::Output n = attention_.norm().forward(ctx, x_TD, k);
@@ -86,7 +87,7 @@ void Sublayer::ffn_backward(const Context& ctx, const SublayerStash& stash, Tens
   const ArenaFrame frame(ctx.scratch);
   const Gain s = gain(ctx, k);
   const Norm::Output n = ffn_.norm().forward(ctx, stash.u_TD, k);
-  const Tensor dnormed_TD = scratch_TD(ctx, d_TD);
+  const Tensor dnormed_TD = operand_TD(ctx, d_TD);
   ffn_.backward(ctx, stash.gate_up_T2F, dnormed_TD, gained_gradient(ctx, d_TD, s), n.normed_TD, s);
   ffn_.norm().backward(ctx, d_TD, dnormed_TD, stash.u_TD, n.rstd_T, k);
 }
@@ -97,7 +98,7 @@ void Sublayer::attention_backward(const Context& ctx, const SublayerStash& stash
   const ArenaFrame frame(ctx.scratch);
   const Gain s = gain(ctx, k);
   const Norm::Output n = attention_.norm().forward(ctx, x_TD, k);
-  const Tensor dnormed_TD = scratch_TD(ctx, d_TD);
+  const Tensor dnormed_TD = operand_TD(ctx, d_TD);
   attention_.backward(ctx, stash.attention, dnormed_TD, gained_gradient(ctx, d_TD, s), n.normed_TD,
                       s);
   attention_.norm().backward(ctx, d_TD, dnormed_TD, x_TD, n.rstd_T, k);

@@ -31,8 +31,10 @@ MPI_Datatype mpi_type(DType dtype) {
       return MPI_DOUBLE;
     case DType::i32:
       return MPI_INT32_T;
+    case DType::bf16:
+      break;
   }
-  return MPI_DATATYPE_NULL;
+  DUALPATH_FAIL(ExitCode::internal, "MPI cannot reduce {}", name_of(dtype));
 }
 
 MPI_Op mpi_op(Reduce reduce) {

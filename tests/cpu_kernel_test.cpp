@@ -8,13 +8,17 @@
 namespace dualpath {
 namespace {
 
-Backend cpu(const char* name, int num_threads) {
-  return {name, [num_threads] { return make_cpu_device(num_threads); }, DType::f32};
+Backend cpu(const char* name, int num_threads, NumericTypes types = {}) {
+  return {name, [num_threads] { return make_cpu_device(num_threads); }, types};
 }
+
+constexpr NumericTypes kBf16Operands{.operand = DType::bf16};
+constexpr NumericTypes kBf16Stream{.stream = DType::bf16, .operand = DType::bf16};
 
 INSTANTIATE_TEST_SUITE_P(Cpu, KernelSuite,
                          testing::Values(cpu("1 thread", 1), cpu("2 threads", 2),
-                                         cpu("3 threads", 3)));
+                                         cpu("3 threads", 3), cpu("bf16", 2, kBf16Operands),
+                                         cpu("bf16, stream too", 3, kBf16Stream)));
 
 // Memory is promised only if it is there: without the question the system would kill the program.
 TEST(CpuDevice, NamesTheMemoryItCannotHave) {

@@ -12,7 +12,7 @@ namespace {
 INSTANTIATE_TEST_SUITE_P(Reference, KernelSuite,
                          testing::Values(Backend{"fp64 reference",
                                                  [] { return std::make_unique<ReferenceDevice>(); },
-                                                 DType::f64}));
+                                                 NumericTypes::all(DType::f64)}));
 
 // A reference device whose kernels are WrongOps.
 template <class WrongOps>
@@ -24,7 +24,7 @@ class WrongDevice final : public ReferenceDevice {
 template <class WrongOps>
 testing::AssertionResult agrees_with_wrong(const KernelCall& call) {
   WrongDevice<WrongOps> device;
-  return agrees(device, DType::f64, call);
+  return agrees(device, NumericTypes::all(DType::f64), call);
 }
 
 // The last of `inner` terms is missing.

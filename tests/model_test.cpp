@@ -24,7 +24,7 @@ struct Rig {
         stream(device->make_stream()),
         regularizers(variant.regularizers),
         model(resolve(variant.config),
-              {.dtype = DType::f64,
+              {.types = NumericTypes::all(DType::f64),
                .micro_batch_size = batch,
                .recompute = recompute,
                .loss_chunk_tokens = 4},
@@ -146,7 +146,7 @@ TEST_P(ModelGradient, RecomputationGivesTheSameBits) {
 TEST_P(ModelGradient, IssuesTheMatrixProductsThatTheFormulaCounts) {
   const ModelConfig config = resolve(GetParam().config);
   const ModelOptions options{
-      .dtype = DType::f64, .micro_batch_size = batch, .loss_chunk_tokens = 4};
+      .types = NumericTypes::all(DType::f64), .micro_batch_size = batch, .loss_chunk_tokens = 4};
   const double tokens = static_cast<double>(batch * config.sequence_length);
   double expected = training_flops(config, AttentionFlops::not_counted);
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {

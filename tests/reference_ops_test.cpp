@@ -277,10 +277,10 @@ TEST(ReferenceOps, CrossEntropy) {
   ReferenceOps ops;
   Array logits{{0, 0, std::log(2.0), 7, 7, 7}, {2, 3}}, loss = poisoned({2});
   IdArray targets{{2, -1}, {2}};
-  ops.cross_entropy(loss, logits, targets, 0);
+  ops.cross_entropy(loss, {}, logits, targets, 0);
   EXPECT_THAT(loss.values, Pointwise(DoubleNear(kExact), {std::log(2.0), 0.0}));
   EXPECT_EQ(logits[3], 7);  // no gradient asked for
-  ops.cross_entropy(loss, logits, targets, 2);
+  ops.cross_entropy(loss, logits, logits, targets, 2);
   EXPECT_THAT(logits.values, Pointwise(DoubleNear(kExact), {0.5, 0.5, -1.0, 0.0, 0.0, 0.0}));
 }
 
@@ -288,7 +288,7 @@ TEST(ReferenceOps, CrossEntropy) {
 TEST(ReferenceOps, AdamWStartsWithTheSignOfTheGradient) {
   ReferenceOps ops;
   Array value{{2, 2}, {2}}, m = constant({2}, 0), v = constant({2}, 0), gradient{{4, -0.5}, {2}};
-  ops.adamw(value, m, v, gradient,
+  ops.adamw(value, m, v, {}, gradient,
             {.learning_rate = 0.1,
              .beta1 = 0.9,
              .beta2 = 0.99,

@@ -69,7 +69,9 @@ class Subject {
         regularizer_(config_of<RegularizerConfig>(file, "regularizer")),
         optimizer_config_(config_of<OptimizerConfig>(file, "optimizer")),
         model_(resolve(config_of<ModelConfig>(file, "model")),
-               {.dtype = dtype, .micro_batch_size = micro_batch_size, .loss_chunk_tokens = 5},
+               {.types = NumericTypes::all(dtype),
+                .micro_batch_size = micro_batch_size,
+                .loss_chunk_tokens = 5},
                device, *stream_),
         optimizer_(optimizer_config_, model_.parameters(), device, *stream_),
         square_sum_(device.allocate(sizeof(double))) {

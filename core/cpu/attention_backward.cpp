@@ -2,6 +2,7 @@
 
 #include "core/cpu/attention_blocks.h"
 #include "core/cpu/cpu_ops.h"
+#include "core/cpu/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/vector_math.h"
@@ -42,14 +43,17 @@ struct Workspace {
   }
 };
 
+template <class O>
 struct QueryHead {
-  HeadRows<float> dq;
-  HeadRows<const float> dout, out, log_sum, q;
+  HeadRows<O> dq;
+  HeadRows<const O> dout, out, q;
+  HeadRows<const float> log_sum;
 };
 
 // Brings queries [begin, end) into the workspace; the lanes of the last chunk that stand for no
 // query get zeros, which add nothing to any gradient.
-void load_queries(const Workspace& work, const QueryHead& head, std::int64_t begin,
+template <class O>
+void load_queries(const Workspace& work, const QueryHead<O>& head, std::int64_t begin,
                   std::int64_t end, std::int64_t E) {
   const std::int64_t padded = round_up(E, tile_columns);
   const std::int64_t rows = end - begin;
@@ -125,7 +129,8 @@ void block_gradients(const Workspace& work, std::int64_t begin, std::int64_t end
                        work.q + first * padded, padded, block, padded, lanes - first);
 }
 
-void query_head_gradients(const Workspace& work, const QueryHead& head, std::int64_t positions,
+template <class O>
+void query_head_gradients(const Workspace& work, const QueryHead<O>& head, std::int64_t positions,
                           std::int64_t E) {
   alignas(64) float scales[chunk_queries];
   std::fill_n(scales, chunk_queries, 1.0F / std::sqrt(static_cast<float>(E)));
@@ -152,40 +157,42 @@ void CpuOps::attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Te
   const std::int64_t H = shape.heads, G = shape.kv_heads, E = shape.head_size;
   const std::int64_t P = shape.positions;
   const std::int64_t padded = round_up(E, tile_columns);
-  float* dq = dq_THE.as<float>();
-  float* dk = dk_TGE.as<float>();
-  float* dqkv = dqkv_TC.as<float>();
-  const float* dout = dout_THE.as<float>();
-  const float* out = out_THE.as<float>();
   const float* log_sum = log_sum_TH.as<float>();
-  const float* q = q_THE.as<float>();
-  const float* k = k_TGE.as<float>();
-  const float* qkv = qkv_TC.as<float>();
   scratch_.reserve(Workspace::bytes(P, E));
   const Scratch* scratch = &scratch_;
   const std::int64_t cost = P * P * E * (H / G);
-  parallel_tasks(num_threads_, {shape.sequences * G, cost}, [=](std::int64_t task, int thread) {
-    const std::int64_t g = task % G;
-    const std::int64_t s = task / G;
-    const Workspace work(scratch->of(thread), P, E);
-    copy_rows(work.keys, E, head_rows(k, shape, G, s, g), 0, P, E, 1);
-    copy_rows(work.values, E, value_rows(qkv, shape, s, g), 0, P, E, 1);
-    std::fill_n(work.dkeys, P * padded, 0.0F);
-    std::fill_n(work.dvalues, P * padded, 0.0F);
-    for (std::int64_t h = g * (H / G); h < (g + 1) * (H / G); ++h) {
-      const QueryHead head{head_rows(dq, shape, H, s, h),
-                           head_rows(dout, shape, H, s, h),
-                           head_rows(out, shape, H, s, h),
-                           {log_sum + s * P * H + h, H},
-                           head_rows(q, shape, H, s, h)};
-      query_head_gradients(work, head, P, E);
-    }
-    const HeadRows<float> dkeys = head_rows(dk, shape, G, s, g);
-    const HeadRows<float> dvalues = value_rows(dqkv, shape, s, g);
-    for (std::int64_t i = 0; i < P; ++i) {
-      std::copy_n(work.dkeys + i * padded, E, dkeys[i]);
-      std::copy_n(work.dvalues + i * padded, E, dvalues[i]);
-    }
+  with_type(out_THE, [&]<class O>() {
+    O* dq = dq_THE.as<O>();
+    O* dk = dk_TGE.as<O>();
+    O* dqkv = dqkv_TC.as<O>();
+    const O* dout = dout_THE.as<O>();
+    const O* out = out_THE.as<O>();
+    const O* q = q_THE.as<O>();
+    const O* k = k_TGE.as<O>();
+    const O* qkv = qkv_TC.as<O>();
+    parallel_tasks(num_threads_, {shape.sequences * G, cost}, [=](std::int64_t task, int thread) {
+      const std::int64_t g = task % G;
+      const std::int64_t s = task / G;
+      const Workspace work(scratch->of(thread), P, E);
+      copy_rows(work.keys, E, head_rows(k, shape, G, s, g), 0, P, E, 1);
+      copy_rows(work.values, E, value_rows(qkv, shape, s, g), 0, P, E, 1);
+      std::fill_n(work.dkeys, P * padded, 0.0F);
+      std::fill_n(work.dvalues, P * padded, 0.0F);
+      for (std::int64_t h = g * (H / G); h < (g + 1) * (H / G); ++h) {
+        const QueryHead<O> head{head_rows(dq, shape, H, s, h),
+                                head_rows(dout, shape, H, s, h),
+                                head_rows(out, shape, H, s, h),
+                                head_rows(q, shape, H, s, h),
+                                {log_sum + s * P * H + h, H}};
+        query_head_gradients(work, head, P, E);
+      }
+      const HeadRows<O> dkeys = head_rows(dk, shape, G, s, g);
+      const HeadRows<O> dvalues = value_rows(dqkv, shape, s, g);
+      for (std::int64_t i = 0; i < P; ++i) {
+        copy_row(dkeys[i], work.dkeys + i * padded, E);
+        copy_row(dvalues[i], work.dvalues + i * padded, E);
+      }
+    });
   });
 }
 

@@ -47,10 +47,11 @@ inline std::int64_t visible_keys(std::int64_t first, std::int64_t query, std::in
 }
 
 // rows × E into rows of `stride` >= E, padded with zeros, times scale.
-inline void copy_rows(float* out, std::int64_t stride, HeadRows<const float> in, std::int64_t first,
-                      std::int64_t rows, std::int64_t E, float scale) {
+template <class O>
+void copy_rows(float* out, std::int64_t stride, HeadRows<const O> in, std::int64_t first,
+               std::int64_t rows, std::int64_t E, float scale) {
   for (std::int64_t i = 0; i < rows; ++i) {
-    const float* row = in[first + i];
+    const O* row = in[first + i];
     float* to = out + i * stride;
 #pragma omp simd
     for (std::int64_t e = 0; e < E; ++e) to[e] = row[e] * scale;
@@ -68,15 +69,17 @@ inline void scale_lanes(float* chunk, const float* scale, std::int64_t E) {
 }
 
 // chunk[e][lane] = in[first + lane][e]; lanes beyond `rows` are zero.
-inline void load_chunk(float* chunk, HeadRows<const float> in, std::int64_t first,
-                       std::int64_t rows, std::int64_t E) {
+template <class O>
+void load_chunk(float* chunk, HeadRows<const O> in, std::int64_t first, std::int64_t rows,
+                std::int64_t E) {
   if (rows < chunk_queries) std::fill_n(chunk, E * chunk_queries, 0.0F);
   transpose(chunk, chunk_queries, in[first], in.stride, std::min(rows, chunk_queries), E);
 }
 
 // out[first + lane][e] = chunk[e][lane]
-inline void store_chunk(HeadRows<float> out, const float* chunk, std::int64_t first,
-                        std::int64_t rows, std::int64_t E) {
+template <class O>
+void store_chunk(HeadRows<O> out, const float* chunk, std::int64_t first, std::int64_t rows,
+                 std::int64_t E) {
   transpose(out[first], out.stride, chunk, chunk_queries, E, std::min(rows, chunk_queries));
 }
 

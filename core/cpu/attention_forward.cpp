@@ -3,6 +3,7 @@
 #include "core/cpu/attention_blocks.h"
 #include "core/cpu/cpu_ops.h"
 #include "core/cpu/few_queries.h"
+#include "core/cpu/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/vector_math.h"
 #include "core/ops_checks.h"
@@ -78,14 +79,16 @@ void soften(float* scores, std::int64_t keys, Chunk& chunk, float* out, std::int
   scale_lanes(out, shrink, E);
 }
 
+template <class O>
 struct Head {
-  HeadRows<float> out;
+  HeadRows<O> out;
   HeadRows<float> log_sum;
-  HeadRows<const float> q, k, v;
+  HeadRows<const O> q, k, v;
 };
 
 // The queries [begin, begin + block_queries) of one head.
-void attend_block(const Head& head, std::int64_t begin, std::int64_t positions, std::int64_t E,
+template <class O>
+void attend_block(const Head<O>& head, std::int64_t begin, std::int64_t positions, std::int64_t E,
                   const Workspace& work) {
   const std::int64_t end = std::min(begin + block_queries, positions);
   const std::int64_t chunk_size = chunk_queries * E;
@@ -135,8 +138,8 @@ void attend(int num_threads, Scratch& scratch, const AttentionShape& shape, cons
                  [&](std::int64_t task, int thread) {
                    // Late blocks, the longest, first.
                    const std::int64_t block = blocks - 1 - task % blocks;
-                   const Head head = head_of(task / blocks / H, task / blocks % H);
-                   attend_block(head, shape.first_position + block * block_queries, end, E,
+                   attend_block(head_of(task / blocks / H, task / blocks % H),
+                                shape.first_position + block * block_queries, end, E,
                                 Workspace(scratch.of(thread), E));
                  });
 }
@@ -147,18 +150,20 @@ void CpuOps::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k
                        AttentionShape shape) {
   check_attention(out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
   const std::int64_t H = shape.heads, G = shape.kv_heads;
-  float* out = out_THE.as<float>();
   float* log_sum = log_sum_TH.as<float>();
-  const float* q = q_THE.as<float>();
-  const float* k = k_TGE.as<float>();
-  const float* qkv = qkv_TC.as<float>();
-  attend(num_threads_, scratch_, shape, [=](std::int64_t s, std::int64_t h) -> Head {
-    const std::int64_t g = h / (H / G);
-    return {head_rows(out, shape, H, s, h),
-            {log_sum + s * shape.positions * H + h, H},
-            head_rows(q, shape, H, s, h),
-            head_rows(k, shape, G, s, g),
-            value_rows(qkv, shape, s, g)};
+  with_type(out_THE, [&]<class O>() {
+    O* out = out_THE.as<O>();
+    const O* q = q_THE.as<O>();
+    const O* k = k_TGE.as<O>();
+    const O* qkv = qkv_TC.as<O>();
+    attend(num_threads_, scratch_, shape, [=](std::int64_t s, std::int64_t h) -> Head<O> {
+      const std::int64_t g = h / (H / G);
+      return {head_rows(out, shape, H, s, h),
+              {log_sum + s * shape.positions * H + h, H},
+              head_rows(q, shape, H, s, h),
+              head_rows(k, shape, G, s, g),
+              value_rows(qkv, shape, s, g)};
+    });
   });
 }
 
@@ -167,25 +172,27 @@ void CpuOps::cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_P
   check_cached_attention(out_THE, log_sum_TH, values_PGE, q_THE, keys_PGE, qkv_TC, shape);
   const std::int64_t H = shape.heads, G = shape.kv_heads, E = shape.head_size;
   const std::int64_t first = shape.first_position;
-  float* out = out_THE.as<float>();
   float* log_sum = log_sum_TH.as<float>();
-  float* values = values_PGE.as<float>();
-  const float* q = q_THE.as<float>();
-  const float* keys = keys_PGE.as<float>();
-  const float* qkv = qkv_TC.as<float>();
-  parallel_for(num_threads_, {shape.positions, G * E}, [=](Piece piece) {
-    for (std::int64_t t = piece.begin; t < piece.end; ++t)
-      std::copy_n(qkv + (t * (H + 2 * G) + H + G) * E, G * E, values + (first + t) * G * E);
-  });
-  if (shape.positions <= few_queries)
-    return attend_few({out, log_sum, q, keys, values, shape}, num_threads_, scratch_);
-  attend(num_threads_, scratch_, shape, [=](std::int64_t, std::int64_t h) -> Head {
-    const std::int64_t g = h / (H / G);
-    return {{out + h * E, H * E, first},
-            {log_sum + h, H, first},
-            {q + h * E, H * E, first},
-            {keys + g * E, G * E},
-            {values + g * E, G * E}};
+  with_type(out_THE, [&]<class O>() {
+    O* out = out_THE.as<O>();
+    O* values = values_PGE.as<O>();
+    const O* q = q_THE.as<O>();
+    const O* keys = keys_PGE.as<O>();
+    const O* qkv = qkv_TC.as<O>();
+    parallel_for(num_threads_, {shape.positions, G * E}, [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t)
+        std::copy_n(qkv + (t * (H + 2 * G) + H + G) * E, G * E, values + (first + t) * G * E);
+    });
+    if (shape.positions <= few_queries)
+      return attend_few<O>({out, log_sum, q, keys, values, shape}, num_threads_, scratch_);
+    attend(num_threads_, scratch_, shape, [=](std::int64_t, std::int64_t h) -> Head<O> {
+      const std::int64_t g = h / (H / G);
+      return {{out + h * E, H * E, first},
+              {log_sum + h, H, first},
+              {q + h * E, H * E, first},
+              {keys + g * E, G * E},
+              {values + g * E, G * E}};
+    });
   });
 }
 

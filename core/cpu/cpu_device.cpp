@@ -48,6 +48,7 @@ class CpuDevice final : public Device {
     return model.empty() ? "cpu" : fmt::format("cpu ({})", model);
   }
 
+  void require(const NumericTypes& types) const override;
   Buffer allocate(std::size_t bytes) override;
   std::size_t num_allocations() const override { return num_allocations_; }
 
@@ -65,6 +66,13 @@ class CpuDevice final : public Device {
   int num_threads_;
   std::atomic<std::size_t> num_allocations_ = 0;
 };
+
+void CpuDevice::require(const NumericTypes& types) const {
+  CHECK(types.master == DType::f32, "the CPU kernels compute in f32, not {}",
+        name_of(types.master));
+  CHECK_AS(ExitCode::configuration, types.operand == DType::f32 || multiplies_bf16(),
+           "precision bf16 needs a processor with AVX-512, and {} has none: use fp32", name());
+}
 
 // The system promises memory that it may not have: ask first, then touch every page, from the
 // threads that will use it.

@@ -1,6 +1,7 @@
 // The kernels of the CPU backend. Each theme's file defines the methods named after it here.
 #pragma once
 
+#include "core/cpu/matmul.h"
 #include "core/cpu/scratch.h"
 #include "core/ops.h"
 
@@ -82,16 +83,18 @@ class CpuOps final : public Ops {
   void column_sums(Tensor out_C, Tensor in_TC) override;
 
   // loss.cpp
-  void cross_entropy(Tensor loss_T, Tensor logits_TV, Tensor targets_T, double grad_scale) override;
+  void cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T,
+                     double grad_scale) override;
 
   // optimizer.cpp
-  void adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor gradient_N,
+  void adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Tensor gradient_N,
              const AdamWStep& step) override;
   void sum_of_squares(Tensor out, Tensor x_N) override;
 
  private:
   int num_threads_;
   Scratch scratch_;
+  Bf16Products bf16_products_;
 };
 
 }  // namespace dualpath

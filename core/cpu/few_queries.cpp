@@ -41,13 +41,14 @@ void for_each_row(const AttentionShape& s, const Body& body) {
 }
 
 // scores[n][j] of the positions [begin, begin + count), -inf where they are later than the query.
-void score_block(const Partial& partial, const CachedAttention& call, std::int64_t begin,
+template <class O>
+void score_block(const Partial& partial, const CachedAttention<O>& call, std::int64_t begin,
                  std::int64_t count) {
   const AttentionShape& s = call.shape;
   const std::int64_t E = s.head_size;
   const float scale = 1.0F / std::sqrt(static_cast<float>(E));
   for (std::int64_t j = 0; j < count; ++j) {
-    const float* keys_GE = call.keys_PGE + (begin + j) * s.kv_heads * E;
+    const O* keys_GE = call.keys_PGE + (begin + j) * s.kv_heads * E;
     for_each_row(s, [=](std::int64_t n, std::int64_t g) {
       const bool visible = begin + j <= s.first_position + n / s.heads;
       partial.scores[n * block_positions + j] =
@@ -80,13 +81,15 @@ void soften_row(const Partial& partial, std::int64_t n, std::int64_t count, std:
 }
 
 // out += weight·value
-void add_weighted(float* out, const float* value, float weight, std::int64_t E) {
+template <class O>
+void add_weighted(float* out, const O* value, float weight, std::int64_t E) {
 #pragma omp simd
   for (std::int64_t e = 0; e < E; ++e) out[e] += weight * value[e];
 }
 
 // All rows over the cached positions [piece.begin, piece.end).
-void attend_piece(const Partial& partial, const CachedAttention& call, Piece piece) {
+template <class O>
+void attend_piece(const Partial& partial, const CachedAttention<O>& call, Piece piece) {
   const AttentionShape& s = call.shape;
   const std::int64_t N = s.positions * s.heads, E = s.head_size;
   std::fill_n(partial.max_N, N, -INFINITY);
@@ -97,7 +100,7 @@ void attend_piece(const Partial& partial, const CachedAttention& call, Piece pie
     score_block(partial, call, begin, count);
     for (std::int64_t n = 0; n < N; ++n) soften_row(partial, n, count, E);
     for (std::int64_t j = 0; j < count; ++j) {
-      const float* values_GE = call.values_PGE + (begin + j) * s.kv_heads * E;
+      const O* values_GE = call.values_PGE + (begin + j) * s.kv_heads * E;
       for_each_row(s, [=](std::int64_t n, std::int64_t g) {
         add_weighted(partial.out_NE + n * E, values_GE + g * E,
                      partial.scores[n * block_positions + j], E);
@@ -106,28 +109,32 @@ void attend_piece(const Partial& partial, const CachedAttention& call, Piece pie
   }
 }
 
-// Row n from the partial results of all pieces.
-void combine_row(const CachedAttention& call, const Scratch& scratch, int num_pieces,
+// Row n from the partial results of all pieces, gathered in those of piece 0.
+template <class O>
+void combine_row(const CachedAttention<O>& call, const Scratch& scratch, int num_pieces,
                  std::int64_t n) {
   const std::int64_t N = call.shape.positions * call.shape.heads, E = call.shape.head_size;
   float max = -INFINITY;
   for (int i = 0; i < num_pieces; ++i) max = std::max(max, Partial(scratch.of(i), N, E).max_N[n]);
-  float* out = call.out_THE + n * E;
-  std::fill_n(out, E, 0.0F);
-  float sum = 0;
-  for (int i = 0; i < num_pieces; ++i) {
+  const Partial first(scratch.of(0), N, E);
+  float* out = first.out_NE + n * E;
+  const float own = simd_exp(first.max_N[n] - max);
+  for (std::int64_t e = 0; e < E; ++e) out[e] *= own;
+  float sum = own * first.sum_N[n];
+  for (int i = 1; i < num_pieces; ++i) {
     const Partial partial(scratch.of(i), N, E);
     const float weight = simd_exp(partial.max_N[n] - max);
     sum += weight * partial.sum_N[n];
     add_weighted(out, partial.out_NE + n * E, weight, E);
   }
-  for (std::int64_t e = 0; e < E; ++e) out[e] /= sum;
+  for (std::int64_t e = 0; e < E; ++e) call.out_THE[n * E + e] = O(out[e] / sum);
   call.log_sum_TH[n] = max + std::log(sum);
 }
 
 }  // namespace
 
-void attend_few(const CachedAttention& call, int num_threads, Scratch& scratch) {
+template <class O>
+void attend_few(const CachedAttention<O>& call, int num_threads, Scratch& scratch) {
   const AttentionShape& s = call.shape;
   const std::int64_t N = s.positions * s.heads, E = s.head_size;
   scratch.reserve(Partial::bytes(N, E));
@@ -140,5 +147,8 @@ void attend_few(const CachedAttention& call, int num_threads, Scratch& scratch) 
       combine_row(call, partials, num_threads, n);
   });
 }
+
+template void attend_few(const CachedAttention<float>&, int, Scratch&);
+template void attend_few(const CachedAttention<bfloat16>&, int, Scratch&);
 
 }  // namespace dualpath

@@ -11,15 +11,18 @@ namespace dualpath {
 inline constexpr std::int64_t few_queries = 8;
 
 // The operands of Ops::cached_attention; the new values are in the cache.
+template <class O>
 struct CachedAttention {
-  float* out_THE;
+  O* out_THE;
   float* log_sum_TH;
-  const float* q_THE;
-  const float* keys_PGE;
-  const float* values_PGE;
+  const O* q_THE;
+  const O* keys_PGE;
+  const O* values_PGE;
   AttentionShape shape;
 };
 
-void attend_few(const CachedAttention& call, int num_threads, Scratch& scratch);
+// For O = float and bfloat16.
+template <class O>
+void attend_few(const CachedAttention<O>& call, int num_threads, Scratch& scratch);
 
 }  // namespace dualpath

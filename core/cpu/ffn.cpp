@@ -1,23 +1,52 @@
 #include "core/cpu/cpu_ops.h"
+#include "core/cpu/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/vector_math.h"
 #include "core/ops_checks.h"
 
 namespace dualpath {
+namespace {
+
+template <class O>
+void swiglu_row(O* out, const O* gate, std::int64_t F) {
+  const O* up = gate + F;
+#pragma omp simd
+  for (std::int64_t f = 0; f < F; ++f) {
+    const float x = gate[f];
+    out[f] = O(x * simd_sigmoid(x) * up[f]);
+  }
+}
+
+// dgate may be gate.
+template <class O>
+void swiglu_row_backward(O* dgate, O* out, const O* dout, const O* gate, std::int64_t F) {
+  O* dup = dgate + F;
+  const O* up = gate + F;
+#pragma omp simd
+  for (std::int64_t f = 0; f < F; ++f) {
+    const float x = gate[f];
+    const float u = up[f];
+    const float gradient = dout[f];
+    const float sigma = simd_sigmoid(x);
+    const float silu = x * sigma;
+    dgate[f] = O(gradient * u * (sigma + silu * (1.0F - sigma)));
+    dup[f] = O(gradient * silu);
+    out[f] = O(silu * u);
+  }
+}
+
+}  // namespace
 
 void CpuOps::swiglu(Tensor out_TF, Tensor gate_up_T2F) {
   check_swiglu(out_TF, gate_up_T2F);
   const std::int64_t F = out_TF.shape[1];
-  float* out_data = out_TF.as<float>();
-  const float* gate_up_data = gate_up_T2F.as<float>();
-  parallel_for(num_threads_, {out_TF.rows(), F}, [=](Piece piece) {
-    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      float* out = out_data + t * F;
-      const float* gate = gate_up_data + 2 * t * F;
-      const float* up = gate + F;
-#pragma omp simd
-      for (std::int64_t f = 0; f < F; ++f) out[f] = gate[f] * simd_sigmoid(gate[f]) * up[f];
-    }
+  with_type(out_TF, [&]<class O>() {
+    O* out_data = out_TF.as<O>();
+    const O* gate_up_data = gate_up_T2F.as<O>();
+    parallel_for(num_threads_, {out_TF.rows(), F}, [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t)
+        swiglu_row(out_data + t * F, gate_up_data + 2 * t * F, F);
+    });
   });
 }
 
@@ -25,29 +54,16 @@ void CpuOps::swiglu_backward(Tensor dgate_up_T2F, Tensor out_TF, Tensor dout_TF,
                              Tensor gate_up_T2F) {
   check_swiglu_backward(dgate_up_T2F, out_TF, dout_TF, gate_up_T2F);
   const std::int64_t F = out_TF.shape[1];
-  float* dgate_up_data = dgate_up_T2F.as<float>();
-  float* out_data = out_TF.as<float>();
-  const float* dout_data = dout_TF.as<float>();
-  const float* gate_up_data = gate_up_T2F.as<float>();
-  parallel_for(num_threads_, {out_TF.rows(), F}, [=](Piece piece) {
-    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      float* dgate = dgate_up_data + 2 * t * F;
-      float* dup = dgate + F;
-      float* out = out_data + t * F;
-      const float* dout = dout_data + t * F;
-      const float* gate = gate_up_data + 2 * t * F;
-      const float* up = gate + F;
-#pragma omp simd
-      for (std::int64_t f = 0; f < F; ++f) {
-        const float x = gate[f];
-        const float u = up[f];
-        const float sigma = simd_sigmoid(x);
-        const float silu = x * sigma;
-        dgate[f] = dout[f] * u * (sigma + silu * simd_sigmoid(-x));
-        dup[f] = dout[f] * silu;
-        out[f] = silu * u;
-      }
-    }
+  with_type(out_TF, [&]<class O>() {
+    O* dgate_up_data = dgate_up_T2F.as<O>();
+    O* out_data = out_TF.as<O>();
+    const O* dout_data = dout_TF.as<O>();
+    const O* gate_up_data = gate_up_T2F.as<O>();
+    parallel_for(num_threads_, {out_TF.rows(), F}, [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t)
+        swiglu_row_backward(dgate_up_data + 2 * t * F, out_data + t * F, dout_data + t * F,
+                            gate_up_data + 2 * t * F, F);
+    });
   });
 }
 

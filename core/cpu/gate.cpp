@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "core/cpu/cpu_ops.h"
+#include "core/cpu/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
@@ -14,8 +15,8 @@ struct Pair {
   float deep, wide;
 };
 
-Pair gates_of(GateMode mode, const float* x, const float* weight, const float* bias,
-              std::int64_t D) {
+template <class S>
+Pair gates_of(GateMode mode, const S* x, const float* weight, const float* bias, std::int64_t D) {
   const auto logit = [=](std::int64_t n) {
     return static_cast<double>(dot(D, x, weight + n * D)) + static_cast<double>(bias[n]);
   };
@@ -40,7 +41,7 @@ Pair gates_of(GateMode mode, const float* x, const float* weight, const float* b
 }
 
 // ∂L/∂logits from ∂L/∂gates; unused logits are 0.
-Pair logit_gradients(GateMode mode, Pair gates, Pair dgates) {
+std::array<float, 2> logit_gradients(GateMode mode, Pair gates, Pair dgates) {
   if (mode == GateMode::two_sigmoid)
     return {dgates.deep * gates.deep * (1.0F - gates.deep),
             dgates.wide * gates.wide * (1.0F - gates.wide)};
@@ -48,21 +49,23 @@ Pair logit_gradients(GateMode mode, Pair gates, Pair dgates) {
   return {difference, -difference};
 }
 
-void combine_row(float* y, const float* x, const float* deep, const float* wide, Pair gates,
-                 GateTarget target, std::int64_t D) {
+template <class S>
+void combine_row(S* y, const S* x, const S* deep, const S* wide, Pair gates, GateTarget target,
+                 std::int64_t D) {
   if (target == GateTarget::states) {
 #pragma omp simd
-    for (std::int64_t d = 0; d < D; ++d) y[d] = gates.deep * deep[d] + gates.wide * wide[d];
+    for (std::int64_t d = 0; d < D; ++d) y[d] = S(gates.deep * deep[d] + gates.wide * wide[d]);
   } else {
 #pragma omp simd
     for (std::int64_t d = 0; d < D; ++d)
-      y[d] = x[d] + gates.deep * (deep[d] - x[d]) + gates.wide * (wide[d] - x[d]);
+      y[d] = S(x[d] + gates.deep * (deep[d] - x[d]) + gates.wide * (wide[d] - x[d]));
   }
 }
 
 // <dy, h_deep>, <dy, h_wide>; of the updates h - x if that is the target
-Pair gate_gradients(const float* dy, const float* x, const float* deep, const float* wide,
-                    GateTarget target, std::int64_t D) {
+template <class S>
+Pair gate_gradients(const S* dy, const S* x, const S* deep, const S* wide, GateTarget target,
+                    std::int64_t D) {
   const float origin = target == GateTarget::states ? 0.0F : 1.0F;
   float to_deep = 0;
   float to_wide = 0;
@@ -74,33 +77,33 @@ Pair gate_gradients(const float* dy, const float* x, const float* deep, const fl
   return {to_deep, to_wide};
 }
 
-// One token of gate_backward without the logits' part; dx may be dy.
-void scale_gradient(float* dx, float* ddeep, float* dwide, const float* dy, Pair gates,
-                    GateTarget target, std::int64_t D) {
+// The sums' places of one token's logits: rows of dweight, then dbias.
+struct LogitRows {
+  const float* weight;  // [N, D]
+  float* sums;          // [N·(D+1)]
+  std::array<float, 2> dlogits;
+};
+
+// ddeep = g_d·dy, dwide = g_w·dy, dx = (what `updates` leaves of dy) + Σ_n dlogit_n·weight_n,
+// dweight_n += dlogit_n·x, dbias_n += dlogit_n. dx may be dy.
+template <int N, class S>
+void gate_row_backward(S* dx, S* ddeep, S* dwide, const S* dy, const S* x, Pair gates,
+                       GateTarget target, LogitRows logits, std::int64_t D) {
   const float rest = target == GateTarget::states ? 0.0F : 1.0F - gates.deep - gates.wide;
 #pragma omp simd
   for (std::int64_t d = 0; d < D; ++d) {
     const float gradient = dy[d];
-    ddeep[d] = gates.deep * gradient;
-    dwide[d] = gates.wide * gradient;
-    dx[d] = rest * gradient;
-  }
-}
-
-// dx += Σ_n dlogit_n·weight_n, dweight_n += dlogit_n·x, dbias_n += dlogit_n;
-// sums holds the rows of dweight, then dbias.
-void logits_backward(float* dx, float* sums, const float* x, const float* weight, Pair dlogits,
-                     std::int64_t num_logits, std::int64_t D) {
-  const std::array<float, 2> dlogit = {dlogits.deep, dlogits.wide};
-  for (std::int64_t n = 0; n < num_logits; ++n) {
-    const float scale = dlogit[static_cast<std::size_t>(n)];
-#pragma omp simd
-    for (std::int64_t d = 0; d < D; ++d) {
-      dx[d] += scale * weight[n * D + d];
-      sums[n * D + d] += scale * x[d];
+    const float input = x[d];
+    float to_x = rest * gradient;
+    ddeep[d] = S(gates.deep * gradient);
+    dwide[d] = S(gates.wide * gradient);
+    for (int n = 0; n < N; ++n) {
+      to_x += logits.dlogits[n] * logits.weight[n * D + d];
+      logits.sums[n * D + d] += logits.dlogits[n] * input;
     }
-    sums[num_logits * D + n] += scale;
+    dx[d] = S(to_x);
   }
+  for (int n = 0; n < N; ++n) logits.sums[N * D + n] += logits.dlogits[n];
 }
 
 }  // namespace
@@ -109,22 +112,24 @@ void CpuOps::gate(Tensor y_TD, Tensor gates_T2, Tensor x_TD, Tensor h_deep_TD, T
                   Tensor weight_ND, Tensor bias_N, GateMode mode, GateTarget target) {
   check_gate(y_TD, gates_T2, x_TD, h_deep_TD, h_wide_TD, weight_ND, bias_N, mode);
   const std::int64_t D = x_TD.shape[1];
-  float* y = y_TD.as<float>();
   float* gates = gates_T2.as<float>();
-  const float* x = x_TD.as<float>();
-  const float* h_deep = h_deep_TD.as<float>();
-  const float* h_wide = h_wide_TD.as<float>();
   const bool learned = mode != GateMode::fixed;
   const float* weight = learned ? weight_ND.as<float>() : nullptr;
   const float* bias = learned ? bias_N.as<float>() : nullptr;
-  parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
-    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      const std::int64_t row = t * D;
-      const Pair pair = gates_of(mode, x + row, weight, bias, D);
-      gates[2 * t] = pair.deep;
-      gates[2 * t + 1] = pair.wide;
-      combine_row(y + row, x + row, h_deep + row, h_wide + row, pair, target, D);
-    }
+  with_type(x_TD, [&]<class S>() {
+    S* y = y_TD.as<S>();
+    const S* x = x_TD.as<S>();
+    const S* h_deep = h_deep_TD.as<S>();
+    const S* h_wide = h_wide_TD.as<S>();
+    parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+        const std::int64_t row = t * D;
+        const Pair pair = gates_of(mode, x + row, weight, bias, D);
+        gates[2 * t] = pair.deep;
+        gates[2 * t + 1] = pair.wide;
+        combine_row(y + row, x + row, h_deep + row, h_wide + row, pair, target, D);
+      }
+    });
   });
 }
 
@@ -136,34 +141,41 @@ void CpuOps::gate_backward(Tensor dx_TD, Tensor dh_deep_TD, Tensor dh_wide_TD, T
                       h_deep_TD, h_wide_TD, gates_T2, weight_ND, mode);
   const std::int64_t D = x_TD.shape[1];
   const std::int64_t N = gate_logits(mode);
-  float* dx = dx_TD.as<float>();
-  float* dh_deep = dh_deep_TD.as<float>();
-  float* dh_wide = dh_wide_TD.as<float>();
-  const float* dy = dy_TD.as<float>();
   const float* dgates = dgates_T2.empty() ? nullptr : dgates_T2.as<float>();
-  const float* x = x_TD.as<float>();
-  const float* h_deep = h_deep_TD.as<float>();
-  const float* h_wide = h_wide_TD.as<float>();
   const float* gates = gates_T2.as<float>();
   const float* weight = N == 0 ? nullptr : weight_ND.as<float>();
   const RowSums dlogits(scratch_, num_threads_, N * (D + 1));  // columns: dweight, dbias
-  parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
-    RowAccumulator sums = dlogits.accumulator(piece.index);
-    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      const std::int64_t row = t * D;
-      const Pair pair = {gates[2 * t], gates[2 * t + 1]};
-      Pair to_gates{};
-      if (N > 0)
-        to_gates = gate_gradients(dy + row, x + row, h_deep + row, h_wide + row, target, D);
-      if (N > 0 && dgates != nullptr) {
-        to_gates.deep += dgates[2 * t];
-        to_gates.wide += dgates[2 * t + 1];
+  const auto rows_backward = [&]<class S, int n>() {
+    S* dx = dx_TD.as<S>();
+    S* dh_deep = dh_deep_TD.as<S>();
+    S* dh_wide = dh_wide_TD.as<S>();
+    const S* dy = dy_TD.as<S>();
+    const S* x = x_TD.as<S>();
+    const S* h_deep = h_deep_TD.as<S>();
+    const S* h_wide = h_wide_TD.as<S>();
+    parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
+      RowAccumulator sums = dlogits.accumulator(piece.index);
+      for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+        const std::int64_t row = t * D;
+        const Pair pair = {gates[2 * t], gates[2 * t + 1]};
+        Pair to_gates{};
+        if (n > 0)
+          to_gates = gate_gradients(dy + row, x + row, h_deep + row, h_wide + row, target, D);
+        if (dgates != nullptr) {
+          to_gates.deep += dgates[2 * t];
+          to_gates.wide += dgates[2 * t + 1];
+        }
+        gate_row_backward<n>(dx + row, dh_deep + row, dh_wide + row, dy + row, x + row, pair,
+                             target,
+                             {weight, sums.next_row(), logit_gradients(mode, pair, to_gates)}, D);
       }
-      scale_gradient(dx + row, dh_deep + row, dh_wide + row, dy + row, pair, target, D);
-      logits_backward(dx + row, sums.next_row(), x + row, weight,
-                      logit_gradients(mode, pair, to_gates), N, D);
-    }
-    sums.flush();
+      sums.flush();
+    });
+  };
+  with_type(x_TD, [&]<class S>() {
+    if (N == 0) rows_backward.template operator()<S, 0>();
+    if (N == 1) rows_backward.template operator()<S, 1>();
+    if (N == 2) rows_backward.template operator()<S, 2>();
   });
   if (N == 0) return;
   dlogits.add_to(dweight_ND.as<float>(), 0, N * D);

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "core/cpu/cpu_ops.h"
+#include "core/cpu/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_sums.h"
 #include "core/ops_checks.h"
@@ -28,16 +29,18 @@ struct Products {
   float deep, wide, cross, input;  // ‖Δ_d‖², ‖Δ_w‖², <Δ_d, Δ_w>, ‖x‖²
 };
 
-Products row_products(const float* x, const float* h_deep, const float* h_wide, std::int64_t D) {
+template <class S>
+Products row_products(const S* x, const S* h_deep, const S* h_wide, std::int64_t D) {
   float deep = 0, wide = 0, cross = 0, input = 0;
 #pragma omp simd reduction(+ : deep, wide, cross, input)
   for (std::int64_t d = 0; d < D; ++d) {
-    const float a = h_deep[d] - x[d];
-    const float b = h_wide[d] - x[d];
+    const float input_d = x[d];
+    const float a = h_deep[d] - input_d;
+    const float b = h_wide[d] - input_d;
     deep += a * a;
     wide += b * b;
     cross += a * b;
-    input += x[d] * x[d];
+    input += input_d * input_d;
   }
   return {deep, wide, cross, input};
 }
@@ -98,14 +101,16 @@ void CpuOps::path_readout(Tensor readout_TC, Tensor x_TD, Tensor h_deep_TD, Tens
   check_path_readout(readout_TC, x_TD, h_deep_TD, h_wide_TD, gates_T2);
   const std::int64_t D = x_TD.shape[1];
   float* readout = readout_TC.as<float>();
-  const float* x = x_TD.as<float>();
-  const float* h_deep = h_deep_TD.as<float>();
-  const float* h_wide = h_wide_TD.as<float>();
   const float* gates = gates_T2.as<float>();
-  parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
-    for (std::int64_t t = piece.begin; t < piece.end; ++t)
-      readout_row(readout + t * PathReadout::num_columns, gates[2 * t], gates[2 * t + 1],
-                  row_products(x + t * D, h_deep + t * D, h_wide + t * D, D));
+  with_type(x_TD, [&]<class S>() {
+    const S* x = x_TD.as<S>();
+    const S* h_deep = h_deep_TD.as<S>();
+    const S* h_wide = h_wide_TD.as<S>();
+    parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t)
+        readout_row(readout + t * PathReadout::num_columns, gates[2 * t], gates[2 * t + 1],
+                    row_products(x + t * D, h_deep + t * D, h_wide + t * D, D));
+    });
   });
 }
 

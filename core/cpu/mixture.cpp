@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core/cpu/cpu_ops.h"
+#include "core/cpu/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
@@ -10,13 +11,25 @@ namespace dualpath {
 namespace {
 
 // out (= or +=) scale·in
-void mix_row(float* out, const float* in, float scale, bool overwrite, std::int64_t n) {
+template <class S>
+void mix_row(S* out, const S* in, float scale, bool overwrite, std::int64_t n) {
   if (overwrite) {
 #pragma omp simd
-    for (std::int64_t d = 0; d < n; ++d) out[d] = scale * in[d];
+    for (std::int64_t d = 0; d < n; ++d) out[d] = S(scale * in[d]);
   } else {
 #pragma omp simd
-    for (std::int64_t d = 0; d < n; ++d) out[d] += scale * in[d];
+    for (std::int64_t d = 0; d < n; ++d) out[d] = S(out[d] + scale * in[d]);
+  }
+}
+
+// dh += weight·dh_deep + dlogit·w, dw += dlogit·h
+template <class S>
+void routed_row_backward(S* dh, float* dw, const S* dh_deep, const S* h, const float* w,
+                         float weight, float dlogit, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t d = 0; d < n; ++d) {
+    dh[d] = S(dh[d] + weight * dh_deep[d] + dlogit * w[d]);
+    dw[d] += dlogit * h[d];
   }
 }
 
@@ -31,31 +44,29 @@ void CpuOps::mixture_step(Tensor h_deep_TD, Tensor weight_T, Tensor q_T, Tensor 
                           Tensor h_TD, Tensor router_w, Tensor router_b, LoopStep step) {
   check_mixture_step(h_deep_TD, weight_T, q_T, remaining_T, h_TD, router_w, router_b, step);
   const std::int64_t D = h_TD.shape[1];
-  float* h_deep = h_deep_TD.as<float>();
   float* weight = weight_T.as<float>();
-  const float* h = h_TD.as<float>();
-  if (step.combine != LoopCombine::mixture) {
-    const float fixed = fixed_weight(step);
+  const bool routed = step.combine == LoopCombine::mixture;
+  const float fixed = routed ? 0.0F : fixed_weight(step);
+  float* q = routed ? q_T.as<float>() : nullptr;
+  float* remaining = routed ? remaining_T.as<float>() : nullptr;
+  const float* w = routed ? router_w.as<float>() : nullptr;
+  const double offset =
+      routed ? w[D] * step.feature() + static_cast<double>(*router_b.as<float>()) : 0.0;
+  with_type(h_TD, [&]<class S>() {
+    S* h_deep = h_deep_TD.as<S>();
+    const S* h = h_TD.as<S>();
     parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         weight[t] = fixed;
-        mix_row(h_deep + t * D, h + t * D, fixed, step.first(), D);
+        if (routed) {
+          q[t] = static_cast<float>(sigmoid(dot(D, h + t * D, w) + offset));
+          const float before = step.first() ? 1.0F : remaining[t];
+          weight[t] = step.last() ? before : before * q[t];
+          remaining[t] = before * (1.0F - q[t]);
+        }
+        mix_row(h_deep + t * D, h + t * D, weight[t], step.first(), D);
       }
     });
-    return;
-  }
-  float* q = q_T.as<float>();
-  float* remaining = remaining_T.as<float>();
-  const float* w = router_w.as<float>();
-  const double offset = w[D] * step.feature() + static_cast<double>(*router_b.as<float>());
-  parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
-    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      q[t] = static_cast<float>(sigmoid(dot(D, h + t * D, w) + offset));
-      const float before = step.first() ? 1.0F : remaining[t];
-      weight[t] = step.last() ? before : before * q[t];
-      remaining[t] = before * (1.0F - q[t]);
-      mix_row(h_deep + t * D, h + t * D, weight[t], step.first(), D);
-    }
   });
 }
 
@@ -63,10 +74,12 @@ void CpuOps::row_dot(Tensor out_T, Tensor a_TD, Tensor b_TD) {
   check_row_dot(out_T, a_TD, b_TD);
   const std::int64_t D = a_TD.shape[1];
   float* out = out_T.as<float>();
-  const float* a = a_TD.as<float>();
-  const float* b = b_TD.as<float>();
-  parallel_for(num_threads_, {a_TD.rows(), D}, [=](Piece piece) {
-    for (std::int64_t t = piece.begin; t < piece.end; ++t) out[t] = dot(D, a + t * D, b + t * D);
+  with_type(a_TD, [&]<class S>() {
+    const S* a = a_TD.as<S>();
+    const S* b = b_TD.as<S>();
+    parallel_for(num_threads_, {a_TD.rows(), D}, [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t) out[t] = dot(D, a + t * D, b + t * D);
+    });
   });
 }
 
@@ -106,34 +119,35 @@ void CpuOps::mixture_step_backward(Tensor dh_TD, Tensor drouter_w, Tensor droute
   check_mixture_step_backward(dh_TD, drouter_w, drouter_b, dh_deep_TD, h_TD, weight_T, dlogit_T,
                               router_w, step);
   const std::int64_t D = h_TD.shape[1];
-  float* dh = dh_TD.as<float>();
-  const float* dh_deep = dh_deep_TD.as<float>();
   const float* weight = weight_T.as<float>();
   if (step.combine != LoopCombine::mixture) {
-    parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
-      for (std::int64_t t = piece.begin; t < piece.end; ++t)
-        mix_row(dh + t * D, dh_deep + t * D, weight[t], false, D);
+    with_type(h_TD, [&]<class S>() {
+      S* dh = dh_TD.as<S>();
+      const S* dh_deep = dh_deep_TD.as<S>();
+      parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
+        for (std::int64_t t = piece.begin; t < piece.end; ++t)
+          mix_row(dh + t * D, dh_deep + t * D, weight[t], false, D);
+      });
     });
     return;
   }
-  const float* h = h_TD.as<float>();
   const float* dlogit = dlogit_T.as<float>();
   const float* w = router_w.as<float>();
   const RowSums drouter(scratch_, num_threads_, D + 1);  // columns: of h, of the logit
-  parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
-    RowAccumulator sums = drouter.accumulator(piece.index);
-    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      float* row = sums.next_row();
-      const float a = weight[t];
-      const float b = dlogit[t];
-#pragma omp simd
-      for (std::int64_t d = 0; d < D; ++d) {
-        dh[t * D + d] += a * dh_deep[t * D + d] + b * w[d];
-        row[d] += b * h[t * D + d];
+  with_type(h_TD, [&]<class S>() {
+    S* dh = dh_TD.as<S>();
+    const S* dh_deep = dh_deep_TD.as<S>();
+    const S* h = h_TD.as<S>();
+    parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
+      RowAccumulator sums = drouter.accumulator(piece.index);
+      for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+        float* row = sums.next_row();
+        routed_row_backward(dh + t * D, row, dh_deep + t * D, h + t * D, w, weight[t], dlogit[t],
+                            D);
+        row[D] += dlogit[t];
       }
-      row[D] += b;
-    }
-    sums.flush();
+      sums.flush();
+    });
   });
   drouter.add_to(drouter_w.as<float>(), 0, D);
   float dlogits = 0;

@@ -2,7 +2,9 @@
 #include <cstring>
 
 #include "core/cpu/cpu_ops.h"
+#include "core/cpu/element_types.h"
 #include "core/cpu/parallel_for.h"
+#include "core/cpu/row_math.h"
 #include "core/ops_checks.h"
 
 namespace dualpath {
@@ -32,11 +34,21 @@ void CpuOps::fill(Tensor out, double value) {
       return fill_with<double>(num_threads_, out, value);
     case DType::i32:
       return fill_with<std::int32_t>(num_threads_, out, value);
+    case DType::bf16:
+      return fill_with<bfloat16>(num_threads_, out, value);
   }
 }
 
 void CpuOps::copy(Tensor out, Tensor in) {
   check_copy(out, in);
+  if (in.dtype != out.dtype) {
+    auto* rounded = out.as<bfloat16>();
+    const float* values = in.as<float>();
+    parallel_for(num_threads_, {out.numel()}, [=](Piece piece) {
+      copy_row(rounded + piece.begin, values + piece.begin, piece.size());
+    });
+    return;
+  }
   auto* to = static_cast<std::byte*>(out.data);
   const auto* from = static_cast<const std::byte*>(in.data);
   parallel_for(num_threads_, {static_cast<std::int64_t>(out.bytes())}, [=](Piece piece) {
@@ -47,35 +59,34 @@ void CpuOps::copy(Tensor out, Tensor in) {
 
 void CpuOps::add(Tensor out, Tensor in) {
   check_add(out, in);
-  float* sums = out.as<float>();
-  const float* terms = in.as<float>();
-  parallel_for(num_threads_, {out.numel()}, [=](Piece piece) {
-#pragma omp simd
-    for (std::int64_t i = piece.begin; i < piece.end; ++i) sums[i] += terms[i];
-  });
+  sum(out, out, in);
 }
 
 void CpuOps::sum(Tensor out, Tensor a, Tensor b) {
   check_sum(out, a, b);
-  float* sums = out.as<float>();
-  const float* left = a.as<float>();
-  const float* right = b.as<float>();
-  parallel_for(num_threads_, {out.numel()}, [=](Piece piece) {
+  with_type(out, [&]<class T>() {
+    T* sums = out.as<T>();
+    const T* left = a.as<T>();
+    const T* right = b.as<T>();
+    parallel_for(num_threads_, {out.numel()}, [=](Piece piece) {
 #pragma omp simd
-    for (std::int64_t i = piece.begin; i < piece.end; ++i) sums[i] = left[i] + right[i];
+      for (std::int64_t i = piece.begin; i < piece.end; ++i) sums[i] = T(left[i] + right[i]);
+    });
   });
 }
 
 void CpuOps::embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD) {
   check_embedding(out_TD, ids_T, table_VD);
   const std::int64_t D = out_TD.shape[1];
-  float* out = out_TD.as<float>();
   const std::int32_t* ids = ids_T.as<std::int32_t>();
   const float* table = table_VD.as<float>();
   check_ids(ids, ids_T.numel(), table_VD.rows());
-  parallel_for(num_threads_, {ids_T.numel(), D}, [=](Piece piece) {
-    for (std::int64_t t = piece.begin; t < piece.end; ++t)
-      std::copy_n(table + ids[t] * D, D, out + t * D);
+  with_type(out_TD, [&]<class S>() {
+    S* out = out_TD.as<S>();
+    parallel_for(num_threads_, {ids_T.numel(), D}, [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t)
+        copy_row(out + t * D, table + ids[t] * D, D);
+    });
   });
 }
 
@@ -87,16 +98,18 @@ void CpuOps::embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD) {
   const std::int64_t D = grad_VD.shape[1];
   float* grad = grad_VD.as<float>();
   const std::int32_t* ids = ids_T.as<std::int32_t>();
-  const float* dout = dout_TD.as<float>();
   check_ids(ids, T, grad_VD.rows());
-  parallel_for(num_threads_, {(D + line - 1) / line, T * line}, [=](Piece piece) {
-    const std::int64_t end = std::min(piece.end * line, D);
-    for (std::int64_t t = 0; t < T; ++t) {
-      float* sums = grad + ids[t] * D;
-      const float* terms = dout + t * D;
+  with_type(dout_TD, [&]<class S>() {
+    const S* dout = dout_TD.as<S>();
+    parallel_for(num_threads_, {(D + line - 1) / line, T * line}, [=](Piece piece) {
+      const std::int64_t end = std::min(piece.end * line, D);
+      for (std::int64_t t = 0; t < T; ++t) {
+        float* sums = grad + ids[t] * D;
+        const S* terms = dout + t * D;
 #pragma omp simd
-      for (std::int64_t d = piece.begin * line; d < end; ++d) sums[d] += terms[d];
-    }
+        for (std::int64_t d = piece.begin * line; d < end; ++d) sums[d] += terms[d];
+      }
+    });
   });
 }
 

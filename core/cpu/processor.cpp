@@ -1,6 +1,8 @@
 // Compiled like the kernels, so that the compiler's own macros say what they use.
 #include "core/cpu/processor.h"
 
+#include <dnnl.h>
+
 namespace dualpath {
 
 const char* missing_instructions() {
@@ -16,6 +18,11 @@ const char* missing_instructions() {
   if (!__builtin_cpu_supports("fma")) return "FMA";
 #endif
   return nullptr;
+}
+
+bool multiplies_bf16() {
+  const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+  return isa != dnnl_cpu_isa_all && isa >= dnnl_cpu_isa_avx512_core;
 }
 
 }  // namespace dualpath

@@ -1,7 +1,7 @@
-#include <algorithm>
 #include <cmath>
 
 #include "core/cpu/cpu_ops.h"
+#include "core/cpu/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
@@ -10,87 +10,108 @@
 namespace dualpath {
 namespace {
 
-// One head of one token: E = 2·R elements, the angles' cosines and sines of R.
+// One head of one token: E = 2·R elements, of which i and i + R rotate together by one angle.
 struct Head {
   std::int64_t R;
   const float* cos;
   const float* sin;
+  const float* weight;  // [E] of the norm, unused without one
+  float rstd;
 };
 
-// out = rotation of in·scale; out may be in
-void rotate(float* out, const float* in, float scale, Head head) {
-  const std::int64_t R = head.R;
-#pragma omp simd
-  for (std::int64_t i = 0; i < R; ++i) {
-    const float a = in[i] * scale;
-    const float b = in[i + R] * scale;
-    out[i] = a * head.cos[i] - b * head.sin[i];
-    out[i + R] = b * head.cos[i] + a * head.sin[i];
-  }
+struct Pair {
+  float a, b;
+};
+
+Pair rotated(Pair x, float cos, float sin) {
+  return {x.a * cos - x.b * sin, x.b * cos + x.a * sin};
 }
 
-// The transposed rotation, in place.
-void rotate_back(float* x, Head head) {
-  const std::int64_t R = head.R;
-#pragma omp simd
-  for (std::int64_t i = 0; i < R; ++i) {
-    const float a = x[i];
-    const float b = x[i + R];
-    x[i] = a * head.cos[i] + b * head.sin[i];
-    x[i + R] = b * head.cos[i] - a * head.sin[i];
-  }
-}
-
-void multiply(float* x, const float* weight, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) x[i] *= weight[i];
-}
-
-float head_rstd(const float* x, std::int64_t E, double epsilon) {
+// 1/sqrt(mean(x²) + epsilon): the same before and after a rotation.
+template <class O>
+float head_rstd(const O* x, std::int64_t E, double epsilon) {
   const double mean = static_cast<double>(dot(E, x, x)) / static_cast<double>(E);
   return static_cast<float>(1 / std::sqrt(mean + epsilon));
 }
 
-// A rotation keeps the length: rstd is the same before and after it.
-void forward_head(float* out, const float* in, const float* weight, float rstd, Head head,
-                  QkNorm norm) {
-  const std::int64_t E = 2 * head.R;
-  if (norm == QkNorm::before_rope) {
+template <QkNorm norm, class O>
+void forward_head(O* out, const O* in, Head head) {
+  const std::int64_t R = head.R;
+  const float* w = head.weight;
 #pragma omp simd
-    for (std::int64_t i = 0; i < E; ++i) out[i] = in[i] * rstd * weight[i];
-    rotate(out, out, 1, head);
-  } else {
-    rotate(out, in, rstd, head);
-    if (norm == QkNorm::after_rope) multiply(out, weight, E);
+  for (std::int64_t i = 0; i < R; ++i) {
+    Pair x{in[i], in[i + R]};
+    if constexpr (norm != QkNorm::none) x = {x.a * head.rstd, x.b * head.rstd};
+    if constexpr (norm == QkNorm::before_rope) x = {x.a * w[i], x.b * w[i + R]};
+    x = rotated(x, head.cos[i], head.sin[i]);
+    if constexpr (norm == QkNorm::after_rope) x = {x.a * w[i], x.b * w[i + R]};
+    out[i] = O(x.a);
+    out[i + R] = O(x.b);
   }
 }
 
-// With x̂ = x·scale and out = x̂·weight: dx = rstd·(dout·weight - x̂·mean(dout·weight·x̂)),
-// dweight += dout·x̂. dx may be x or dout.
-void norm_backward(float* dx, float* dweight, const float* dout, const float* x, float scale,
-                   const float* weight, float rstd, std::int64_t E) {
-  const float mean = dot(E, dout, weight, x) * scale / static_cast<float>(E);
+// The normalised pair x̂ that was multiplied with the norm's weight, and the gradient g of that
+// product.
+template <QkNorm norm, class O>
+struct NormPoint {
+  const O* dout;
+  const O* in;
+  Head head;
+  Pair normed(std::int64_t i) const {
+    const Pair x{in[i] * head.rstd, in[i + head.R] * head.rstd};
+    return norm == QkNorm::after_rope ? rotated(x, head.cos[i], head.sin[i]) : x;
+  }
+  Pair gradient(std::int64_t i) const {
+    const Pair g{dout[i], dout[i + head.R]};
+    return norm == QkNorm::after_rope ? g : rotated(g, head.cos[i], -head.sin[i]);
+  }
+};
+
+// din = rstd·(g·weight - x̂·mean(g·weight·x̂)), rotated back where the norm came after the rotation;
+// dweight += g·x̂. Without a norm din = g.
+template <QkNorm norm, class O>
+void backward_head(O* din, float* dweight, const O* dout, const O* in, Head head) {
+  const std::int64_t R = head.R;
+  const float* w = head.weight;
+  const NormPoint<norm, O> at{dout, in, head};
+  float mean = 0;
+  if constexpr (norm != QkNorm::none) {
+#pragma omp simd reduction(+ : mean)
+    for (std::int64_t i = 0; i < R; ++i) {
+      const Pair x = at.normed(i);
+      const Pair g = at.gradient(i);
+      mean += g.a * w[i] * x.a + g.b * w[i + R] * x.b;
+    }
+    mean /= static_cast<float>(2 * R);
+  }
 #pragma omp simd
-  for (std::int64_t i = 0; i < E; ++i) {
-    const float gradient = dout[i];
-    const float normalized = x[i] * scale;
-    dweight[i] += gradient * normalized;
-    dx[i] = rstd * (gradient * weight[i] - normalized * mean);
+  for (std::int64_t i = 0; i < R; ++i) {
+    Pair g = at.gradient(i);
+    if constexpr (norm != QkNorm::none) {
+      const Pair x = at.normed(i);
+      dweight[i] += g.a * x.a;
+      dweight[i + R] += g.b * x.b;
+      g = {head.rstd * (g.a * w[i] - x.a * mean), head.rstd * (g.b * w[i + R] - x.b * mean)};
+    }
+    if constexpr (norm == QkNorm::after_rope) g = rotated(g, head.cos[i], -head.sin[i]);
+    din[i] = O(g.a);
+    din[i + R] = O(g.b);
   }
 }
 
-void backward_head(float* din, float* dweight, const float* dout, const float* in,
-                   const float* weight, float rstd, Head head, QkNorm norm) {
-  const std::int64_t E = 2 * head.R;
-  if (norm == QkNorm::after_rope) {
-    rotate(din, in, rstd, head);
-    norm_backward(din, dweight, dout, din, 1, weight, rstd, E);
-    rotate_back(din, head);
-    return;
-  }
-  std::copy_n(dout, E, din);
-  rotate_back(din, head);
-  if (norm == QkNorm::before_rope) norm_backward(din, dweight, din, in, rstd, weight, rstd, E);
+// body.operator()<O, norm>()
+template <class Body>
+void with_norm(Tensor operand, QkNorm norm, const Body& body) {
+  with_type(operand, [&]<class O>() {
+    switch (norm) {
+      case QkNorm::after_rope:
+        return body.template operator()<O, QkNorm::after_rope>();
+      case QkNorm::before_rope:
+        return body.template operator()<O, QkNorm::before_rope>();
+      case QkNorm::none:
+        return body.template operator()<O, QkNorm::none>();
+    }
+  });
 }
 
 }  // namespace
@@ -99,29 +120,32 @@ void CpuOps::qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC, 
                      Tensor k_weight_E, Tensor cos_PR, Tensor sin_PR, AttentionShape shape,
                      QkNorm norm, double epsilon) {
   check_qk_rope(q_THE, k_TGE, rstd_TN, qkv_TC, q_weight_E, k_weight_E, cos_PR, sin_PR, shape, norm);
-  const bool normed = norm != QkNorm::none;
   const std::int64_t H = shape.heads, G = shape.kv_heads, E = shape.head_size, R = E / 2;
-  float* q = q_THE.as<float>();
-  float* k = k_TGE.as<float>();
+  const bool normed = norm != QkNorm::none;
   float* rstd = normed ? rstd_TN.as<float>() : nullptr;
-  const float* qkv = qkv_TC.as<float>();
   const float* q_weight = normed ? q_weight_E.as<float>() : nullptr;
   const float* k_weight = normed ? k_weight_E.as<float>() : nullptr;
   const float* cos = cos_PR.as<float>();
   const float* sin = sin_PR.as<float>();
-  parallel_for(num_threads_, {shape.tokens(), (H + G) * E}, [=](Piece piece) {
-    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      const std::int64_t position = shape.first_position + t % shape.positions;
-      const Head head{R, cos + position * R, sin + position * R};
-      for (std::int64_t n = 0; n < H + G; ++n) {
-        const float* in = qkv + (t * (H + 2 * G) + n) * E;
-        const bool query = n < H;
-        float* out = query ? q + (t * H + n) * E : k + (t * G + n - H) * E;
-        const float scale = normed ? head_rstd(in, E, epsilon) : 1.0F;
-        if (normed) rstd[t * (H + G) + n] = scale;
-        forward_head(out, in, query ? q_weight : k_weight, scale, head, norm);
+  with_norm(qkv_TC, norm, [&]<class O, QkNorm kind>() {
+    O* q = q_THE.as<O>();
+    O* k = k_TGE.as<O>();
+    const O* qkv = qkv_TC.as<O>();
+    parallel_for(num_threads_, {shape.tokens(), (H + G) * E}, [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+        const std::int64_t angles = (shape.first_position + t % shape.positions) * R;
+        for (std::int64_t n = 0; n < H + G; ++n) {
+          const O* in = qkv + (t * (H + 2 * G) + n) * E;
+          const bool query = n < H;
+          Head head{R, cos + angles, sin + angles, query ? q_weight : k_weight, 1};
+          if (kind != QkNorm::none) {
+            head.rstd = head_rstd(in, E, epsilon);
+            rstd[t * (H + G) + n] = head.rstd;
+          }
+          forward_head<kind>(query ? q + (t * H + n) * E : k + (t * G + n - H) * E, in, head);
+        }
       }
-    }
+    });
   });
 }
 
@@ -131,34 +155,35 @@ void CpuOps::qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Tensor dk_weig
                               QkNorm norm) {
   check_qk_rope_backward(dqkv_TC, dq_weight_E, dk_weight_E, dq_THE, dk_TGE, rstd_TN, qkv_TC,
                          q_weight_E, k_weight_E, cos_PR, sin_PR, shape, norm);
-  const bool normed = norm != QkNorm::none;
   const std::int64_t H = shape.heads, G = shape.kv_heads, E = shape.head_size, R = E / 2;
-  float* dqkv = dqkv_TC.as<float>();
-  const float* dq = dq_THE.as<float>();
-  const float* dk = dk_TGE.as<float>();
+  const bool normed = norm != QkNorm::none;
   const float* rstd = normed ? rstd_TN.as<float>() : nullptr;
-  const float* qkv = qkv_TC.as<float>();
   const float* q_weight = normed ? q_weight_E.as<float>() : nullptr;
   const float* k_weight = normed ? k_weight_E.as<float>() : nullptr;
   const float* cos = cos_PR.as<float>();
   const float* sin = sin_PR.as<float>();
   const RowSums dweights(scratch_, num_threads_, 2 * E);  // columns: dq_weight, dk_weight
-  parallel_for(num_threads_, {shape.tokens(), (H + G) * E}, [=](Piece piece) {
-    RowAccumulator sums = dweights.accumulator(piece.index);
-    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-      const std::int64_t position = shape.first_position + t % shape.positions;
-      const Head head{R, cos + position * R, sin + position * R};
-      for (std::int64_t n = 0; n < H + G; ++n) {
-        const bool query = n < H;
-        const std::int64_t column = (t * (H + 2 * G) + n) * E;
-        const float* dout = query ? dq + (t * H + n) * E : dk + (t * G + n - H) * E;
-        float* row = sums.next_row();
-        backward_head(dqkv + column, query ? row : row + E, dout, qkv + column,
-                      query ? q_weight : k_weight, normed ? rstd[t * (H + G) + n] : 1.0F, head,
-                      norm);
+  with_norm(qkv_TC, norm, [&]<class O, QkNorm kind>() {
+    O* dqkv = dqkv_TC.as<O>();
+    const O* dq = dq_THE.as<O>();
+    const O* dk = dk_TGE.as<O>();
+    const O* qkv = qkv_TC.as<O>();
+    parallel_for(num_threads_, {shape.tokens(), (H + G) * E}, [=](Piece piece) {
+      RowAccumulator sums = dweights.accumulator(piece.index);
+      for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+        const std::int64_t angles = (shape.first_position + t % shape.positions) * R;
+        for (std::int64_t n = 0; n < H + G; ++n) {
+          const bool query = n < H;
+          const std::int64_t column = (t * (H + 2 * G) + n) * E;
+          const O* dout = query ? dq + (t * H + n) * E : dk + (t * G + n - H) * E;
+          const Head head{R, cos + angles, sin + angles, query ? q_weight : k_weight,
+                          kind == QkNorm::none ? 1.0F : rstd[t * (H + G) + n]};
+          float* row = sums.next_row();
+          backward_head<kind>(dqkv + column, query ? row : row + E, dout, qkv + column, head);
+        }
       }
-    }
-    sums.flush();
+      sums.flush();
+    });
   });
   if (!normed) return;
   dweights.add_to(dq_weight_E.as<float>(), 0, E);

@@ -19,16 +19,26 @@ inline float dot(std::int64_t n, const Factors*... factors) {
     odd += (... * load(factors + i + vector_lanes));
   }
   float sum = lane_sum(even + odd);
-  for (; i < n; ++i) sum += (... * factors[i]);
+  for (; i < n; ++i) sum += (... * static_cast<float>(factors[i]));
   return sum;
 }
 
 // In f64, for sums over whole tensors.
-inline double dot_f64(const float* a, const float* b, std::int64_t n) {
+template <class T>
+double dot_f64(const T* a, const T* b, std::int64_t n) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  for (std::int64_t i = 0; i < n; ++i)
+    sum += static_cast<double>(static_cast<float>(a[i])) *
+           static_cast<double>(static_cast<float>(b[i]));
   return sum;
+}
+
+// Stores rounded to nearest even.
+template <class T>
+void copy_row(T* out, const float* in, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) out[i] = T(in[i]);
 }
 
 inline double sigmoid(double x) {

@@ -29,8 +29,8 @@ inline void exchange_quarters(Vector (&rows)[vector_lanes]) {
 }
 
 // out[j][i] = in[i][j] for vector_lanes × vector_lanes elements.
-inline void transpose_square(float* out, std::int64_t out_row, const float* in,
-                             std::int64_t in_row) {
+template <class Out, class In>
+void transpose_square(Out* out, std::int64_t out_row, const In* in, std::int64_t in_row) {
   Vector rows[vector_lanes];
 #pragma GCC unroll 16
   for (int i = 0; i < vector_lanes; ++i) rows[i] = load(in + i * in_row);
@@ -42,9 +42,10 @@ inline void transpose_square(float* out, std::int64_t out_row, const float* in,
   for (int i = 0; i < vector_lanes; ++i) store(out + i * out_row, rows[i]);
 }
 
-// out[j][i] = in[i][j], i < rows, j < columns.
-inline void transpose(float* out, std::int64_t out_row, const float* in, std::int64_t in_row,
-                      std::int64_t rows, std::int64_t columns) {
+// out[j][i] = in[i][j], i < rows, j < columns; elements are float or bfloat16.
+template <class Out, class In>
+void transpose(Out* out, std::int64_t out_row, const In* in, std::int64_t in_row, std::int64_t rows,
+               std::int64_t columns) {
   const std::int64_t whole_rows = rows / vector_lanes * vector_lanes;
   const std::int64_t whole_columns = columns / vector_lanes * vector_lanes;
   for (std::int64_t i = 0; i < whole_rows; i += vector_lanes)
@@ -52,7 +53,7 @@ inline void transpose(float* out, std::int64_t out_row, const float* in, std::in
       transpose_square(out + j * out_row + i, out_row, in + i * in_row + j, in_row);
   for (std::int64_t i = 0; i < rows; ++i)
     for (std::int64_t j = i < whole_rows ? whole_columns : 0; j < columns; ++j)
-      out[j * out_row + i] = in[i * in_row + j];
+      out[j * out_row + i] = Out(in[i * in_row + j]);
 }
 
 }  // namespace dualpath

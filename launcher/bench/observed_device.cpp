@@ -250,15 +250,17 @@ class ObservedOps final : public Ops {
     call({"column_sums", "ur"}, &Ops::column_sums, out_C, in_TC);
   }
 
-  void cross_entropy(Tensor loss_T, Tensor logits_TV, Tensor targets_T,
+  void cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T,
                      double grad_scale) override {
-    call({"cross_entropy", grad_scale == 0 ? "wrr" : "wur"}, &Ops::cross_entropy, loss_T, logits_TV,
-         targets_T, grad_scale);
+    const bool used_up = !dlogits_TV.empty() && dlogits_TV.data != logits_TV.data;
+    const char* access = used_up ? "wwur" : "wwrr";
+    call({"cross_entropy", access}, &Ops::cross_entropy, loss_T, dlogits_TV, logits_TV, targets_T,
+         grad_scale);
   }
 
-  void adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor gradient_N,
+  void adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Tensor gradient_N,
              const AdamWStep& step) override {
-    call({"adamw", "uuur"}, &Ops::adamw, value_N, m_N, v_N, gradient_N, step);
+    call({"adamw", "uuuwr"}, &Ops::adamw, value_N, m_N, v_N, operand_N, gradient_N, step);
   }
   void sum_of_squares(Tensor out, Tensor x_N) override {
     call({"sum_of_squares", "ur"}, &Ops::sum_of_squares, out, x_N);

@@ -34,8 +34,8 @@ TEST_P(KernelSuite, QkRope) {
         const Shape q{T, s.heads, E}, k{T, s.kv_heads, E};
         const Shape table{s.first_position + s.positions + 3,
                           E / 2};  // tables may be longer than needed
-        const Tensor qkv = x.input("qkv", {T, C}), cos = x.cosines("angles", table);
-        const Tensor sin = x.sines("angles", table), dqkv = x.inout("dqkv", {T, C});
+        const Tensor qkv = x.input(operand("qkv"), {T, C}), cos = x.cosines("angles", table);
+        const Tensor sin = x.sines("angles", table), dqkv = x.inout(operand("dqkv"), {T, C});
         Tensor rstd, q_weight, k_weight, dq_weight, dk_weight;
         if (norm != QkNorm::none) {
           rstd = x.output("rstd", {T, s.heads + s.kv_heads});
@@ -44,10 +44,11 @@ TEST_P(KernelSuite, QkRope) {
           dq_weight = x.inout("dq_weight", {E});
           dk_weight = x.inout("dk_weight", {E});
         }
-        ops.qk_rope(x.output("q", q), x.output("k", k), rstd, qkv, q_weight, k_weight, cos, sin, s,
-                    norm, 1e-5);
-        ops.qk_rope_backward(dqkv, dq_weight, dk_weight, x.input("dq", q), x.input("dk", k), rstd,
-                             qkv, q_weight, k_weight, cos, sin, s, norm);
+        ops.qk_rope(x.output(operand("q"), q), x.output(operand("k"), k), rstd, qkv, q_weight,
+                    k_weight, cos, sin, s, norm, 1e-5);
+        ops.qk_rope_backward(dqkv, dq_weight, dk_weight, x.input(operand("dq"), q),
+                             x.input(operand("dk"), k), rstd, qkv, q_weight, k_weight, cos, sin, s,
+                             norm);
       })) << describe(s)
           << ", norm " << static_cast<int>(norm);
     }
@@ -61,13 +62,15 @@ TEST_P(KernelSuite, Attention) {
       EXPECT_TRUE(agrees([&](Ops& ops, Operands& x) {
         const std::int64_t T = s.tokens(), E = s.head_size, C = qkv_width(s);
         const Shape q_shape{T, s.heads, E}, k_shape{T, s.kv_heads, E};
-        const Tensor q = x.input("q", q_shape, -magnitude, magnitude);
-        const Tensor k = x.input("k", k_shape, -magnitude, magnitude);
-        const Tensor qkv = x.input("qkv", {T, C}), dqkv = x.inout("dqkv", {T, C});
-        const Tensor out = x.output("out", q_shape), log_sum = x.output("log_sum", {T, s.heads});
+        const Tensor q = x.input(operand("q"), q_shape, -magnitude, magnitude);
+        const Tensor k = x.input(operand("k"), k_shape, -magnitude, magnitude);
+        const Tensor qkv = x.input(operand("qkv"), {T, C}), dqkv = x.inout(operand("dqkv"), {T, C});
+        const Tensor out = x.output(operand("out"), q_shape),
+                     log_sum = x.output("log_sum", {T, s.heads});
         ops.attention(out, log_sum, q, k, qkv, s);
-        ops.attention_backward(x.output("dq", q_shape), x.output("dk", k_shape), dqkv,
-                               x.input("dout", q_shape), out, log_sum, q, k, qkv, s);
+        x.stored(out);
+        ops.attention_backward(x.output(operand("dq"), q_shape), x.output(operand("dk"), k_shape),
+                               dqkv, x.input(operand("dout"), q_shape), out, log_sum, q, k, qkv, s);
       })) << describe(s)
           << ", magnitude " << magnitude;
     }
@@ -80,10 +83,10 @@ TEST_P(KernelSuite, CachedAttention) {
       EXPECT_TRUE(agrees([&](Ops& ops, Operands& x) {
         const std::int64_t T = s.positions, E = s.head_size;
         const Shape cache{s.first_position + T + 3, s.kv_heads, E};  // it may be longer than needed
-        const Tensor q = x.input("q", {T, s.heads, E}, -magnitude, magnitude);
-        const Tensor keys = x.input("keys", cache, -magnitude, magnitude);
-        ops.cached_attention(x.output("out", {T, s.heads, E}), x.output("log_sum", {T, s.heads}),
-                             x.inout("values", cache), q, keys, x.input("qkv", {T, qkv_width(s)}),
+        const Tensor q = x.input(operand("q"), {T, s.heads, E}, -magnitude, magnitude);
+        const Tensor keys = x.input(operand("keys"), cache, -magnitude, magnitude);
+        ops.cached_attention(x.output(operand("out"), {T, s.heads, E}), x.output("log_sum", {T, s.heads}),
+                             x.inout(operand("values"), cache), q, keys, x.input(operand("qkv"), {T, qkv_width(s)}),
                              s);
       })) << describe(s)
           << ", magnitude " << magnitude;

@@ -9,12 +9,15 @@ namespace {
 TEST_P(KernelSuite, MovementIsExact) {
   for (const std::int64_t n : {1, 7, 1000, 4097}) {
     EXPECT_TRUE(agrees_exactly([n](Ops& ops, Operands& x) {
-      ops.fill(x.output("filled", {n}), -0.375);
-      ops.copy(x.output("copied", {n}), x.input("in", {n}));
+      ops.fill(x.output(stream("filled"), {n}), -0.375);
+      ops.copy(x.output(stream("copied"), {n}), x.input(stream("in"), {n}));
       ops.copy(x.output("reshaped", {n, 1}), x.input("flat", {n}));
+      ops.copy(x.output(operand("rounded"), {n}), x.input("to round", {n}));
       // Sums of small whole numbers are exact.
-      const Tensor a = x.whole_numbers("a", {n}, -99, 100), b = x.whole_numbers("b", {n}, -99, 100);
-      const Tensor total = x.output("total", {n}), in_place = x.output("in place", {n});
+      const Tensor a = x.whole_numbers(stream("a"), {n}, -60, 61),
+                   b = x.whole_numbers(stream("b"), {n}, -60, 61);
+      const Tensor total = x.output(stream("total"), {n}),
+                   in_place = x.output(stream("in place"), {n});
       ops.sum(total, a, b);
       ops.add(total, a);
       ops.copy(in_place, a);
@@ -23,9 +26,10 @@ TEST_P(KernelSuite, MovementIsExact) {
     })) << n;
   }
   EXPECT_TRUE(agrees([](Ops& ops, Operands& x) {
-    ops.fill(x.output("filled", {33}), 0.1);
-    ops.add(x.inout("added", {33, 7}), x.input("in", {33, 7}));
-    ops.sum(x.output("sum", {33, 7}), x.input("a", {33, 7}), x.input("b", {33, 7}));
+    ops.fill(x.output(stream("filled"), {33}), 0.1);
+    ops.add(x.inout(stream("added"), {33, 7}), x.input(stream("in"), {33, 7}));
+    ops.sum(x.output(stream("sum"), {33, 7}), x.input(stream("a"), {33, 7}),
+            x.input(stream("b"), {33, 7}));
   }));
 }
 
@@ -33,7 +37,8 @@ TEST_P(KernelSuite, EmbeddingIsExact) {
   for (const std::int64_t V : {1, 5, 1000}) {
     for (const auto& [T, D] : kRowShapes) {
       EXPECT_TRUE(agrees_exactly([=](Ops& ops, Operands& x) {
-        ops.embedding(x.output("out", {T, D}), x.ids("ids", {T}, 0, V), x.input("table", {V, D}));
+        ops.embedding(x.output(stream("out"), {T, D}), x.ids("ids", {T}, 0, V),
+                      x.input("table", {V, D}));
       })) << V
           << ' ' << T << ' ' << D;
     }
@@ -45,7 +50,7 @@ TEST_P(KernelSuite, EmbeddingBackward) {
     for (const auto& [T, D] : kRowShapes) {
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
         ops.embedding_backward(x.inout("grad", {V, D}), x.ids("ids", {T}, 0, V),
-                               x.input("dout", {T, D}));
+                               x.input(stream("dout"), {T, D}));
       })) << V
           << ' ' << T << ' ' << D;
     }
@@ -63,16 +68,17 @@ TEST_P(KernelSuite, Matmul) {
       const Shape a = ta ? Shape{k, m} : Shape{m, k}, b = tb ? Shape{n, k} : Shape{k, n};
       const Shape c{m, n};
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
-        ops.matmul(accumulate ? x.inout("c", c) : x.output("c", c), x.input("a", a),
-                   x.input("b", b), {ta, tb, accumulate});
+        ops.matmul(accumulate ? x.inout("c", c) : x.output("c", c), x.input(operand("a"), a),
+                   x.input(operand("b"), b), {ta, tb, accumulate});
       })) << c.str()
           << " flags " << flags;
       EXPECT_TRUE(agrees_exactly([=](Ops& ops, Operands& x) {
         const Tensor out = x.output("c", c);
-        ops.matmul(out, x.whole_numbers("a", a, -9, 10), x.whole_numbers("b", b, -9, 10), {ta, tb});
+        ops.matmul(out, x.whole_numbers(operand("a"), a, -9, 10),
+                   x.whole_numbers(operand("b"), b, -9, 10), {ta, tb});
         if (accumulate) {
-          ops.matmul(out, x.whole_numbers("a2", a, -9, 10), x.whole_numbers("b2", b, -9, 10),
-                     {ta, tb, true});
+          ops.matmul(out, x.whole_numbers(operand("a2"), a, -9, 10),
+                     x.whole_numbers(operand("b2"), b, -9, 10), {ta, tb, true});
         }
       })) << c.str()
           << " flags " << flags << ", whole numbers";
@@ -84,11 +90,11 @@ TEST_P(KernelSuite, RmsNorm) {
   for (const auto& [T, D] : kRowShapes) {
     for (const double magnitude : {1.0, 1e-3, 1e3}) {
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
-        const Tensor in = x.input("x", {T, D}, -magnitude, magnitude);
+        const Tensor in = x.input(stream("x"), {T, D}, -magnitude, magnitude);
         const Tensor weight = x.input("weight", {D}, 0.5, 1.5), rstd = x.output("rstd", {T});
-        ops.rms_norm(x.output("out", {T, D}), rstd, in, weight, 1e-5);
-        ops.rms_norm_backward(x.inout("dx", {T, D}), x.inout("dweight", {D}),
-                              x.input("dout", {T, D}), in, weight, rstd);
+        ops.rms_norm(x.output(operand("out"), {T, D}), rstd, in, weight, 1e-5);
+        ops.rms_norm_backward(x.inout(stream("dx"), {T, D}), x.inout("dweight", {D}),
+                              x.input(operand("dout"), {T, D}), in, weight, rstd);
       })) << T
           << ' ' << D << ' ' << magnitude;
     }
@@ -99,29 +105,37 @@ TEST_P(KernelSuite, Residual) {
   for (const auto& [T, D] : kRowShapes) {
     EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
       const Shape TD{T, D};
-      const Tensor a = x.input("x", TD), b = x.input("y", TD), dout = x.input("dout", TD);
-      ops.residual(x.output("plain", TD), a, b, {});
-      ops.residual_backward(x.output("plain dy", TD), dout, {});
+      const Tensor a = x.input(stream("x"), TD), b = x.input(operand("y"), TD),
+                   dout = x.input(stream("dout"), TD);
+      ops.residual(x.output(stream("plain"), TD), a, b, {});
+      ops.residual_backward(x.output(operand("plain dy"), TD), dout, {});
       const Tensor weight = x.input("weight", {D}, 0.5, 1.5);
-      ops.residual_rms_norm(x.output("plain out", TD), x.output("plain normed", TD),
-                            x.output("plain rstd", {T}), a, b, {}, weight, 1e-5);
+      ops.residual_rms_norm(x.output(stream("plain out"), TD),
+                            x.output(operand("plain normed"), TD), x.output("plain rstd", {T}), a,
+                            b, {}, weight, 1e-5);
     })) << T
         << ' ' << D;
     for (const double raw : {-20.0, -7.0, 0.25, 30.0, 100.0}) {
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
         const Shape TD{T, D};
         const Tensor gain = x.input("gain", {1}, raw, raw), weight = x.input("weight", {D}, 0.5, 2);
-        const Tensor a = x.input("x", TD), b = x.input("y", TD), dout = x.input("dout", TD);
-        ops.residual(x.output("out", TD), a, b, gain);
-        const Tensor over_x = x.inout("over x", TD), over_y = x.inout("over y", TD);
+        const Tensor a = x.input(stream("x"), TD), b = x.input(operand("y"), TD),
+                     dout = x.input(stream("dout"), TD);
+        ops.residual(x.output(stream("out"), TD), a, b, gain);
+        const Tensor over_x = x.inout(stream("over x"), TD);
         ops.residual(over_x, over_x, b, gain);
-        ops.residual(over_y, a, over_y, gain);
-        ops.residual_rms_norm(x.output("fused out", TD), x.output("normed", TD),
+        if (x.same_type(Operands::Kind::stream, Operands::Kind::operand)) {
+          const Tensor over_y = x.inout(stream("over y"), TD);
+          ops.residual(over_y, a, over_y, gain);
+        }
+        ops.residual_rms_norm(x.output(stream("fused out"), TD), x.output(operand("normed"), TD),
                               x.output("rstd", {T}), a, b, gain, weight, 1e-5);
-        ops.residual_backward(x.output("dy", TD), dout, gain);
-        const Tensor over_dout = x.inout("over dout", TD);
-        ops.residual_backward(over_dout, over_dout, gain);
-        ops.residual_gain_backward(x.inout("dgain", {1}), dout, a, gain);
+        ops.residual_backward(x.output(operand("dy"), TD), dout, gain);
+        if (x.same_type(Operands::Kind::stream, Operands::Kind::operand)) {
+          const Tensor over_dout = x.inout(stream("over dout"), TD);
+          ops.residual_backward(over_dout, over_dout, gain);
+        }
+        ops.residual_gain_backward(x.inout("dgain", {1}), x.input(operand("da"), TD), b, gain);
       })) << T
           << ' ' << D << ' ' << raw;
     }
@@ -132,15 +146,23 @@ TEST_P(KernelSuite, CrossEntropy) {
   for (const auto& [T, V] : {RowShape{1, 1}, {5, 5}, {300, 7}, {33, 1000}}) {
     // Around 0, and where exp overflows without the maximum's shift.
     for (const double centre : {0.0, 100.0, -100.0}) {
-      for (const double scale : {0.0, 1.0 / 300}) {
-        for (const std::int64_t last_target : {V, std::int64_t{0}}) {  // 0: all ignored
-          EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
-            ops.cross_entropy(x.output("loss", {T}),
-                              x.inout("logits", {T, V}, centre - 5, centre + 5),
-                              x.ids("targets", {T}, -1, last_target), scale);
-          })) << T
-              << ' ' << V << ' ' << centre << ' ' << scale << ' ' << last_target;
-        }
+      for (const std::int64_t last_target : {V, std::int64_t{0}}) {  // 0: all ignored
+        EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+          const Shape TV{T, V};
+          const double low = centre - 5, high = centre + 5;
+          const Tensor targets = x.ids("targets", {T}, -1, last_target);
+          ops.cross_entropy(x.output("loss alone", {T}), {}, x.inout("kept logits", TV, low, high),
+                            targets, 0);
+          // With dlogits elsewhere logits are used up, and not looked at.
+          const Tensor used_up = x.input("logits", TV, low, high);
+          const Tensor dlogits = x.output(operand("dlogits"), TV);
+          ops.cross_entropy(x.output("loss", {T}), dlogits, used_up, targets, 1.0 / 300);
+          if (x.same_type(Operands::Kind::master, Operands::Kind::operand)) {
+            const Tensor in_place = x.inout("logits, then dlogits", TV, low, high);
+            ops.cross_entropy(x.output("loss of in place", {T}), in_place, in_place, targets, 0.3);
+          }
+        })) << T
+            << ' ' << V << ' ' << centre << ' ' << last_target;
       }
     }
   }
@@ -158,11 +180,15 @@ TEST_P(KernelSuite, AdamW) {
                            .correction2 = 1 - std::pow(0.95, t),
                            .gradient_scale = 0.37};
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
-        ops.adamw(x.inout("value", {n}), x.inout("m", {n}), x.inout("v", {n}, 0, 1),
+        ops.adamw(x.inout("value", {n}), x.inout("m", {n}), x.inout("v", {n}, 0, 1), {},
                   x.input("gradient", {n}), step);
+        if (!x.same_type(Operands::Kind::master, Operands::Kind::operand)) {
+          ops.adamw(x.inout("kept twice", {n}), x.inout("its m", {n}), x.inout("its v", {n}, 0, 1),
+                    x.output(operand("copy"), {n}), x.input("its gradient", {n}), step);
+        }
         // A parameter that never had a gradient only decays.
         ops.adamw(x.inout("unused value", {n}), x.inout("zero m", {n}, 0, 0),
-                  x.inout("zero v", {n}, 0, 0), x.input("zero gradient", {n}, 0, 0), step);
+                  x.inout("zero v", {n}, 0, 0), {}, x.input("zero gradient", {n}, 0, 0), step);
       })) << n
           << " at step " << t;
     }
@@ -179,7 +205,8 @@ TEST_P(KernelSuite, Sums) {
   for (const auto& [T, D] : kRowShapes) {
     EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
       ops.column_sums(x.sums("columns", {D}), x.input("in", {T, D}));
-      ops.row_dot(x.output("dots", {T}), x.input("a", {T, D}), x.input("b", {T, D}));
+      ops.row_dot(x.output("dots", {T}), x.input(stream("a"), {T, D}),
+                  x.input(stream("b"), {T, D}));
     })) << T
         << ' ' << D;
   }

@@ -77,8 +77,8 @@ TEST_P(KernelSuite, EveryOperationChecksItsOperands) {
       {"gate_regularizer", [&] { ops.gate_regularizer(x, x, x, 1, 1, 1); }},
       {"path_readout", [&] { ops.path_readout(x, x, x, x, x); }},
       {"column_sums", [&] { ops.column_sums(x, x); }},
-      {"cross_entropy", [&] { ops.cross_entropy(x, x, x, 1); }},
-      {"adamw", [&] { ops.adamw(x, x, x, x, {}); }},
+      {"cross_entropy", [&] { ops.cross_entropy(x, {}, x, x, 1); }},
+      {"adamw", [&] { ops.adamw(x, x, x, {}, x, {}); }},
       {"sum_of_squares", [&] { ops.sum_of_squares(x, x); }},
   };
   for (const auto& [name, call] : calls) EXPECT_THROW(call(), Error) << name;

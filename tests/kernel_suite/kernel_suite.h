@@ -1,7 +1,7 @@
 // The tests that every backend must pass. A test program links the suite's objects and says what to
 // hold against the reference:
 //
-//   INSTANTIATE_TEST_SUITE_P(Cpu, KernelSuite, testing::Values(Backend{"cpu", make, DType::f32}));
+//   INSTANTIATE_TEST_SUITE_P(Cpu, KernelSuite, testing::Values(Backend{"cpu", make, {}}));
 #pragma once
 
 #include <functional>
@@ -17,7 +17,7 @@ namespace dualpath {
 struct Backend {
   const char* name;
   std::function<std::unique_ptr<Device>()> make_device;
-  DType arithmetic;  // the element type of its kernels
+  NumericTypes types;  // of the numbers that the kernels are given
 };
 inline std::ostream& operator<<(std::ostream& out, const Backend& backend) {
   return out << backend.name;
@@ -28,10 +28,10 @@ class KernelSuite : public testing::TestWithParam<Backend> {
   KernelSuite() : device_(GetParam().make_device()) {}
 
   testing::AssertionResult agrees(const KernelCall& call) {
-    return dualpath::agrees(*device_, GetParam().arithmetic, call);
+    return dualpath::agrees(*device_, GetParam().types, call);
   }
   testing::AssertionResult agrees_exactly(const KernelCall& call) {
-    return dualpath::agrees(*device_, GetParam().arithmetic, call, Demand::exact);
+    return dualpath::agrees(*device_, GetParam().types, call, Demand::exact);
   }
 
   std::unique_ptr<Device> device_;

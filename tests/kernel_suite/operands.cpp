@@ -16,15 +16,35 @@ namespace {
 constexpr std::uint64_t kSeed = 20260530;
 
 // Runs on the reference with Rounded elements.
+void round_as(DType type, Rounded& x) {
+  x = stored(x, type);
+}
+
 class ReferenceOperands final : public Operands {
  public:
   struct Placed {
     Operand operand;
     std::vector<Rounded> values;
     std::vector<std::int32_t> ids;
+    bool was_stored = false;
+
+    void store(DType type) {
+      was_stored = true;
+      for (Rounded& x : values) round_as(type, x);
+    }
   };
-  ReferenceOperands() : Operands(kSeed) {}
-  const std::deque<Placed>& placed() const { return placed_; }
+  explicit ReferenceOperands(const NumericTypes& types) : Operands(kSeed, types) {}
+  void stored(Tensor tensor) override {
+    for (Placed& placed : placed_)
+      if (placed.values.data() == tensor.data) placed.store(type_of(placed.operand.kind));
+  }
+  // All outputs as they are stored in the end.
+  const std::deque<Placed>& results() {
+    for (Placed& placed : placed_)
+      if (placed.operand.role == Role::output && !placed.was_stored)
+        placed.store(type_of(placed.operand.kind));
+    return placed_;
+  }
 
  private:
   Tensor place(Operand operand) override {
@@ -45,8 +65,8 @@ class ReferenceOperands final : public Operands {
 
 class DeviceOperands final : public Operands {
  public:
-  DeviceOperands(Device& device, Stream& stream, DType arithmetic)
-      : Operands(kSeed), device_(device), stream_(stream), arithmetic_(arithmetic) {}
+  DeviceOperands(Device& device, Stream& stream, const NumericTypes& types)
+      : Operands(kSeed, types), device_(device), stream_(stream) {}
 
   // The raw memory of every output, once the stream is done.
   std::vector<std::vector<std::byte>> fetch_outputs() {
@@ -68,20 +88,23 @@ class DeviceOperands final : public Operands {
   };
 
   Tensor place(Operand operand) override {
-    switch (operand.kind) {
-      case Kind::i32:
+    switch (type_of(operand.kind)) {
+      case DType::i32:
         return upload<std::int32_t>(operand);
-      case Kind::f64:
+      case DType::f64:
         return upload<double>(operand);
-      case Kind::arithmetic:
+      case DType::f32:
+        return upload<float>(operand);
+      case DType::bf16:
         break;
     }
-    return arithmetic_ == DType::f64 ? upload<double>(operand) : upload<float>(operand);
+    return upload<bfloat16>(operand);
   }
 
   template <class T>
   Tensor upload(const Operand& operand) {
-    const std::vector<T> host(operand.start.begin(), operand.start.end());
+    std::vector<T> host;
+    for (const double x : operand.start) host.push_back(static_cast<T>(x));
     Buffer buffer = device_.allocate(host.size() * sizeof(T));
     const Tensor tensor{buffer.data(), dtype_of<T>, operand.shape};
     device_.copy_to_device(tensor, host.data(), stream_);
@@ -92,27 +115,29 @@ class DeviceOperands final : public Operands {
 
   Device& device_;
   Stream& stream_;
-  DType arithmetic_;
   std::vector<Placed> placed_;
 };
 
-std::vector<std::vector<std::byte>> run(Device& device, DType arithmetic, const KernelCall& call) {
+std::vector<std::vector<std::byte>> run(Device& device, const NumericTypes& types,
+                                        const KernelCall& call) {
   const auto stream = device.make_stream();
   const auto ops = device.make_ops(*stream);
-  DeviceOperands operands(device, *stream, arithmetic);
+  DeviceOperands operands(device, *stream, types);
   call(*ops, operands);
   return operands.fetch_outputs();
 }
 
+template <class T>
+double read(const std::byte* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return static_cast<double>(value);
+}
+
 double element(const std::vector<std::byte>& bytes, DType type, std::size_t i) {
-  if (type == DType::f64) {
-    double value;
-    std::memcpy(&value, bytes.data() + i * sizeof value, sizeof value);
-    return value;
-  }
-  float value;
-  std::memcpy(&value, bytes.data() + i * sizeof value, sizeof value);
-  return value;
+  const std::byte* from = bytes.data() + i * size_of(type);
+  if (type == DType::f64) return read<double>(from);
+  return type == DType::f32 ? read<float>(from) : read<bfloat16>(from);
 }
 
 // The element that is furthest out, in units of its bound; "" when none is out.
@@ -123,8 +148,12 @@ std::string compare(const ReferenceOperands::Placed& expected, const std::vector
   for (std::size_t i = 0; i < expected.values.size(); ++i) {
     const Rounded& wanted = expected.values[i];
     const double got = element(bytes, type, i);
-    const double bound = demand == Demand::exact ? 0 : wanted.error;
-    const double distance = std::abs(got - wanted.value);
+    const bool exact = demand == Demand::exact;
+    const double bound = exact ? 0 : wanted.error;
+    const double value = exact && type == DType::bf16
+                             ? static_cast<double>(bfloat16(static_cast<float>(wanted.value)))
+                             : wanted.value;
+    const double distance = std::abs(got - value);
     if (!std::isfinite(wanted.value) || !std::isfinite(bound)) {
       return fmt::format("{}[{}]: the reference is {} ± {}", expected.operand.name, i, wanted.value,
                          bound);
@@ -135,25 +164,43 @@ std::string compare(const ReferenceOperands::Placed& expected, const std::vector
     if (ratio <= worst) continue;
     worst = ratio;
     message = fmt::format("{}{}[{}]: {} is {} from {}, the bound is {}", expected.operand.name,
-                          expected.operand.shape.str(), i, got, distance, wanted.value, bound);
+                          expected.operand.shape.str(), i, got, distance, value, bound);
   }
   return message;
 }
 
 }  // namespace
 
-Tensor Operands::place_uniform(const std::string& name, Kind kind, Role role, Shape shape,
-                               double low, double high) {
+DType Operands::type_of(Kind kind) const {
+  switch (kind) {
+    case Kind::master:
+      return types_.master;
+    case Kind::stream:
+      return types_.stream;
+    case Kind::operand:
+      return types_.operand;
+    case Kind::i32:
+      return DType::i32;
+    case Kind::f64:
+      break;
+  }
+  return DType::f64;
+}
+
+Tensor Operands::place_uniform(const Name& name, Role role, Shape shape, double low, double high) {
   std::vector<float> values(static_cast<std::size_t>(shape.numel()));
-  CounterRng(seed_, name).uniform(std::span<float>(values), 0, low, high);
-  return place({name, kind, role, shape, {values.begin(), values.end()}, 0});
+  CounterRng(seed_, name.text).uniform(std::span<float>(values), 0, low, high);
+  if (type_of(name.kind) == DType::bf16) {
+    for (float& x : values) x = bfloat16(x);
+  }
+  return place({name.text, name.kind, role, shape, {values.begin(), values.end()}, 0});
 }
 
 Tensor Operands::place_turns(const std::string& angles, Shape shape, double (*function)(double)) {
   std::vector<double> values(static_cast<std::size_t>(shape.numel()));
   CounterRng(seed_, angles).uniform(std::span<double>(values), 0, 0, 2 * std::numbers::pi);
   for (double& x : values) x = static_cast<float>(function(x));
-  return place({angles, Kind::arithmetic, Role::input, shape, values, 2 * Rounded::unit});
+  return place({angles, Kind::master, Role::input, shape, values, 2 * Rounded::unit});
 }
 
 Tensor Operands::cosines(const std::string& angles, Shape shape) {
@@ -175,49 +222,49 @@ std::vector<double> Operands::draw_whole(const std::string& name, Shape shape, s
   return values;
 }
 
-Tensor Operands::input(const std::string& name, Shape shape, double low, double high) {
-  return place_uniform(name, Kind::arithmetic, Role::input, shape, low, high);
+Tensor Operands::input(const Name& name, Shape shape, double low, double high) {
+  return place_uniform(name, Role::input, shape, low, high);
 }
 
-Tensor Operands::output(const std::string& name, Shape shape) {
+Tensor Operands::output(const Name& name, Shape shape) {
   const std::vector<double> poison(static_cast<std::size_t>(shape.numel()),
                                    std::numeric_limits<double>::quiet_NaN());
-  return place({name, Kind::arithmetic, Role::output, shape, poison, 0});
+  return place({name.text, name.kind, Role::output, shape, poison, 0});
 }
 
-Tensor Operands::inout(const std::string& name, Shape shape, double low, double high) {
-  return place_uniform(name, Kind::arithmetic, Role::output, shape, low, high);
+Tensor Operands::inout(const Name& name, Shape shape, double low, double high) {
+  return place_uniform(name, Role::output, shape, low, high);
 }
 
 Tensor Operands::sums(const std::string& name, Shape shape, double low, double high) {
-  return place_uniform(name, Kind::f64, Role::output, shape, low, high);
+  return place_uniform({name.c_str(), Kind::f64}, Role::output, shape, low, high);
 }
 
-Tensor Operands::whole_numbers(const std::string& name, Shape shape, std::int64_t begin,
+Tensor Operands::whole_numbers(const Name& name, Shape shape, std::int64_t begin,
                                std::int64_t end) {
   return place(
-      {name, Kind::arithmetic, Role::input, shape, draw_whole(name, shape, begin, end), 0});
+      {name.text, name.kind, Role::input, shape, draw_whole(name.text, shape, begin, end), 0});
 }
 
 Tensor Operands::ids(const std::string& name, Shape shape, std::int64_t begin, std::int64_t end) {
   return place({name, Kind::i32, Role::input, shape, draw_whole(name, shape, begin, end), 0});
 }
 
-testing::AssertionResult agrees(Device& device, DType arithmetic, const KernelCall& call,
+testing::AssertionResult agrees(Device& device, const NumericTypes& types, const KernelCall& call,
                                 Demand demand) {
-  ReferenceOperands expected;
-  ReferenceOpsOf<Rounded> reference;
+  ReferenceOperands expected(types);
+  ReferenceOpsOf<Rounded> reference(types);
   call(reference, expected);
 
-  const auto outputs = run(device, arithmetic, call);
+  const auto outputs = run(device, types, call);
   std::size_t output = 0;
-  for (const ReferenceOperands::Placed& placed : expected.placed()) {
+  for (const ReferenceOperands::Placed& placed : expected.results()) {
     if (placed.operand.role != Operands::Role::output) continue;
-    const DType type = placed.operand.kind == Operands::Kind::f64 ? DType::f64 : arithmetic;
-    const std::string problem = compare(placed, outputs.at(output++), type, demand);
+    const std::string problem =
+        compare(placed, outputs.at(output++), expected.type_of(placed.operand.kind), demand);
     if (!problem.empty()) return testing::AssertionFailure() << problem;
   }
-  if (run(device, arithmetic, call) != outputs) {
+  if (run(device, types, call) != outputs) {
     return testing::AssertionFailure() << "two runs give different bits";
   }
   return testing::AssertionSuccess();

@@ -13,12 +13,13 @@ TEST_P(KernelSuite, SwiGlu) {
     for (const double magnitude : {1.0, 30.0, 200.0}) {  // 200: exp overflows in fp32
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
         const Shape TF{T, F}, T2F{T, 2 * F};
-        const Tensor gate_up = x.input("gate_up", T2F, -magnitude, magnitude);
-        const Tensor dout = x.input("dout", TF);
-        ops.swiglu(x.output("out", TF), gate_up);
-        ops.swiglu_backward(x.output("dgate_up", T2F), x.output("out again", TF), dout, gate_up);
-        const Tensor in_place = x.inout("in place", T2F, -magnitude, magnitude);
-        ops.swiglu_backward(in_place, x.output("out of in place", TF), dout, in_place);
+        const Tensor gate_up = x.input(operand("gate_up"), T2F, -magnitude, magnitude);
+        const Tensor dout = x.input(operand("dout"), TF);
+        ops.swiglu(x.output(operand("out"), TF), gate_up);
+        ops.swiglu_backward(x.output(operand("dgate_up"), T2F), x.output(operand("out again"), TF),
+                            dout, gate_up);
+        const Tensor in_place = x.inout(operand("in place"), T2F, -magnitude, magnitude);
+        ops.swiglu_backward(in_place, x.output(operand("out of in place"), TF), dout, in_place);
       })) << T
           << ' ' << F << ' ' << magnitude;
     }
@@ -32,8 +33,9 @@ TEST_P(KernelSuite, MixtureStep) {
         const LoopStep step{combine, index, iterations};
         EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
           const Shape TD{T, D};
-          const Tensor h = x.input("h", TD), weight = x.output("weight", {T});
-          const Tensor h_deep = step.first() ? x.output("h_deep", TD) : x.inout("h_deep", TD);
+          const Tensor h = x.input(stream("h"), TD), weight = x.output("weight", {T});
+          const Tensor h_deep =
+              step.first() ? x.output(stream("h_deep"), TD) : x.inout(stream("h_deep"), TD);
           Tensor q, remaining, router_w, router_b, dlogit, drouter_w, drouter_b;
           if (combine == LoopCombine::mixture) {
             q = x.output("q", {T});
@@ -45,8 +47,9 @@ TEST_P(KernelSuite, MixtureStep) {
             drouter_b = x.inout("drouter_b", {1});
           }
           ops.mixture_step(h_deep, weight, q, remaining, h, router_w, router_b, step);
-          ops.mixture_step_backward(x.inout("dh", TD), drouter_w, drouter_b, x.input("dh_deep", TD),
-                                    h, weight, dlogit, router_w, step);
+          ops.mixture_step_backward(x.inout(stream("dh"), TD), drouter_w, drouter_b,
+                                    x.input(stream("dh_deep"), TD), h, weight, dlogit, router_w,
+                                    step);
         })) << T
             << ' ' << D << " iteration " << index << " of " << iterations << ", combine "
             << static_cast<int>(combine);
@@ -86,12 +89,15 @@ TEST_P(KernelSuite, Gate) {
               dbias = in.inout("dbias", {N});
             }
             if (regularized) dgates = in.input("dgates", {T, 2});
-            const Tensor x = in.input("x", TD), h_deep = in.input("h_deep", TD);
-            const Tensor h_wide = in.input("h_wide", TD), gates = in.output("gates", {T, 2});
-            ops.gate(in.output("y", TD), gates, x, h_deep, h_wide, weight, bias, mode, target);
-            const Tensor dy = in.inout("dy, then dx", TD);
-            ops.gate_backward(dy, in.output("dh_deep", TD), in.output("dh_wide", TD), dweight,
-                              dbias, dy, dgates, x, h_deep, h_wide, gates, weight, mode, target);
+            const Tensor x = in.input(stream("x"), TD), h_deep = in.input(stream("h_deep"), TD);
+            const Tensor h_wide = in.input(stream("h_wide"), TD),
+                         gates = in.output("gates", {T, 2});
+            ops.gate(in.output(stream("y"), TD), gates, x, h_deep, h_wide, weight, bias, mode,
+                     target);
+            const Tensor dy = in.inout(stream("dy, then dx"), TD);
+            ops.gate_backward(dy, in.output(stream("dh_deep"), TD),
+                              in.output(stream("dh_wide"), TD), dweight, dbias, dy, dgates, x,
+                              h_deep, h_wide, gates, weight, mode, target);
           })) << T
               << ' ' << D << " mode " << static_cast<int>(mode) << " target "
               << static_cast<int>(target) << (regularized ? " regularized" : "");
@@ -105,10 +111,11 @@ TEST_P(KernelSuite, Gate) {
 TEST_P(KernelSuite, GateBackwardOutOfPlace) {
   EXPECT_TRUE(agrees([](Ops& ops, Operands& in) {
     const Shape TD{33, 7};
-    ops.gate_backward(in.output("dx", TD), in.output("dh_deep", TD), in.output("dh_wide", TD), {},
-                      {}, in.input("dy", TD), {}, in.input("x", TD), in.input("h_deep", TD),
-                      in.input("h_wide", TD), in.input("gates", {33, 2}, 0, 1), {}, GateMode::fixed,
-                      GateTarget::updates);
+    ops.gate_backward(in.output(stream("dx"), TD), in.output(stream("dh_deep"), TD),
+                      in.output(stream("dh_wide"), TD), {}, {}, in.input(stream("dy"), TD), {},
+                      in.input(stream("x"), TD), in.input(stream("h_deep"), TD),
+                      in.input(stream("h_wide"), TD), in.input("gates", {33, 2}, 0, 1), {},
+                      GateMode::fixed, GateTarget::updates);
   }));
 }
 
@@ -129,9 +136,9 @@ TEST_P(KernelSuite, PathReadout) {
   for (const auto& [T, D] : kRowShapes) {
     EXPECT_TRUE(agrees([=](Ops& ops, Operands& in) {
       const Shape TD{T, D};
-      ops.path_readout(in.output("readout", {T, PathReadout::num_columns}), in.input("x", TD),
-                       in.input("h_deep", TD), in.input("h_wide", TD),
-                       in.input("gates", {T, 2}, 0.05, 0.95));
+      ops.path_readout(in.output("readout", {T, PathReadout::num_columns}),
+                       in.input(stream("x"), TD), in.input(stream("h_deep"), TD),
+                       in.input(stream("h_wide"), TD), in.input("gates", {T, 2}, 0.05, 0.95));
     })) << T
         << ' ' << D;
   }
@@ -143,7 +150,7 @@ TEST_P(KernelSuite, VanishingGatesAndUpdates) {
     constexpr std::int64_t T = 40, D = 7;
     const Shape TD{T, D}, readout{T, PathReadout::num_columns};
     const Tensor gates = in.whole_numbers("gates", {T, 2}, 0, 2);
-    const Tensor x = in.input("x", TD), h = in.input("h", TD);
+    const Tensor x = in.input(stream("x"), TD), h = in.input(stream("h"), TD);
     ops.path_readout(in.output("readout", readout), x, h, h, gates);
     ops.path_readout(in.output("deep still", readout), x, x, h, gates);
     ops.path_readout(in.output("wide still", readout), x, h, x, gates);

@@ -35,7 +35,7 @@ TrainerOptions options_of(Architecture architecture, DType dtype, std::int64_t m
   o.optimizer.lr = 1e-2;
   o.optimizer.warmup_steps = 5;
   o.regularizers = {.ponder = 0.01, .gate_entropy = 0.01, .gate_balance = 0.1};
-  o.dtype = dtype;
+  o.types = NumericTypes::all(dtype);
   o.global_batch_size = global_batch;
   o.micro_batch_size = micro_batch;
   o.loss_chunk_tokens = 7;

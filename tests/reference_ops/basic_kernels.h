@@ -191,7 +191,13 @@ void ReferenceOpsOf<S>::residual_rms_norm(Tensor out_TD, Tensor normed_TD, Tenso
                                           double epsilon) {
   check_residual_rms_norm(out_TD, normed_TD, rstd_T, x_TD, y_TD, gain, weight_D);
   residual(out_TD, x_TD, y_TD, gain);
-  rms_norm(normed_TD, rstd_T, out_TD, weight_D, epsilon);
+  const std::int64_t width = out_TD.shape[1];
+  std::vector<S> out(elements<S>(out_TD), elements<S>(out_TD) + out_TD.numel());
+  for (S& x : out) x = stored(x, emulated_.stream);
+  for (std::int64_t t = 0; t < out_TD.shape[0]; ++t) {
+    elements<S>(rstd_T)[t] = norm_row(elements<S>(normed_TD) + t * width, out.data() + t * width,
+                                      elements<S>(weight_D), width, epsilon);
+  }
 }
 
 template <class S>
@@ -217,17 +223,18 @@ void ReferenceOpsOf<S>::residual_gain_backward(Tensor dgain, Tensor da, Tensor a
 // ---- loss
 
 template <class S>
-void ReferenceOpsOf<S>::cross_entropy(Tensor loss_T, Tensor logits_TV, Tensor targets_T,
-                                      double grad_scale) {
+void ReferenceOpsOf<S>::cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV,
+                                      Tensor targets_T, double grad_scale) {
   using std::exp, std::log, std::max;
-  check_cross_entropy(loss_T, logits_TV, targets_T);
+  check_cross_entropy(loss_T, dlogits_TV, logits_TV, targets_T);
   const std::int64_t vocabulary = logits_TV.shape[1];
   for (std::int64_t t = 0; t < logits_TV.shape[0]; ++t) {
-    S* logits = elements<S>(logits_TV) + t * vocabulary;
+    const S* logits = elements<S>(logits_TV) + t * vocabulary;
+    S* dlogits = dlogits_TV.empty() ? nullptr : elements<S>(dlogits_TV) + t * vocabulary;
     const std::int32_t target = targets_T.as<std::int32_t>()[t];
     if (target == -1) {
       elements<S>(loss_T)[t] = S(0);
-      if (grad_scale != 0) std::fill_n(logits, vocabulary, S(0));
+      if (dlogits != nullptr) std::fill_n(dlogits, vocabulary, S(0));
       continue;
     }
     CHECK(0 <= target && target < vocabulary, "target {} of {} rows", target, vocabulary);
@@ -236,10 +243,10 @@ void ReferenceOpsOf<S>::cross_entropy(Tensor loss_T, Tensor logits_TV, Tensor ta
     for (std::int64_t v = 0; v < vocabulary; ++v) exponentials.add(exp(logits[v] - largest));
     const S total = exponentials.total();
     elements<S>(loss_T)[t] = largest + log(total) - logits[target];
-    if (grad_scale == 0) continue;
+    if (dlogits == nullptr) continue;
     for (std::int64_t v = 0; v < vocabulary; ++v) {
       const S softmax = exp(logits[v] - largest) / total;
-      logits[v] = (softmax - S(v == target ? 1 : 0)) * S(grad_scale);
+      dlogits[v] = (softmax - S(v == target ? 1 : 0)) * S(grad_scale);
     }
   }
 }
@@ -247,10 +254,10 @@ void ReferenceOpsOf<S>::cross_entropy(Tensor loss_T, Tensor logits_TV, Tensor ta
 // ---- optimizer
 
 template <class S>
-void ReferenceOpsOf<S>::adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor gradient_N,
-                              const AdamWStep& step) {
+void ReferenceOpsOf<S>::adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N,
+                              Tensor gradient_N, const AdamWStep& step) {
   using std::sqrt;
-  check_adamw(value_N, m_N, v_N, gradient_N);
+  check_adamw(value_N, m_N, v_N, operand_N, gradient_N);
   for (std::int64_t i = 0; i < value_N.numel(); ++i) {
     S& value = elements<S>(value_N)[i];
     S& m = elements<S>(m_N)[i];
@@ -260,6 +267,7 @@ void ReferenceOpsOf<S>::adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor gra
     v = S(step.beta2) * v + S(1 - step.beta2) * g * g;
     const S direction = m / S(step.correction1) / (sqrt(v / S(step.correction2)) + S(step.epsilon));
     value = value - S(step.learning_rate) * (direction + S(step.weight_decay) * value);
+    if (!operand_N.empty()) elements<S>(operand_N)[i] = value;
   }
 }
 

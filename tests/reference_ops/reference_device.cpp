@@ -16,6 +16,12 @@ class SynchronousStream final : public Stream {
 
 }  // namespace
 
+void ReferenceDevice::require(const NumericTypes& types) const {
+  for (const DType type : {types.master, types.stream, types.operand}) {
+    CHECK(type == DType::f64, "the reference computes in f64, not {}", name_of(type));
+  }
+}
+
 Buffer ReferenceDevice::allocate(std::size_t bytes) {
   constexpr std::size_t alignment = 4096;
   const std::size_t whole = (bytes + alignment - 1) / alignment * alignment;

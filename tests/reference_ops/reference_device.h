@@ -11,6 +11,7 @@ namespace dualpath {
 class ReferenceDevice : public Device {
  public:
   std::string name() const override { return "fp64 reference"; }
+  void require(const NumericTypes& types) const override;
   Buffer allocate(std::size_t bytes) override;
   std::size_t num_allocations() const override { return num_allocations_; }
   std::unique_ptr<Stream> make_stream() override;

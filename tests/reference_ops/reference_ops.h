@@ -11,6 +11,10 @@ namespace dualpath {
 template <class S>
 class ReferenceOpsOf : public Ops {
  public:
+  ReferenceOpsOf() = default;
+  // With Rounded elements: the types of the backend whose rounding is to be bounded.
+  explicit ReferenceOpsOf(const NumericTypes& emulated) : emulated_(emulated) {}
+
   void fill(Tensor out, double value) override;
   void copy(Tensor out, Tensor in) override;
   void add(Tensor out, Tensor in) override;
@@ -75,11 +79,15 @@ class ReferenceOpsOf : public Ops {
                     Tensor gates_T2) override;
   void column_sums(Tensor out_C, Tensor in_TC) override;
 
-  void cross_entropy(Tensor loss_T, Tensor logits_TV, Tensor targets_T, double grad_scale) override;
+  void cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T,
+                     double grad_scale) override;
 
-  void adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor gradient_N,
+  void adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Tensor gradient_N,
              const AdamWStep& step) override;
   void sum_of_squares(Tensor out, Tensor x_N) override;
+
+ private:
+  NumericTypes emulated_;
 };
 
 using ReferenceOps = ReferenceOpsOf<double>;

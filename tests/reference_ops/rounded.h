@@ -89,6 +89,11 @@ struct Rounded {
     larger.error = std::max(a.error, b.error);
     return larger;
   }
+  // bf16 has 8 bits; what is less than the smallest normal number may be flushed to 0.
+  friend Rounded stored(Rounded a, DType type) {
+    if (type == DType::bf16) a.error += 0x1p-8 * (std::abs(a.value) + a.error) + smallest_normal;
+    return a;
+  }
   friend Rounded shift(Rounded a) {
     a.error = 0;
     return a;

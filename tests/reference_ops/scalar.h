@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "core/tensor.h"
+
 namespace dualpath {
 
 // A sum of terms whose order a backend is free to choose.
@@ -32,6 +34,11 @@ class WideSum<double> : public Sum<double> {
 
 // A shift that cancels in exact arithmetic, such as the maximum in a softmax.
 inline double shift(double x) {
+  return x;
+}
+
+// A number that a backend keeps as `type` before it computes on with it.
+inline double stored(double x, DType) {
   return x;
 }
 
