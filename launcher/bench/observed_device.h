@@ -15,6 +15,7 @@ class ObservedDevice final : public Device {
   void observe(KernelObserver* observer) { observer_ = observer; }
 
   std::string name() const override { return device_.name(); }
+  void require(const NumericTypes& types) const override { device_.require(types); }
   Buffer allocate(std::size_t bytes) override { return device_.allocate(bytes); }
   std::size_t num_allocations() const override { return device_.num_allocations(); }
   std::unique_ptr<Stream> make_stream() override { return device_.make_stream(); }

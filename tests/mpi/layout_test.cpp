@@ -50,7 +50,7 @@ std::unique_ptr<Device> device_for(DType dtype) {
 
 struct Rig {
   Rig(const TrainerOptions& options, Communicator& ranks)
-      : device(device_for(options.dtype)),
+      : device(device_for(options.types.master)),
         stream(device->make_stream()),
         source(9, static_cast<std::uint64_t>(options.model.vocab_size),
                options.model.sequence_length),
