@@ -1,14 +1,17 @@
-// dualpath bench: how fast this machine is, and how much of it a training step reaches.
+// dualpath bench: how fast this machine is, and how much of it the parts of training reach.
 #include <algorithm>
-#include <array>
 #include <cstdio>
+#include <filesystem>
+#include <iterator>
 
 #include "core/cpu/cpu_device.h"
 #include "core/nearest.h"
 #include "data/file_io.h"
+#include "data/tokenizer_files.h"
 #include "launcher/arguments.h"
-#include "launcher/bench/bench_config.h"
-#include "launcher/bench/machine_bench.h"
+#include "launcher/bench/data_bench.h"
+#include "launcher/bench/job_bench.h"
+#include "launcher/bench/other_load.h"
 #include "launcher/bench/step_bench.h"
 #include "launcher/commands.h"
 #include "launcher/job.h"
@@ -21,7 +24,8 @@ namespace {
 
 constexpr const char* usage = "dualpath bench [PART...] [CONFIG.yaml...] [key=value...]";
 
-// What is measured where no file describes a model.
+// What is measured where no file describes a model; a micro-batch for each rank.
+constexpr std::int64_t default_micro_batch = 8;
 constexpr const char* default_config =
     "model:\n"
     "  layers: 4\n"
@@ -30,59 +34,197 @@ constexpr const char* default_config =
     "  sequence_length: 256\n"
     "  vocab_size: 8192\n"
     "  deep: {iterations: 4, ffn_hidden_size: 512}\n"
-    "  wide: {ffn_hidden_size: 2048}\n"
-    "train: {global_batch_size: 8, micro_batch_size: 8}\n";
+    "  wide: {ffn_hidden_size: 2048}\n";
 
-constexpr std::array parts = {"machine", "step", "kernels"};
+void add_default(ConfigSource& source, int num_ranks) {
+  source.add_text(default_config, "the default of dualpath bench");
+  source.add_override(fmt::format("train.micro_batch_size={}", default_micro_batch));
+  source.add_override(fmt::format("train.global_batch_size={}", default_micro_batch * num_ranks));
+}
+
+// What the parts measure with, and their results so far.
+class Bench {
+ public:
+  Bench(BenchConfig config, Job& job);
+
+  void machine() { report("machine", machine_.table.table()); }
+  void step() { report("step", profiled_step().step.table()); }
+  void kernels() { report("kernels", profiled_step().kernels); }
+  void loader() {
+    report("loader", measure_loader(config_, *data_.training, peaks(), ranks()).table());
+  }
+  void tokenizer();
+  void collectives() {
+    report("collectives", measure_collectives(config_, peaks(), *device_, ranks()).table());
+  }
+  void checkpoint() {
+    report("checkpoint",
+           measure_checkpoint(config_, config_.bench.folder, peaks(), *device_, ranks()).table());
+  }
+  // Tells how far all this can be trusted, and writes the JSON that was asked for.
+  void finish();
+
+ private:
+  Communicator& ranks() { return job_.world(); }
+  const MachinePeaks& peaks() const { return machine_.peaks; }
+  const StepBench& profiled_step();
+  void report(const std::string& part, const Table& table);
+
+  BenchConfig config_;
+  Job& job_;
+  TrainingData data_;
+  int num_threads_;
+  std::unique_ptr<Device> device_;
+  OtherLoad other_load_;
+  MachineBench machine_;
+  std::optional<StepBench> step_;
+  Json json_;
+};
+
+using Missing = std::optional<ConfigProblem>;
+
+struct Part {
+  std::string_view name;
+  const char* help;
+  void (Bench::*run)();
+  Missing (*missing)(const BenchConfig& config, int num_ranks);  // that the part cannot do without
+};
+
+Missing nothing(const BenchConfig&, int) {
+  return {};
+}
+
+Missing missing_text(const BenchConfig& config, int) {
+  if (config.bench.text.empty()) return {{"bench.text", "the tokenizer wants text to encode"}};
+  if (config.bench.tokenizer.empty() && config.run.data.corpora.empty())
+    return {{"bench.tokenizer", "give it, or data.corpora with one"}};
+  return {};
+}
+
+Missing missing_ranks(const BenchConfig&, int num_ranks) {
+  if (num_ranks > 1) return {};
+  return {{"collectives", "want several ranks: mpirun -n 2 dualpath bench ..."}};
+}
+
+Missing missing_folder(const BenchConfig& config, int) {
+  const std::string& folder = config.bench.folder;
+  std::error_code error;
+  if (std::filesystem::is_directory(folder, error)) return {};
+  return {{"bench.folder",
+           folder.empty() ? "the checkpoint wants a folder to save in" : folder + " is no folder"}};
+}
+
+constexpr Part parts[] = {
+    {"machine", "peaks: multiply-adds in fp32 and bf16, memory", &Bench::machine, nothing},
+    {"step", "a training step: tokens/s, model FLOP/s, memory, its kernels' part", &Bench::step,
+     nothing},
+    {"kernels", "each kernel within the step, and alone on the same operands", &Bench::kernels,
+     nothing},
+    {"loader", "batches from the corpora, or of random tokens", &Bench::loader, nothing},
+    {"tokenizer", "encoding bench.text", &Bench::tokenizer, missing_text},
+    {"collectives", "sums over the ranks of mpirun", &Bench::collectives, missing_ranks},
+    {"checkpoint", "saving and loading in bench.folder", &Bench::checkpoint, missing_folder},
+};
 
 std::string help() {
-  return fmt::format(
-      "usage: {}\n\n"
-      "Measures this machine's peaks and what the parts of training reach of them; under mpirun on "
-      "all\n"
-      "ranks together. The configuration is that of `dualpath train`; without a file, of a small "
-      "model on\n"
-      "random tokens. Without a PART all are measured that need no more input.\n\n"
-      "parts:\n"
-      "  machine     multiply-adds in fp32 and bf16, memory\n"
-      "  step        a training step: tokens/s, model FLOP/s, memory, and the kernels' share\n"
-      "  kernels     each kernel of the step: within it, and alone on the same operands\n\n"
-      "rates are of medians; `of peak` is the share of the machine's best, for kernels of FLOPs "
-      "where they\n"
-      "multiply, else of memory's bytes: operands that lie in caches exceed it.\n\n"
-      "fields, their defaults and units:\n{}",
-      usage, config_help<BenchConfig>());
+  std::string text = fmt::format(
+      "Measures what the parts of training reach of this machine's own peak, which it measures "
+      "too.\n\n"
+      "usage: {}\n\nparts:\n",
+      usage);
+  for (const Part& part : parts) text += fmt::format("  {:<12}{}\n", part.name, part.help);
+  return text + fmt::format(
+                    "\nWithout a PART all are measured whose input is there. The configuration is "
+                    "that of\n"
+                    "`dualpath train`, without a file that of a small model; without corpora on "
+                    "random tokens.\n"
+                    "Under mpirun all ranks measure at once, and rank 0 tells its figures.\n\n"
+                    "Rates are those of medians. `of peak` is the share of the best multiply-adds "
+                    "where a kernel\n"
+                    "multiplies matrices, else of the best memory traffic, which operands in "
+                    "caches exceed.\n\n"
+                    "fields, their defaults and units:\n{}",
+                    config_help<BenchConfig>());
+}
+
+Bench::Bench(BenchConfig config, Job& job)
+    : config_(std::move(config)),
+      job_(job),
+      data_(open_training_data(config_.run)),
+      num_threads_(job.num_threads(config_.run.train.threads)),
+      device_(make_cpu_device(num_threads_)),
+      machine_((ranks().barrier(),
+                measure_machine(*device_, num_threads_, config_.bench.short_effort()))) {
+  json_["program"] = version_text();
+  json_["device"] = device_->name();
+  json_["ranks"] = ranks().size();
+  json_["threads"] = num_threads_;
+  json_["config"] = print_config(config_);
+  if (!job_.is_root()) return;
+  fmt::print("{}, {} rank{}, {} thread{} each\n", device_->name(), ranks().size(),
+             ranks().size() == 1 ? "" : "s", num_threads_, num_threads_ == 1 ? "" : "s");
+}
+
+void Bench::tokenizer() {
+  const std::string& given = config_.bench.tokenizer;
+  CHECK_AS(ExitCode::data, !given.empty() || data_.tokenizer.has_value(),
+           "the corpora have no tokenizer beside them; give bench.tokenizer");
+  const Tokenizer loaded = given.empty() ? *data_.tokenizer : load_tokenizer(given);
+  report("tokenizer",
+         measure_tokenizer(config_, config_.bench.text, loaded, peaks(), num_threads_).table());
+}
+
+const StepBench& Bench::profiled_step() {
+  if (!step_) step_ = measure_step(config_, *data_.training, peaks(), *device_, ranks());
+  return *step_;
+}
+
+void Bench::report(const std::string& part, const Table& table) {
+  json_[part] = table.json();
+  if (!job_.is_root()) return;
+  fmt::print("\n{}", table.text());
+  std::fflush(stdout);
+}
+
+void Bench::finish() {
+  if (ranks().size() == job_.local_size()) {
+    const double cores = other_load_.cores(ranks());
+    json_["other_load_cores"] = cores;
+    if (job_.is_root())
+      fmt::print("\nother processes kept {} cores busy meanwhile\n", readable(cores));
+  }
+  if (job_.is_root() && !config_.json.empty())
+    write_file(config_.json, json_.dump(2) + "\n", ExitCode::configuration);
+}
+
+const Part* find_part(std::string_view name) {
+  const auto* part = std::ranges::find(parts, name, &Part::name);
+  return part == std::end(parts) ? nullptr : part;
 }
 
 struct Request {
-  std::vector<std::string> parts;  // empty: all
+  std::vector<std::string> parts;  // empty: all that can be
   ConfigSource source;
-  bool wants(std::string_view part) const {
-    return parts.empty() || std::ranges::find(parts, part) != parts.end();
-  }
 };
 
-bool is_part(const std::string& word) {
-  return std::ranges::find(parts, word) != parts.end();
-}
-
 // A word is a part, or a file whose name tells.
-Request read_request(std::span<const std::string> words) {
+Request read_request(std::span<const std::string> words, int num_ranks) {
   const Arguments arguments = split_arguments(words, usage, 0, words.size());
   Request request;
-  std::vector<std::string> files;
+  std::vector<std::string> files, names;
+  for (const Part& part : parts) names.emplace_back(part.name);
   for (const std::string& word : arguments.positional) {
-    if (is_part(word)) {
+    if (find_part(word) != nullptr) {
       request.parts.push_back(word);
       continue;
     }
-    const std::string near = nearest(word, std::vector<std::string>(parts.begin(), parts.end()));
+    const std::string near = nearest(word, names);
     CHECK_AS(ExitCode::configuration, word.ends_with(".yaml") || word.ends_with(".yml"),
-             "{} is neither a part to measure ({}) nor a .yaml file{}", word,
-             fmt::join(parts, ", "), near.empty() ? "" : fmt::format("; did you mean {}?", near));
+             "{} is no .yaml file and no part{}; the parts are {}", word,
+             near.empty() ? "" : fmt::format(", did you mean {}?", near), fmt::join(names, ", "));
     files.push_back(word);
   }
-  if (files.empty()) request.source.add_text(default_config, "the default of dualpath bench");
+  if (files.empty()) add_default(request.source, num_ranks);
   for (const std::string& file : files) request.source.add_file(file);
   for (const std::string& assignment : arguments.overrides) request.source.add_override(assignment);
   return request;
@@ -94,71 +236,47 @@ void fill_in(RunConfig& run) {
   if (run.data.corpora.empty()) run.data.mock = true;
 }
 
-class BenchReport {
- public:
-  BenchReport(bool is_root, std::string json_file)
-      : is_root_(is_root), json_file_(std::move(json_file)) {}
-
-  void about(const std::string& key, const Json& value) { json_[key] = value; }
-  void add(const std::string& key, const Table& table) {
-    json_[key] = table.json();
-    if (is_root_) fmt::print("{}\n", table.text());
-    std::fflush(stdout);
+// Those that were asked for, or all that nothing is missing for.
+std::vector<const Part*> choose_parts(const Request& request, const BenchConfig& config,
+                                      int num_ranks, ConfigProblems& problems) {
+  std::vector<const Part*> chosen;
+  for (const Part& part : parts) {
+    const Missing missing = part.missing(config, num_ranks);
+    if (request.parts.empty()) {
+      if (!missing) chosen.push_back(&part);
+    } else if (std::ranges::find(request.parts, part.name) != request.parts.end()) {
+      if (missing) problems.add(missing->field, missing->message);
+      chosen.push_back(&part);
+    }
   }
-  void finish() const {
-    if (is_root_ && !json_file_.empty())
-      write_file(json_file_, json_.dump(2) + "\n", ExitCode::configuration);
-  }
-
- private:
-  bool is_root_;
-  std::string json_file_;
-  Json json_;
-};
+  return chosen;
+}
 
 ExitCode run(std::span<const std::string> words) {
-  const Request request = read_request(words);
   Job job;
+  const Request request = read_request(words, job.world().size());
   ConfigProblems problems;
   auto config = read_config<BenchConfig>(request.source, problems);
   fill_in(config.run);
   validate(config.run, job.world().size(), problems);
+  const auto chosen = choose_parts(request, config, job.world().size(), problems);
+  // All ranks find the same problems; rank 0 tells them.
   if (!problems.empty() && !job.is_root()) return ExitCode::configuration;
   throw_if_any(problems, request.source);
   config.run.model = resolve(config.run.model);
-  const TrainingData data = open_training_data(config.run);
-
-  const int num_threads = job.num_threads(config.run.train.threads);
-  const auto device = make_cpu_device(num_threads);
-  BenchReport report(job.is_root(), config.json);
-  report.about("program", version_text());
-  report.about("device", device->name());
-  report.about("ranks", job.world().size());
-  report.about("threads", num_threads);
-  report.about("config", print_config(config));
-  if (job.is_root()) {
-    fmt::print("{}, {} rank{}, {} thread{} each\n\n", device->name(), job.world().size(),
-               job.world().size() == 1 ? "" : "s", num_threads, num_threads == 1 ? "" : "s");
-  }
-
-  job.world().barrier();
-  const MachineBench machine = measure_machine(*device, num_threads, config.bench.machine_effort());
-  if (request.wants("machine")) report.add("machine", machine.table.table());
-  if (request.wants("step") || request.wants("kernels")) {
-    const StepBench step =
-        measure_step(config, *data.training, machine.peaks, *device, job.world());
-    if (request.wants("step")) report.add("step", step.step.table());
-    if (request.wants("kernels")) {
-      report.add("kernels", config.bench.shapes ? step.shapes : step.kernels);
-    }
-  }
-  report.finish();
+  Bench bench(std::move(config), job);
+  for (const Part* part : chosen) (bench.*part->run)();
+  bench.finish();
   return ExitCode::success;
 }
 
 }  // namespace
 
 const Command bench_command = {
-    "bench", "rates of kernels and of a training step, against this machine's peak", help, run};
+    .name = "bench",
+    .summary = "speed of a training step and of all around it, against this machine's peak",
+    .help = help,
+    .run = run,
+};
 
 }  // namespace dualpath

@@ -12,9 +12,13 @@ struct BenchSection {
   double seconds = 2;
   double kernel_seconds = 0.05;
   bool shapes = false;
+  std::vector<std::string> text;
+  std::string tokenizer;
+  std::string folder;
 
   Effort effort() const { return {repeats, seconds}; }
-  Effort machine_effort() const { return {repeats, seconds / 8}; }
+  // For figures of which there are many.
+  Effort short_effort() const { return {repeats, seconds / 4}; }
   Effort kernel_effort() const { return {repeats, kernel_seconds}; }
 };
 
@@ -32,6 +36,11 @@ void visit_fields(Visitor& visit, BenchSection& c) {
               {.help = "every figure is measured on and on for this long", .unit = "s", .min = 0});
   visit.field("kernel_seconds", c.kernel_seconds,
               {.help = "the same for one kernel alone", .unit = "s", .min = 0});
+  visit.field("text", c.text, {.help = "files or folders of text, for `tokenizer`"});
+  visit.field("tokenizer", c.tokenizer,
+              {.help = "folder of vocab.json and merges.txt; empty: the corpora's"});
+  visit.field("folder", c.folder,
+              {.help = "where `checkpoint` saves, under a temporary name that it removes"});
   visit.field("shapes", c.shapes, {.help = "kernels apart by the shapes of their operands"});
 }
 

@@ -25,7 +25,6 @@ struct KernelKind {
   std::vector<double> in_step;  // seconds, for each step
   Timing alone;                 // of one call repeated on the operands of the first
 
-  Timing in_step_timing() const { return summarize(in_step); }
   // What the calls of a step would take at the machine's peak of FLOPs, or of bytes without FLOPs.
   double seconds_at_peak(const MachinePeaks& peaks) const;
   std::string shapes_text() const;

@@ -9,9 +9,8 @@
 namespace dualpath {
 
 struct StepBench {
-  MeasuredTable step{"training step"};
+  MeasuredTable step;
   Table kernels;
-  Table shapes;  // the same, apart by shape
 };
 
 // REQUIRES: the run's config is resolved and validates. Collective.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "parallel/communicator.h"
 
 namespace dualpath {
 
@@ -53,6 +54,29 @@ Timing measure(const Effort& effort, const Body& body) {
   while (effort.wants_more(static_cast<std::int64_t>(seconds.size()), since)) {
     seconds.push_back(time_of(body));
   }
+  return summarize(std::move(seconds));
+}
+
+// Calls body() as often as rank 0's clock says, so that bodies may be collective.
+template <class Body>
+void repeat_together(const Effort& effort, Communicator& ranks, const Body& body) {
+  const double since = now_seconds();
+  for (std::int64_t done = 0;; ++done) {
+    const std::string more = effort.wants_more(done, since) ? "more" : "";
+    if (ranks.broadcast(more, 0).empty()) return;
+    body();
+  }
+}
+
+// Of body(), once unmeasured, then repeated together; all ranks begin at once.
+template <class Body>
+Timing measure_together(const Effort& effort, Communicator& ranks, const Body& body) {
+  body();
+  std::vector<double> seconds;
+  repeat_together(effort, ranks, [&] {
+    ranks.barrier();
+    seconds.push_back(time_of(body));
+  });
   return summarize(std::move(seconds));
 }
 

@@ -1,0 +1,104 @@
+#include "launcher/bench/job_bench.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "data/checkpoint_names.h"
+#include "data/checkpoint_store.h"
+#include "data/run_together.h"
+#include "launcher/training_run.h"
+#include "model/counts.h"
+
+namespace dualpath {
+namespace {
+
+std::string binary_size(std::int64_t bytes) {
+  if (bytes >= 1 << 20) return fmt::format("{} MiB", bytes >> 20);
+  return fmt::format("{} KiB", bytes >> 10);
+}
+
+// A new folder that goes with this object. Collective.
+class SharedTemporaryFolder {
+ public:
+  SharedTemporaryFolder(const std::string& parent, Communicator& ranks) : ranks_(ranks) {
+    path_ = run_on_root(ranks, "bench.folder", [&] {
+      std::string name = parent + "/dualpath-bench-XXXXXX";
+      CHECK_AS(ExitCode::checkpoint, ::mkdtemp(name.data()) != nullptr,
+               "no folder can be made in {}", parent);
+      return name;
+    });
+  }
+  SharedTemporaryFolder(const SharedTemporaryFolder&) = delete;
+  SharedTemporaryFolder& operator=(const SharedTemporaryFolder&) = delete;
+  ~SharedTemporaryFolder() {
+    std::error_code ignored;
+    if (ranks_.rank() == 0) std::filesystem::remove_all(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  Communicator& ranks_;
+  std::string path_;
+};
+
+}  // namespace
+
+MeasuredTable measure_collectives(const BenchConfig& config, const MachinePeaks& peaks,
+                                  Device& device, Communicator& ranks) {
+  const auto stream = device.make_stream();
+  const std::int64_t gradients = model_parameters(config.run.model);
+  constexpr std::int64_t largest = (std::int64_t{32} << 20) / sizeof(float);
+  const Buffer buffer =
+      device.allocate(static_cast<std::size_t>(std::max(gradients, largest)) * sizeof(float));
+  // What each rank sends and receives at least, for each byte of the result.
+  const double traffic = 2.0 * (ranks.size() - 1) / ranks.size();
+  MeasuredTable table(fmt::format("collectives, {} ranks", ranks.size()));
+  const auto add = [&](const std::string& what, std::int64_t numel) {
+    const Tensor data{buffer.data(), DType::f32, {numel}};
+    const Timing time = measure_together(config.bench.short_effort(), ranks, [&] {
+      ranks.all_reduce(data, Reduce::sum, *stream);
+      stream->synchronize();
+    });
+    const double rate = traffic * static_cast<double>(data.bytes()) / time.median;
+    table.add("all-reduce, " + what,
+              {.time = time, .value = rate / 1e9, .unit = "GB/s", .share = rate / peaks.memory});
+  };
+  for (std::int64_t numel = 256; numel <= largest; numel *= 32)
+    add(binary_size(numel * static_cast<std::int64_t>(sizeof(float))), numel);
+  add("the model's gradients", gradients);
+  return table;
+}
+
+MeasuredTable measure_checkpoint(const BenchConfig& config, const std::string& folder,
+                                 const MachinePeaks& peaks, Device& device, Communicator& ranks) {
+  const auto stream = device.make_stream();
+  Trainer trainer(trainer_options(config.run, 1), device, *stream, ranks);
+  trainer.initialize();
+  const std::vector<TensorSlice> state = trainer.state();
+  double bytes = 0;
+  for (const TensorSlice& slice : state)
+    bytes +=
+        static_cast<double>(slice.end - slice.begin) * static_cast<double>(size_of(slice.dtype));
+
+  const SharedTemporaryFolder temporary(folder, ranks);
+  MeasuredTable table("checkpoint");
+  const auto add = [&](const std::string& what, const Timing& time) {
+    table.add(fmt::format("{} {} MB", what, std::llround(bytes / 1e6)),
+              {.time = time,
+               .value = bytes / time.median / 1e9,
+               .unit = "GB/s",
+               .share = bytes / time.median / peaks.memory});
+  };
+  CheckpointManifest manifest;
+  manifest.model = print_config(config.run.model);
+  add("all ranks save", measure_together(config.bench.effort(), ranks, [&] {
+        save_checkpoint(temporary.path(), manifest, trainer.state_to_save(), ranks);
+      }));
+  const Checkpoint saved = open_checkpoint(temporary.path() + "/" + checkpoint_name(manifest.step));
+  add("each rank loads",
+      measure_together(config.bench.effort(), ranks, [&] { load_slices(saved, state); }));
+  ranks.barrier();
+  return table;
+}
+
+}  // namespace dualpath

@@ -1,0 +1,18 @@
+// What the ranks of a job do together besides computing: collective operations and checkpoints.
+#pragma once
+
+#include "launcher/bench/bench_config.h"
+#include "launcher/bench/machine_bench.h"
+
+namespace dualpath {
+
+// Sums over ranks, from small ones to the gradients of the run's model. Collective.
+MeasuredTable measure_collectives(const BenchConfig& config, const MachinePeaks& peaks,
+                                  Device& device, Communicator& ranks);
+
+// Saves and loads the state of the run's model in a folder made within `folder`, and removes it.
+// REQUIRES: the run's config is resolved and validates. Collective. Throws Error(checkpoint).
+MeasuredTable measure_checkpoint(const BenchConfig& config, const std::string& folder,
+                                 const MachinePeaks& peaks, Device& device, Communicator& ranks);
+
+}  // namespace dualpath
