@@ -61,7 +61,7 @@ struct Rig {
               config.sequence_length = sequence_length;
               return resolve(config);
             }(),
-            {.dtype = type, .training = false}, *device, *stream) {
+            {.types = NumericTypes::all(type), .training = false}, *device, *stream) {
     model.parameters().initialize(11, *device, *stream);
     // Norms, gates and biases do not stay at their neutral start.
     const Tensor flat = model.parameters().flat_values();
