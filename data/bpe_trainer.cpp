@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <queue>
+#include <span>
+#include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -21,13 +24,14 @@ struct PairHash {
 };
 
 struct Word {
-  std::vector<std::uint32_t> ids;
+  std::size_t begin;   // in ids_
+  std::uint32_t size;  // tokens left
   std::int64_t count;
 };
 
 class Trainer {
  public:
-  explicit Trainer(const PieceCounter& pieces);
+  explicit Trainer(const PieceCounts& pieces);
   // The pair to merge next, and how often it occurs; {} and 0 when none is left.
   std::pair<TokenPair, std::int64_t> most_frequent();
   // `pair` becomes `result` everywhere.
@@ -46,27 +50,31 @@ class Trainer {
     }
   };
 
+  std::span<std::uint32_t> tokens_of(std::uint32_t word) {
+    return std::span(ids_).subspan(words_[word].begin, words_[word].size);
+  }
   void add_use(TokenPair pair, std::uint32_t word);
   void remove_use(TokenPair pair, std::uint32_t word) { uses_[pair].count -= words_[word].count; }
 
+  std::vector<std::uint32_t> ids_;  // of all words, each where it began
   std::vector<Word> words_;
   std::unordered_map<TokenPair, PairUse, PairHash> uses_;
   // Counts may be out of date; a pair whose count grew is queued anew.
   std::priority_queue<Candidate> candidates_;
 };
 
-Trainer::Trainer(const PieceCounter& pieces) {
+Trainer::Trainer(const PieceCounts& pieces) {
   std::array<std::uint32_t, 256> id_of_byte{};
   const auto order = gpt2_byte_order();
   for (std::uint32_t id = 0; id < order.size(); ++id) id_of_byte[order[id]] = id;
-  words_.reserve(pieces.counts().size());
-  for (const auto& [piece, count] : pieces.counts()) {
-    Word word{.ids = {}, .count = count};
-    for (const char c : piece) word.ids.push_back(id_of_byte[static_cast<unsigned char>(c)]);
-    words_.push_back(std::move(word));
-    const auto index = static_cast<std::uint32_t>(words_.size() - 1);
-    const auto& ids = words_.back().ids;
-    for (std::size_t i = 0; i + 1 < ids.size(); ++i) add_use({ids[i], ids[i + 1]}, index);
+  words_.reserve(pieces.size());
+  pieces.for_each([&](std::string_view piece, std::int64_t count) {
+    words_.push_back({ids_.size(), static_cast<std::uint32_t>(piece.size()), count});
+    for (const char c : piece) ids_.push_back(id_of_byte[static_cast<unsigned char>(c)]);
+  });
+  for (std::uint32_t word = 0; word < words_.size(); ++word) {
+    const std::span<const std::uint32_t> ids = tokens_of(word);
+    for (std::size_t i = 0; i + 1 < ids.size(); ++i) add_use({ids[i], ids[i + 1]}, word);
   }
   for (const auto& [pair, use] : uses_) candidates_.push({use.count, pair});
 }
@@ -92,7 +100,7 @@ void Trainer::merge(TokenPair pair, std::uint32_t result) {
   std::vector<TokenPair> made;  // pairs with `result`, with repetitions
   const std::vector<std::uint32_t> words = std::move(uses_[pair].words);
   for (const std::uint32_t word : words) {
-    std::vector<std::uint32_t>& ids = words_[word].ids;
+    const std::span<std::uint32_t> ids = tokens_of(word);
     std::size_t kept = 0;
     for (std::size_t i = 0; i < ids.size(); ++kept) {
       if (i + 1 == ids.size() || TokenPair{ids[i], ids[i + 1]} != pair) {
@@ -114,7 +122,7 @@ void Trainer::merge(TokenPair pair, std::uint32_t result) {
       ids[kept] = result;
       i += 2;
     }
-    ids.resize(kept);
+    words_[word].size = static_cast<std::uint32_t>(kept);
   }
   uses_.erase(pair);
   std::sort(made.begin(), made.end());
@@ -128,25 +136,7 @@ void Trainer::merge(TokenPair pair, std::uint32_t result) {
 
 }  // namespace
 
-void PieceCounter::add(std::string_view text) {
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = pre_tokenizer_->piece_end(text, begin);
-    const std::string_view piece = text.substr(begin, end - begin);
-    const auto found = counts_.find(piece);
-    if (found != counts_.end()) {
-      ++found->second;
-    } else {
-      counts_.emplace(piece, 1);
-    }
-    begin = end;
-  }
-}
-
-void PieceCounter::add(const PieceCounter& other) {
-  for (const auto& [piece, count] : other.counts_) counts_[piece] += count;
-}
-
-Tokenizer train_bpe(const PieceCounter& pieces, std::uint32_t vocab_size,
+Tokenizer train_bpe(const PieceCounts& pieces, SplitRule split, std::uint32_t vocab_size,
                     const std::function<void(std::uint32_t)>& on_merge) {
   CHECK(vocab_size >= min_vocab_size, "a byte-level vocabulary has at least {} tokens, not {}",
         min_vocab_size, vocab_size);
@@ -154,7 +144,7 @@ Tokenizer train_bpe(const PieceCounter& pieces, std::uint32_t vocab_size,
   for (const std::uint8_t byte : gpt2_byte_order()) {
     tokens.emplace_back(1, static_cast<char>(byte));
   }
-  std::vector<Tokenizer::Merge> merges;
+  std::vector<Merge> merges;
   std::unordered_map<std::string, std::uint32_t> ids;  // of the merged tokens
   Trainer trainer(pieces);
   while (tokens.size() + 1 < vocab_size) {
@@ -171,7 +161,10 @@ Tokenizer train_bpe(const PieceCounter& pieces, std::uint32_t vocab_size,
   }
   tokens.emplace_back(end_of_text_name);
   const auto end_of_text = static_cast<std::uint32_t>(tokens.size() - 1);
-  return Tokenizer(std::move(tokens), std::move(merges), end_of_text);
+  return Tokenizer({.tokens = std::move(tokens),
+                    .merges = std::move(merges),
+                    .end_of_text = end_of_text,
+                    .split = split});
 }
 
 }  // namespace dualpath

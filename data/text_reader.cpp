@@ -66,9 +66,8 @@ TextFiles find_text_files(std::span<const std::string> inputs) {
   return found;
 }
 
-TextReader::TextReader(std::vector<fs::path> files, std::string field,
-                       const PreTokenizer& pre_tokenizer)
-    : files_(std::move(files)), field_(std::move(field)), pre_tokenizer_(&pre_tokenizer) {}
+TextReader::TextReader(std::vector<fs::path> files, std::string field, const Segmenter& segmenter)
+    : files_(std::move(files)), field_(std::move(field)), segmenter_(&segmenter) {}
 
 std::uint64_t TextReader::stored_bytes_read() const {
   return closed_bytes_ + (file_ ? file_->stored_bytes_read() : 0);
@@ -155,7 +154,7 @@ bool TextReader::next_plain_text(TextPart& part) {
       buffer_.clear();
       return true;
     }
-    const std::size_t cut = pre_tokenizer_->last_safe_cut(buffer_);
+    const std::size_t cut = segmenter_->last_safe_cut(buffer_);
     if (cut == 0) {
       wanted = 2 * buffer_.size();
       continue;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "data/input_file.h"
-#include "data/pre_tokenizer.h"
+#include "data/segmenter.h"
 
 namespace dualpath {
 
@@ -28,7 +28,7 @@ struct TextFiles {
 TextFiles find_text_files(std::span<const std::string> inputs);
 
 // A document, or part of one. A long document comes in parts that fall into the same tokens as
-// the whole (PreTokenizer::last_safe_cut).
+// the whole (Segmenter::last_safe_cut).
 struct TextPart {
   std::string text;  // not empty
   bool ends_document = false;
@@ -37,9 +37,9 @@ struct TextPart {
 // Memory: a few MiB, or a line of JSON, or a stretch of text in which no safe cut is.
 class TextReader {
  public:
-  // field: of the JSON objects. REQUIRES: the pre-tokeniser outlives the reader.
+  // field: of the JSON objects. REQUIRES: the segmenter outlives the reader.
   TextReader(std::vector<std::filesystem::path> files, std::string field,
-             const PreTokenizer& pre_tokenizer);
+             const Segmenter& segmenter);
 
   // False at the end. Empty documents are passed over. Errors in a line tell "file:line".
   bool next(TextPart& part);
@@ -56,7 +56,7 @@ class TextReader {
 
   std::vector<std::filesystem::path> files_;
   std::string field_;
-  const PreTokenizer* pre_tokenizer_;
+  const Segmenter* segmenter_;
   std::size_t num_opened_ = 0;
   std::uint64_t closed_bytes_ = 0;  // stored, of the files behind
 

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <queue>
-#include <tuple>
-#include <unordered_set>
+#include <utility>
 #include <xxhash.h>
 
 #include "core/error.h"
@@ -13,31 +11,66 @@
 namespace dualpath {
 namespace {
 
-constexpr std::size_t cache_slots = 1 << 15;
-constexpr std::size_t longest_short_piece = 32;
-
-std::uint64_t pair_key(std::uint32_t left, std::uint32_t right) {
-  return std::uint64_t{left} << 32 | right;
-}
+constexpr std::uint32_t no_token = 0xffffffff;
+constexpr std::uint32_t no_rank = PairRanks::no_rank;
+constexpr std::size_t longest_short_piece = 64;
 
 void append_little_endian(std::string& out, std::uint32_t value) {
   for (int shift = 0; shift < 32; shift += 8) out += static_cast<char>(value >> shift & 0xff);
 }
 
-std::string hash_of(std::span<const std::string> tokens, std::span<const Tokenizer::Merge> merges,
-                    std::uint32_t end_of_text) {
+void append_text(std::string& out, std::string_view text) {
+  append_little_endian(out, static_cast<std::uint32_t>(text.size()));
+  out += text;
+}
+
+// A tokenizer as GPT-2's vocab.json and merges.txt describe it has the hash of these alone.
+std::string hash_of(const TokenizerParts& parts) {
   std::string canonical;
-  append_little_endian(canonical, static_cast<std::uint32_t>(tokens.size()));
-  for (const std::string& token : tokens) {
-    append_little_endian(canonical, static_cast<std::uint32_t>(token.size()));
-    canonical += token;
-  }
-  for (const Tokenizer::Merge& merge : merges) {
+  append_little_endian(canonical, static_cast<std::uint32_t>(parts.tokens.size()));
+  for (const std::string& token : parts.tokens) append_text(canonical, token);
+  for (const Merge& merge : parts.merges) {
     append_little_endian(canonical, merge.left);
     append_little_endian(canonical, merge.right);
   }
-  append_little_endian(canonical, end_of_text);
+  append_little_endian(canonical, parts.end_of_text);
+  if (parts.split != SplitRule::gpt2 || parts.nfc || parts.ignore_merges ||
+      parts.added.size() > 1) {
+    append_text(canonical, regex_of(parts.split));
+    append_little_endian(canonical, parts.nfc ? 1 : 0);
+    append_little_endian(canonical, parts.ignore_merges ? 1 : 0);
+    for (const AddedToken& token : parts.added) {
+      append_little_endian(canonical, token.id);
+      append_text(canonical, token.content);
+      append_little_endian(canonical, token.special ? 1 : 0);
+      append_little_endian(canonical, token.normalized ? 1 : 0);
+    }
+  }
   return fmt::format("{:016x}", XXH3_64bits(canonical.data(), canonical.size()));
+}
+
+// Lists end_of_text among the added tokens, and these by id.
+TokenizerParts completed(TokenizerParts parts) {
+  const auto num_tokens = static_cast<std::uint32_t>(parts.tokens.size());
+  CHECK_AS(ExitCode::data, parts.end_of_text < num_tokens,
+           "end-of-text id {} is not below {} tokens", parts.end_of_text, num_tokens);
+  const auto is_end = [&](const AddedToken& token) { return token.id == parts.end_of_text; };
+  if (std::none_of(parts.added.begin(), parts.added.end(), is_end)) {
+    parts.added.push_back({.id = parts.end_of_text, .content = parts.tokens[parts.end_of_text]});
+  }
+  std::sort(parts.added.begin(), parts.added.end(),
+            [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
+  for (std::size_t i = 0; i < parts.added.size(); ++i) {
+    const AddedToken& token = parts.added[i];
+    CHECK_AS(ExitCode::data, token.id < num_tokens && parts.tokens[token.id] == token.content,
+             "the added token '{}' is not token {}", token.content, token.id);
+    CHECK_AS(ExitCode::data, i == 0 || parts.added[i - 1].id < token.id,
+             "the added tokens '{}' and '{}' have the id {}", parts.added[i - 1].content,
+             token.content, token.id);
+    CHECK_AS(ExitCode::data, token.special || !is_end(token),
+             "'{}' ends documents, but is no special token", token.content);
+  }
+  return parts;
 }
 
 }  // namespace
@@ -59,88 +92,91 @@ std::span<const std::uint8_t, 256> gpt2_byte_order() {
   return order;
 }
 
-Tokenizer::Tokenizer(std::vector<std::string> tokens, std::vector<Merge> merges,
-                     std::uint32_t end_of_text)
-    : tokens_(std::move(tokens)),
-      merges_(std::move(merges)),
-      end_of_text_(end_of_text),
-      token_of_byte_(256, no_rank),
-      hash_(hash_of(tokens_, merges_, end_of_text)) {
-  CHECK_AS(ExitCode::data, end_of_text < vocab_size(), "end-of-text id {} is not below {} tokens",
-           end_of_text, tokens_.size());
-  std::unordered_set<std::string_view> seen;
+Tokenizer::Tokenizer(TokenizerParts parts)
+    : parts_(completed(std::move(parts))),
+      segmenter_(parts_.split, parts_.nfc, parts_.added),
+      is_added_(parts_.tokens.size(), false),
+      token_of_byte_(256, no_token),
+      ranks_(parts_.merges.size()),
+      hash_(hash_of(parts_)) {
+  for (const AddedToken& token : parts_.added) is_added_[token.id] = true;
+  index_tokens();
+  index_merges();
+}
+
+void Tokenizer::index_tokens() {
   for (std::uint32_t id = 0; id < vocab_size(); ++id) {
-    if (id == end_of_text) continue;
-    const std::string& token = tokens_[id];
+    if (is_added_[id]) continue;
+    const std::string& token = parts_.tokens[id];
     CHECK_AS(ExitCode::data, !token.empty(), "token {} is empty", id);
-    CHECK_AS(ExitCode::data, seen.insert(token).second, "token {} occurs twice", id);
+    CHECK_AS(ExitCode::data, id_of_bytes_.emplace(token, id).second, "token {} occurs twice", id);
     if (token.size() == 1) token_of_byte_[static_cast<unsigned char>(token[0])] = id;
   }
-  for (int byte = 0; byte < 256; ++byte) {
-    CHECK_AS(ExitCode::data, token_of_byte_[static_cast<std::size_t>(byte)] != no_rank,
+  for (std::size_t byte = 0; byte < token_of_byte_.size(); ++byte) {
+    CHECK_AS(ExitCode::data, token_of_byte_[byte] != no_token,
              "no token stands for the byte 0x{:02x}", byte);
-  }
-  for (std::uint32_t rank = 0; rank < merges_.size(); ++rank) {
-    const auto [left, right, result] = merges_[rank];
-    for (const std::uint32_t id : {left, right, result}) {
-      CHECK_AS(ExitCode::data, id < vocab_size() && id != end_of_text,
-               "merge {} names token {}, which cannot be merged", rank, id);
-    }
-    CHECK_AS(ExitCode::data, tokens_[result] == tokens_[left] + tokens_[right],
-             "merge {} does not give token {}", rank, result);
-    CHECK_AS(ExitCode::data, ranks_.emplace(pair_key(left, right), rank).second,
-             "merge {} occurs twice", rank);
   }
 }
 
-void Tokenizer::encode(std::string_view text, std::vector<std::uint32_t>& ids) const {
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = pre_tokenizer_.piece_end(text, begin);
-    encode_piece(text.substr(begin, end - begin), ids);
-    begin = end;
+void Tokenizer::index_merges() {
+  for (std::uint32_t rank = 0; rank < parts_.merges.size(); ++rank) {
+    const auto [left, right, result] = parts_.merges[rank];
+    for (const std::uint32_t id : {left, right, result}) {
+      CHECK_AS(ExitCode::data, id < vocab_size() && !is_added_[id],
+               "merge {} names token {}, which cannot be merged", rank, id);
+    }
+    CHECK_AS(ExitCode::data, parts_.tokens[result] == parts_.tokens[left] + parts_.tokens[right],
+             "merge {} does not give token {}", rank, result);
+    CHECK_AS(ExitCode::data, ranks_.insert(left, right, rank), "merge {} occurs twice", rank);
   }
+}
+
+void Tokenizer::encode(std::string_view text, std::vector<std::uint32_t>& ids,
+                       SpecialTokens special) const {
+  segmenter_.segment(
+      text, special, [&](std::string_view piece) { encode_piece(piece, ids); },
+      [&](std::uint32_t id) { ids.push_back(id); });
 }
 
 void Tokenizer::encode_piece(std::string_view piece, std::vector<std::uint32_t>& ids) const {
-  const std::size_t begin = ids.size();
-  for (const char c : piece) ids.push_back(token_of_byte_[static_cast<unsigned char>(c)]);
+  if (parts_.ignore_merges) {
+    if (const auto token = id_of_bytes_.find(piece); token != id_of_bytes_.end()) {
+      ids.push_back(token->second);
+      return;
+    }
+  }
   if (piece.size() <= longest_short_piece) {
-    merge_short(ids, begin);
+    merge_short(piece, ids);
   } else {
-    merge_long(ids, begin);
+    merge_long(piece, ids);
   }
 }
 
-std::uint32_t Tokenizer::rank_of(std::uint32_t left, std::uint32_t right) const {
-  const auto found = ranks_.find(pair_key(left, right));
-  return found == ranks_.end() ? no_rank : found->second;
-}
-
-// The definition: as long as a pair has a rank, merge the lowest one wherever it stands, from left
-// to right. Works on ids[begin..].
-void Tokenizer::merge_short(std::vector<std::uint32_t>& ids, std::size_t begin) const {
-  while (true) {
-    std::uint32_t lowest = no_rank;
-    for (std::size_t i = begin; i + 1 < ids.size(); ++i) {
-      lowest = std::min(lowest, rank_of(ids[i], ids[i + 1]));
-    }
-    if (lowest == no_rank) return;
-    const Merge& merge = merges_[lowest];
-    std::size_t kept = begin;
-    for (std::size_t i = begin; i < ids.size(); ++kept) {
-      if (i + 1 < ids.size() && ids[i] == merge.left && ids[i + 1] == merge.right) {
-        ids[kept] = merge.result;
-        i += 2;
-      } else {
-        ids[kept] = ids[i++];
-      }
-    }
-    ids.resize(kept);
+// The definition: as long as a pair has a rank, merge the lowest one, the leftmost of equals.
+void Tokenizer::merge_short(std::string_view piece, std::vector<std::uint32_t>& ids) const {
+  std::array<std::uint32_t, longest_short_piece> symbols;
+  std::array<std::uint32_t, longest_short_piece> ranks;  // [i]: of the pair i, i + 1
+  std::size_t count = piece.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    symbols[i] = token_of_byte_[static_cast<unsigned char>(piece[i])];
   }
+  for (std::size_t i = 0; i + 1 < count; ++i) ranks[i] = ranks_.rank(symbols[i], symbols[i + 1]);
+  while (count > 1) {
+    const auto lowest = std::min_element(ranks.begin(), ranks.begin() + count - 1);
+    if (*lowest == no_rank) break;
+    const auto i = static_cast<std::size_t>(lowest - ranks.begin());
+    symbols[i] = parts_.merges[*lowest].result;
+    std::copy(symbols.begin() + i + 2, symbols.begin() + count, symbols.begin() + i + 1);
+    std::copy(ranks.begin() + i + 1, ranks.begin() + count - 1, ranks.begin() + i);
+    --count;
+    if (i > 0) ranks[i - 1] = ranks_.rank(symbols[i - 1], symbols[i]);
+    if (i + 1 < count) ranks[i] = ranks_.rank(symbols[i], symbols[i + 1]);
+  }
+  ids.insert(ids.end(), symbols.begin(), symbols.begin() + count);
 }
 
 // The same in O(n log n): the symbols are a linked list, the pairs that have a rank a heap.
-void Tokenizer::merge_long(std::vector<std::uint32_t>& ids, std::size_t begin) const {
+void Tokenizer::merge_long(std::string_view piece, std::vector<std::uint32_t>& ids) const {
   constexpr std::uint32_t none = 0xffffffff;
   struct Symbol {
     std::uint32_t id, previous, next;  // id `none`: merged into the one before
@@ -148,44 +184,37 @@ void Tokenizer::merge_long(std::vector<std::uint32_t>& ids, std::size_t begin) c
   using Candidate = std::pair<std::uint32_t, std::uint32_t>;  // rank, position of the left symbol
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> candidates;
 
-  const std::size_t count = ids.size() - begin;
-  CHECK_AS(ExitCode::data, count < none, "a piece of text without a break has {} bytes", count);
+  CHECK_AS(ExitCode::data, piece.size() < none, "a piece of text without a break has {} bytes",
+           piece.size());
+  const auto count = static_cast<std::uint32_t>(piece.size());
   std::vector<Symbol> symbols(count);
   for (std::uint32_t i = 0; i < count; ++i) {
-    symbols[i] = {ids[begin + i], i == 0 ? none : i - 1, i + 1 == count ? none : i + 1};
+    const std::uint32_t id = token_of_byte_[static_cast<unsigned char>(piece[i])];
+    symbols[i] = {id, i == 0 ? none : i - 1, i + 1 == count ? none : i + 1};
   }
   const auto add_candidate = [&](std::uint32_t left) {
-    const std::uint32_t right = symbols[left].next;
-    if (right == none) return;
-    const std::uint32_t rank = rank_of(symbols[left].id, symbols[right].id);
+    if (symbols[left].next == none) return;
+    const std::uint32_t rank = ranks_.rank(symbols[left].id, symbols[symbols[left].next].id);
     if (rank != no_rank) candidates.emplace(rank, left);
   };
-  for (std::uint32_t i = 0; i + 1 < count; ++i) add_candidate(i);
+  for (std::uint32_t i = 0; i < count; ++i) add_candidate(i);
 
-  std::vector<std::uint32_t> positions;
   while (!candidates.empty()) {
-    // All positions of the lowest rank first: what merging them brings up comes after them.
-    const std::uint32_t rank = candidates.top().first;
-    for (positions.clear(); !candidates.empty() && candidates.top().first == rank;) {
-      positions.push_back(candidates.top().second);
-      candidates.pop();
+    const auto [rank, position] = candidates.top();
+    candidates.pop();
+    const Merge& merge = parts_.merges[rank];
+    Symbol& left = symbols[position];
+    if (left.id != merge.left || left.next == none || symbols[left.next].id != merge.right) {
+      continue;  // gone since
     }
-    const Merge& merge = merges_[rank];
-    for (const std::uint32_t position : positions) {
-      Symbol& left = symbols[position];
-      if (left.id != merge.left || left.next == none || symbols[left.next].id != merge.right) {
-        continue;  // gone since
-      }
-      Symbol& right = symbols[left.next];
-      left.id = merge.result;
-      right.id = none;
-      left.next = right.next;
-      if (left.next != none) symbols[left.next].previous = position;
-      if (left.previous != none) add_candidate(left.previous);
-      add_candidate(position);
-    }
+    Symbol& right = symbols[left.next];
+    left.id = merge.result;
+    right.id = none;
+    left.next = right.next;
+    if (left.next != none) symbols[left.next].previous = position;
+    if (left.previous != none) add_candidate(left.previous);
+    add_candidate(position);
   }
-  ids.resize(begin);
   for (const Symbol& symbol : symbols) {
     if (symbol.id != none) ids.push_back(symbol.id);
   }
@@ -196,36 +225,9 @@ std::string Tokenizer::decode(std::span<const std::uint32_t> ids) const {
   for (const std::uint32_t id : ids) {
     CHECK_AS(ExitCode::data, id < vocab_size(), "token id {} is not below the vocabulary's {}", id,
              vocab_size());
-    text += tokens_[id];
+    text += parts_.tokens[id];
   }
   return text;
-}
-
-Encoder::Encoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer), cache_(cache_slots) {}
-
-void Encoder::encode(std::string_view text, std::vector<std::uint32_t>& ids) {
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = tokenizer_->pre_tokenizer().piece_end(text, begin);
-    const std::string_view piece = text.substr(begin, end - begin);
-    begin = end;
-    if (piece.size() > Entry::max_bytes) {
-      tokenizer_->encode_piece(piece, ids);
-      continue;
-    }
-    Entry& entry = cache_[XXH3_64bits(piece.data(), piece.size()) % cache_slots];
-    if (piece == std::string_view(entry.bytes, entry.num_bytes)) {
-      ids.insert(ids.end(), entry.ids, entry.ids + entry.num_ids);
-      continue;
-    }
-    const std::size_t first = ids.size();
-    tokenizer_->encode_piece(piece, ids);
-    const std::size_t count = ids.size() - first;
-    if (count > Entry::max_ids) continue;
-    entry.num_bytes = static_cast<std::uint8_t>(piece.size());
-    entry.num_ids = static_cast<std::uint8_t>(count);
-    std::copy(piece.begin(), piece.end(), entry.bytes);
-    std::copy(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.end(), entry.ids);
-  }
 }
 
 }  // namespace dualpath

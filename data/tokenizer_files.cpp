@@ -4,67 +4,22 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <string>
-#include <unordered_map>
 
 #include "core/error.h"
+#include "data/byte_vocabulary.h"
 #include "data/file_io.h"
+#include "data/tokenizer_json.h"
 
 namespace dualpath {
 namespace {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::json;
 
-constexpr std::uint32_t num_printable_bytes = 188;
-
-// The files write every byte as one visible character: the printable ones of Latin-1, first in
-// gpt2_byte_order, as themselves, the others as U+0100 onwards.
-class ByteSymbols {
- public:
-  ByteSymbols() {
-    const auto order = gpt2_byte_order();
-    for (std::uint32_t i = 0; i < order.size(); ++i) {
-      const std::uint8_t byte = order[i];
-      symbols_[byte] = utf8(i < num_printable_bytes ? byte : 0x100 + i - num_printable_bytes);
-      bytes_[symbols_[byte]] = static_cast<char>(byte);
-    }
-  }
-
-  std::string to_symbols(std::string_view bytes) const {
-    std::string symbols;
-    for (const char byte : bytes) symbols += symbols_[static_cast<unsigned char>(byte)];
-    return symbols;
-  }
-
-  // Empty where a character stands for no byte.
-  std::optional<std::string> to_bytes(std::string_view symbols) const {
-    std::string bytes;
-    for (std::size_t i = 0; i < symbols.size();) {
-      const std::size_t length = static_cast<unsigned char>(symbols[i]) < 0x80 ? 1 : 2;
-      const auto found = bytes_.find(std::string(symbols.substr(i, length)));
-      if (found == bytes_.end()) return std::nullopt;
-      bytes += found->second;
-      i += length;
-    }
-    return bytes;
-  }
-
- private:
-  static std::string utf8(std::uint32_t code_point) {  // below U+0800
-    if (code_point < 0x80) return std::string(1, static_cast<char>(code_point));
-    return {static_cast<char>(0xc0 | code_point >> 6),
-            static_cast<char>(0x80 | (code_point & 0x3f))};
-  }
-
-  std::array<std::string, 256> symbols_;
-  std::unordered_map<std::string, char> bytes_;
-};
-
-struct Vocabulary {
-  std::vector<std::string> tokens;
-  std::unordered_map<std::string, std::uint32_t> ids;  // by bytes
-  std::uint32_t end_of_text = 0;
-};
+constexpr const char* tokenizer_name = "tokenizer.json";
+constexpr const char* config_name = "tokenizer_config.json";
+constexpr const char* vocabulary_name = "vocab.json";
+constexpr const char* merges_name = "merges.txt";
 
 std::ifstream open(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -72,99 +27,122 @@ std::ifstream open(const fs::path& path) {
   return file;
 }
 
-Vocabulary read_vocabulary(const fs::path& path, const ByteSymbols& symbols) {
+Json read_json(const fs::path& path) {
   std::ifstream file = open(path);
-  const nlohmann::json json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
-  CHECK_AS(ExitCode::data, json.is_object(), "{} is no JSON object of token: id", path.string());
-
-  Vocabulary vocabulary;
-  vocabulary.tokens.resize(json.size());
-  std::vector<bool> taken(json.size());
-  bool has_end_of_text = false;
-  for (const auto& [name, value] : json.items()) {
-    CHECK_AS(ExitCode::data, value.is_number_unsigned() && value.get<std::uint64_t>() < json.size(),
-             "{}: the id of '{}' is {}, but {} tokens need the ids 0 to {}", path.string(), name,
-             value.dump(), json.size(), json.size() - 1);
-    const auto id = value.get<std::uint32_t>();
-    CHECK_AS(ExitCode::data, !taken[id], "{}: id {} is given twice, the second time to '{}'",
-             path.string(), id, name);
-    taken[id] = true;
-    if (name == end_of_text_name) {
-      has_end_of_text = true;
-      vocabulary.end_of_text = id;
-      vocabulary.tokens[id] = name;
-      continue;
-    }
-    const auto bytes = symbols.to_bytes(name);
-    CHECK_AS(ExitCode::data, bytes,
-             "{}: '{}' (id {}) is not written in GPT-2's 256 byte characters", path.string(), name,
-             id);
-    vocabulary.tokens[id] = *bytes;
-    vocabulary.ids.emplace(*bytes, id);
-  }
-  CHECK_AS(ExitCode::data, has_end_of_text, "{} has no {}", path.string(), end_of_text_name);
-  return vocabulary;
+  Json json = Json::parse(file, nullptr, /*allow_exceptions=*/false);
+  CHECK_AS(ExitCode::data, json.is_object(), "{} is no JSON object", path.string());
+  return json;
 }
 
-std::vector<Tokenizer::Merge> read_merges(const fs::path& path, const ByteSymbols& symbols,
-                                          const Vocabulary& vocabulary) {
+// tokenizer_config.json's eos_token, a text or an object with the text as its content; none where
+// there is no file or no such token.
+std::optional<std::string> configured_end(const fs::path& path) {
+  if (!fs::exists(path)) return std::nullopt;
+  const Json config = read_json(path);
+  auto token = config.find("eos_token");
+  if (token == config.end() || token->is_null()) return std::nullopt;
+  const Json& content = token->is_object() ? token->value("content", Json()) : *token;
+  CHECK_AS(ExitCode::data, content.is_string(), "{}: eos_token is {}, not a text", path.string(),
+           token->dump());
+  return content.get<std::string>();
+}
+
+std::uint32_t find_end(const std::vector<AddedToken>& added, std::string name,
+                       const fs::path& path) {
+  std::vector<std::string_view> special;
+  for (const AddedToken& token : added) {
+    if (token.special) special.push_back(token.content);
+  }
+  const auto is_special = [&](std::string_view content) {
+    return std::find(special.begin(), special.end(), content) != special.end();
+  };
+  for (const std::string_view usual : {end_of_text_name, std::string_view("<|end_of_text|>")}) {
+    if (name.empty() && is_special(usual)) name = usual;
+  }
+  if (name.empty() && special.size() == 1) name = special.front();
+  CHECK_AS(ExitCode::data, is_special(name),
+           "{}: {} is not among its special tokens: {}; give the one that ends a document",
+           path.string(), name.empty() ? std::string(end_of_text_name) : name,
+           fmt::join(special, " "));
+  const auto token = std::find_if(added.begin(), added.end(),
+                                  [&](const AddedToken& t) { return t.content == name; });
+  return token->id;
+}
+
+TokenizerParts parts_of_tokenizer_json(const Json& json, const fs::path& path,
+                                       const std::string& end_of_text) {
+  TokenizerParts parts = parse_tokenizer_json(json, path.string());
+  std::string name = end_of_text;
+  if (name.empty()) name = configured_end(path.parent_path() / config_name).value_or("");
+  parts.end_of_text = find_end(parts.added, name, path);
+  return parts;
+}
+
+std::vector<Merge> read_merges(const fs::path& path, const ByteVocabulary& vocabulary) {
   std::ifstream file = open(path);
-  std::vector<Tokenizer::Merge> merges;
+  std::vector<Merge> merges;
   std::string line;
   for (int number = 1; std::getline(file, line); ++number) {
     if (number == 1 && line.starts_with("#version")) continue;
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (line.empty()) continue;
+    const std::string where = fmt::format("{}:{}", path.string(), number);
     const std::size_t space = line.find(' ');
     CHECK_AS(ExitCode::data, space != line.npos && line.find(' ', space + 1) == line.npos,
-             "{}:{}: '{}' is not two tokens with a space between", path.string(), number, line);
-    const auto id_of = [&](std::optional<std::string> bytes) {
-      const auto found = bytes ? vocabulary.ids.find(*bytes) : vocabulary.ids.end();
-      CHECK_AS(ExitCode::data, found != vocabulary.ids.end(),
-               "{}:{}: the vocabulary lacks a token of the merge '{}'", path.string(), number,
-               line);
-      return found->second;
-    };
-    const std::string left = line.substr(0, space);
-    const std::string right = line.substr(space + 1);
-    merges.push_back({id_of(symbols.to_bytes(left)), id_of(symbols.to_bytes(right)),
-                      id_of(symbols.to_bytes(left + right))});
+             "{}: '{}' is not two tokens with a space between", where, line);
+    merges.push_back(vocabulary.merge_of(line.substr(0, space), line.substr(space + 1), where));
   }
   return merges;
 }
 
+TokenizerParts parts_of_vocabulary(const Json& json, const fs::path& path,
+                                   const std::string& end_of_text) {
+  const std::string name = end_of_text.empty() ? std::string(end_of_text_name) : end_of_text;
+  const auto end = json.find(name);
+  CHECK_AS(ExitCode::data, end != json.end() && end->is_number_unsigned(), "{} has no token {}",
+           path.string(), name);
+  TokenizerParts parts;
+  parts.end_of_text = end->get<std::uint32_t>();
+  parts.added = {{.id = parts.end_of_text, .content = name}};
+  ByteVocabulary vocabulary(json, parts.added, path.string());
+  parts.merges = read_merges(path.parent_path() / merges_name, vocabulary);
+  parts.tokens = vocabulary.take_tokens();
+  return parts;
+}
+
+fs::path file_in(const fs::path& folder) {
+  return folder / (fs::exists(folder / tokenizer_name) ? tokenizer_name : vocabulary_name);
+}
+
 }  // namespace
 
-Tokenizer load_tokenizer(const fs::path& path) {
-  const fs::path vocabulary_path = fs::is_directory(path) ? path / "vocab.json" : path;
-  const ByteSymbols symbols;
-  Vocabulary vocabulary = read_vocabulary(vocabulary_path, symbols);
-  auto merges = read_merges(vocabulary_path.parent_path() / "merges.txt", symbols, vocabulary);
+bool has_tokenizer(const fs::path& folder) {
+  return fs::exists(file_in(folder));
+}
+
+Tokenizer load_tokenizer(const fs::path& path, const std::string& end_of_text) {
+  const fs::path file = fs::is_directory(path) ? file_in(path) : path;
+  CHECK_AS(ExitCode::data, !fs::is_directory(path) || fs::exists(file),
+           "{}: neither {} nor {} is in this folder", path.string(), tokenizer_name,
+           vocabulary_name);
+  const Json json = read_json(file);
+  // A token may be called "model", but is a number.
+  const bool is_tokenizer_json = json.contains("model") && json["model"].is_object();
+  auto parts = is_tokenizer_json ? parts_of_tokenizer_json(json, file, end_of_text)
+                                 : parts_of_vocabulary(json, file, end_of_text);
   try {
-    return Tokenizer(std::move(vocabulary.tokens), std::move(merges), vocabulary.end_of_text);
+    return Tokenizer(std::move(parts));
   } catch (const Error& error) {
     DUALPATH_FAIL(error.code(), "tokenizer {}: {}", path.string(), error.what());
   }
 }
 
 void save_tokenizer(const Tokenizer& tokenizer, const fs::path& folder) {
-  const ByteSymbols symbols;
-  const auto name_of_token = [&](std::uint32_t id) {
-    return id == tokenizer.end_of_text() ? std::string(end_of_text_name)
-                                         : symbols.to_symbols(tokenizer.tokens()[id]);
-  };
-  std::string vocabulary;
-  for (std::uint32_t id = 0; id < tokenizer.vocab_size(); ++id) {
-    vocabulary += fmt::format("{}{}: {}", id == 0 ? "{" : ",\n ",
-                              nlohmann::json(name_of_token(id)).dump(), id);
-  }
-  write_file(folder / "vocab.json", vocabulary + "}\n", ExitCode::data);
-
-  std::string merges = "#version: 0.2\n";
-  for (const Tokenizer::Merge& merge : tokenizer.merges()) {
-    merges += fmt::format("{} {}\n", name_of_token(merge.left), name_of_token(merge.right));
-  }
-  write_file(folder / "merges.txt", merges, ExitCode::data);
+  const nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                                         {"eos_token", tokenizer.tokens()[tokenizer.end_of_text()]},
+                                         {"clean_up_tokenization_spaces", false}};
+  write_file(folder / tokenizer_name, to_tokenizer_json(tokenizer), ExitCode::data);
+  write_file(folder / config_name, config.dump(1) + "\n", ExitCode::data);
 }
 
 }  // namespace dualpath

@@ -1,17 +1,26 @@
-// Tokenizers on disk, as GPT-2 has them: vocab.json (token -> id) and merges.txt (by rank).
+// Tokenizers on disk: tokenizer.json (data/tokenizer_json.h) with tokenizer_config.json, which
+// names the token that ends a document; or, as GPT-2 has them, vocab.json (token -> id) and
+// merges.txt (by rank).
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 #include "data/tokenizer.h"
 
 namespace dualpath {
 
-// path: a folder with vocab.json and merges.txt, or a vocabulary file with merges.txt beside it.
-// The vocabulary must hold <|endoftext|> and ids 0..n-1 once each. Throws Error(data).
-Tokenizer load_tokenizer(const std::filesystem::path& path);
+// Whether the folder holds a tokenizer of either kind.
+bool has_tokenizer(const std::filesystem::path& folder);
 
-// Writes folder/vocab.json and folder/merges.txt; the folder exists. Throws Error(data).
+// path: tokenizer.json, a vocabulary file with merges.txt beside it, or a folder of either.
+// end_of_text: the special token that ends a document. Empty: eos_token of tokenizer_config.json;
+// without that file <|endoftext|>, or <|end_of_text|>, or the only special token there is.
+// Throws Error(data).
+Tokenizer load_tokenizer(const std::filesystem::path& path, const std::string& end_of_text = "");
+
+// Writes folder/tokenizer.json and folder/tokenizer_config.json; the folder exists.
+// Throws Error(data).
 void save_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder);
 
 }  // namespace dualpath

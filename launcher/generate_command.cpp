@@ -21,6 +21,7 @@ constexpr const char* usage = "dualpath generate RUN_FOLDER [key=value...]";
 
 struct GenerateConfig {
   std::string prompt;
+  bool special_tokens = false;
   std::int64_t tokens = 200;
   SamplingConfig sampling;
   std::int64_t step = 0;
@@ -30,6 +31,9 @@ struct GenerateConfig {
 template <class Visitor>
 void visit_fields(Visitor& visit, GenerateConfig& c) {
   visit.field("prompt", c.prompt, {.help = "text to go on from; empty: the start of a document"});
+  visit.field("special_tokens", c.special_tokens,
+              {.help = "special tokens that the prompt spells, as <|endoftext|>, are those tokens, "
+                       "not text"});
   visit.field("tokens", c.tokens, {.help = "how many tokens to add", .unit = "tokens", .min = 1});
   visit_fields(visit, c.sampling);
   visit.field("step", c.step, {.help = "the checkpoint; 0: the newest whole one", .min = 0});
@@ -101,7 +105,8 @@ ExitCode run(std::span<const std::string> words) {
   load_slices(checkpoint, weights_of(model.parameters()));
 
   std::vector<std::uint32_t> prompt;
-  tokenizer.encode(options.prompt, prompt);
+  tokenizer.encode(options.prompt, prompt,
+                   options.special_tokens ? SpecialTokens::recognized : SpecialTokens::as_text);
   std::vector<std::int32_t> ids = {static_cast<std::int32_t>(tokenizer.end_of_text())};
   ids.insert(ids.end(), prompt.begin(), prompt.end());
 

@@ -22,6 +22,8 @@ namespace fs = std::filesystem;
 
 struct TokenizerOptions {
   std::string load;
+  std::string end_of_text;
+  SplitRule split = SplitRule::gpt2;
   std::int64_t vocab_size = 4096;
   std::int64_t train_bytes = 256 << 20;
   bool operator==(const TokenizerOptions&) const = default;
@@ -40,8 +42,15 @@ struct TokenizeOptions {
 template <class Visitor>
 void visit_fields(Visitor& visit, TokenizerOptions& c) {
   visit.field("load", c.load,
-              {.help = "GPT-2's vocab.json with merges.txt beside it, or the folder of both (any "
-                       "corpus is one); empty: a tokenizer is trained"});
+              {.help = "tokenizer.json, or vocab.json with merges.txt beside it, or a folder of "
+                       "either (any corpus is one); empty: a tokenizer is trained"});
+  visit.field("end_of_text", c.end_of_text,
+              {.help = "special token of a loaded tokenizer that ends a document; empty: eos_token "
+                       "of tokenizer_config.json, else <|endoftext|>, <|end_of_text|> or the only "
+                       "one"});
+  visit.field("split", c.split,
+              {.help = "how text falls into words for a tokenizer trained here: as for GPT-2, "
+                       "Llama 3 (numbers in threes) or Qwen 2 (single digits)"});
   visit.field("vocab_size", c.vocab_size,
               {.help = "size of the tokenizer trained here, 256 bytes and <|endoftext|> included",
                .unit = "tokens",
@@ -82,9 +91,14 @@ std::string tokenize_help() {
       "usage: {}\n\n"
       "INPUT is a file or a folder, which is searched for .txt, .text, .md, .jsonl and .dict.\n"
       "A line of *.jsonl is a document; any other file is one document. All of them may be\n"
-      "compressed: .gz, .dz (gzip) or .zst. <|endoftext|> follows every document.\n\n"
-      "The tokenizer is byte-level BPE as GPT-2's: loaded, or trained on the text. It is saved in\n"
-      "the corpus. The output appears when it is complete, under a temporary name until then.\n\n"
+      "compressed: .gz, .dz (gzip) or .zst. <|endoftext|>, or what the tokenizer has in its "
+      "place,\n"
+      "follows every document.\n\n"
+      "The tokenizer is a byte-level BPE: that of a tokenizer.json of the kind of GPT-2, Llama 3 "
+      "or\n"
+      "Qwen 2, or one trained on the text. It is saved in the corpus. Text that spells a special\n"
+      "token is encoded as text; added tokens that are not special are recognised.\n\n"
+      "The output appears when it is complete, under a temporary name until then.\n\n"
       "options:\n{}",
       usage, config_help<TokenizeOptions>());
 }
@@ -95,10 +109,13 @@ TokenizeOptions read_tokenize_options(std::span<const std::string> overrides) {
            usage);
   TokenizerOptions loaded;
   loaded.load = options.tokenizer.load;
+  loaded.end_of_text = options.tokenizer.end_of_text;
   CHECK_AS(ExitCode::configuration, loaded.load.empty() || options.tokenizer == loaded,
-           "tokenizer.vocab_size and tokenizer.train_bytes are for a tokenizer trained here, but "
+           "tokenizer.split, vocab_size and train_bytes are for a tokenizer trained here, but "
            "tokenizer.load={} is given",
            loaded.load);
+  CHECK_AS(ExitCode::configuration, !loaded.load.empty() || loaded.end_of_text.empty(),
+           "tokenizer.end_of_text={} is for a tokenizer that is loaded", loaded.end_of_text);
   if (options.threads == 0) {
     options.threads = std::max<std::int64_t>(1, std::thread::hardware_concurrency());
   }
@@ -119,9 +136,10 @@ void check_output(const std::string& output, bool overwrite) {
 }
 
 Tokenizer make_tokenizer(const TokenizerOptions& options, const TextSource& source) {
-  if (!options.load.empty()) return load_tokenizer(options.load);
-  Tokenizer tokenizer = train_tokenizer(source, static_cast<std::uint32_t>(options.vocab_size),
-                                        static_cast<std::uint64_t>(options.train_bytes));
+  if (!options.load.empty()) return load_tokenizer(options.load, options.end_of_text);
+  Tokenizer tokenizer =
+      train_tokenizer(source, options.split, static_cast<std::uint32_t>(options.vocab_size),
+                      static_cast<std::uint64_t>(options.train_bytes));
   if (tokenizer.vocab_size() < options.vocab_size) {
     fmt::print(stderr,
                "warning: the tokenizer has {} tokens, not {}: no pair of tokens occurs twice any "

@@ -6,6 +6,7 @@
 
 #include "core/ordered_map.h"
 #include "data/bpe_trainer.h"
+#include "data/encoder.h"
 #include "launcher/progress.h"
 #include "launcher/stop_request.h"
 
@@ -51,8 +52,8 @@ std::optional<TextBatch> read_batch(SplitReader& reader) {
   return batch.parts.empty() ? std::nullopt : std::optional(std::move(batch));
 }
 
-SplitReader open(const TextSource& source, const PreTokenizer& pre_tokenizer) {
-  return SplitReader(TextReader(source.files.files, source.field, pre_tokenizer), source.extent,
+SplitReader open(const TextSource& source, const Segmenter& segmenter) {
+  return SplitReader(TextReader(source.files.files, source.field, segmenter), source.extent,
                      source.held_out);
 }
 
@@ -99,12 +100,17 @@ void write(const TokenBatch& tokens, CorpusWriter& training, CorpusWriter& held_
   }
 }
 
-// Of the first max_bytes that are not held out, give or take a batch.
-PieceCounter count_pieces(const TextSource& source, std::uint64_t max_bytes,
-                          const PreTokenizer& pre_tokenizer) {
+// Of the first max_bytes that are not held out, give or take a batch. Each batch is counted by one
+// thread, and the sum taken in the order of the text: it is the same for any number of threads.
+PieceCounts count_pieces(const TextSource& source, std::uint64_t max_bytes,
+                         const Segmenter& segmenter) {
+  struct Counted {
+    PieceCounts pieces;
+    std::uint64_t bytes, stored_bytes_read;
+  };
   TextProgress progress("counting words", source);
-  SplitReader reader = open(source, pre_tokenizer);
-  std::vector<PieceCounter> counters(source.num_threads, PieceCounter(pre_tokenizer));
+  SplitReader reader = open(source, segmenter);
+  PieceCounts pieces;
   std::uint64_t bytes = 0;
   ordered_map(
       source.num_threads,
@@ -114,24 +120,26 @@ PieceCounter count_pieces(const TextSource& source, std::uint64_t max_bytes,
         if (batch) bytes += batch->bytes;
         return batch;
       },
-      [&](std::size_t worker, TextBatch batch) {
+      [&](std::size_t, const TextBatch& batch) {
+        Counted counted{PieceCounts(), batch.bytes, batch.stored_bytes_read};
         for (std::size_t i = 0; i < batch.num_training; ++i) {
-          counters[worker].add(batch.parts[i].text);
+          counted.pieces.add_text(segmenter, batch.parts[i].text);
         }
-        batch.parts.clear();
-        return batch;
+        return counted;
       },
-      [&](const TextBatch& batch) { progress.add(batch.bytes, batch.stored_bytes_read); });
-  for (std::size_t i = 1; i < counters.size(); ++i) counters[0].add(counters[i]);
-  return std::move(counters[0]);
+      [&](const Counted& counted) {
+        pieces.add(counted.pieces);
+        progress.add(counted.bytes, counted.stored_bytes_read);
+      });
+  return pieces;
 }
 
 }  // namespace
 
 TextExtent measure_text(const TextSource& source) {
   TextProgress progress("measuring", source);
-  const PreTokenizer pre_tokenizer;
-  SplitReader reader(TextReader(source.files.files, source.field, pre_tokenizer), {}, 0);
+  const Segmenter segmenter(SplitRule::gpt2);
+  SplitReader reader(TextReader(source.files.files, source.field, segmenter), {}, 0);
   TextExtent extent;
   while (const std::optional<TextBatch> batch = read_batch(reader)) {
     for (const TextPart& part : batch->parts) extent.add(part);
@@ -140,12 +148,17 @@ TextExtent measure_text(const TextSource& source) {
   return extent;
 }
 
-Tokenizer train_tokenizer(const TextSource& source, std::uint32_t vocab_size,
+Tokenizer train_tokenizer(const TextSource& source, SplitRule split, std::uint32_t vocab_size,
                           std::uint64_t train_bytes) {
-  const PreTokenizer pre_tokenizer;
-  const PieceCounter pieces = count_pieces(source, train_bytes, pre_tokenizer);
+  const PieceCounts pieces = count_pieces(source, train_bytes, Segmenter(split));
+  if (pieces.max_error() > 0) {
+    fmt::print(stderr,
+               "warning: so many different words: those that occur up to {} times were not all "
+               "counted\n",
+               pieces.max_error());
+  }
   ProgressLine progress("training the tokenizer", vocab_size);
-  return train_bpe(pieces, vocab_size, [&](std::uint32_t num_tokens) {
+  return train_bpe(pieces, split, vocab_size, [&](std::uint32_t num_tokens) {
     throw_if_stopped();
     progress.update(num_tokens, [&](double) { return fmt::format("{} tokens", num_tokens); });
   });
@@ -154,7 +167,7 @@ Tokenizer train_tokenizer(const TextSource& source, std::uint32_t vocab_size,
 void write_tokens(const TextSource& source, const Tokenizer& tokenizer, CorpusWriter& training,
                   CorpusWriter& held_out) {
   TextProgress progress("tokenising", source);
-  SplitReader reader = open(source, tokenizer.pre_tokenizer());
+  SplitReader reader = open(source, tokenizer.segmenter());
   std::vector<Encoder> encoders(source.num_threads, Encoder(tokenizer));
   ordered_map(
       source.num_threads, [&] { return read_batch(reader); },

@@ -24,7 +24,7 @@ struct TextSource {
 TextExtent measure_text(const TextSource& source);
 
 // From the first train_bytes of the text that is not held out.
-Tokenizer train_tokenizer(const TextSource& source, std::uint32_t vocab_size,
+Tokenizer train_tokenizer(const TextSource& source, SplitRule split, std::uint32_t vocab_size,
                           std::uint64_t train_bytes);
 
 // Leaves both writers to be finished. held_out stays as it is if nothing is held out.

@@ -53,7 +53,7 @@ std::optional<Tokenizer> find_tokenizer(const std::filesystem::path& corpus_fold
   // A trailing slash is an empty last component.
   const auto folder = whole.has_filename() ? whole : whole.parent_path();
   for (const auto& place : {folder, folder.parent_path()}) {
-    if (std::filesystem::exists(place / "vocab.json")) return load_tokenizer(place);
+    if (has_tokenizer(place)) return load_tokenizer(place);
   }
   return std::nullopt;
 }

@@ -1,10 +1,14 @@
 #include "data/pre_tokenizer.h"
 
+#include <algorithm>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <string>
+#include <utf8proc.h>
 #include <vector>
 
+#include "data/unicode_tables.h"
+#include "data/utf8.h"
 #include "tests/random_text.h"
 
 namespace dualpath {
@@ -13,8 +17,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-std::vector<std::string> pieces_of(std::string_view text) {
-  static const PreTokenizer pre_tokenizer;
+std::vector<std::string> pieces_of(std::string_view text, SplitRule rule = SplitRule::gpt2) {
+  const PreTokenizer pre_tokenizer(rule);
   std::vector<std::string> pieces;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = pre_tokenizer.piece_end(text, begin);
@@ -81,28 +85,81 @@ TEST(PreTokenizer, BrokenUtf8IsNeitherLetterNorSpace) {
               ElementsAre("\xed\xa0\x80", "a"));  // surrogate
 }
 
-TEST(PreTokenizer, SafeCutsKeepThePieces) {
-  const PreTokenizer pre_tokenizer;
-  int cuts = 0;
-  for (std::uint64_t seed = 0; seed < 300; ++seed) {
-    const std::string text = seed % 2 == 0 ? random_text(seed, 12) : random_bytes(seed, 60);
-    const std::size_t cut = pre_tokenizer.last_safe_cut(text);
-    if (cut == 0) continue;
-    ++cuts;
-    auto pieces = pieces_of(text.substr(0, cut));
-    for (const std::string& piece : pieces_of(text.substr(cut))) pieces.push_back(piece);
-    EXPECT_EQ(pieces, pieces_of(text)) << "seed " << seed << ", cut at " << cut;
-  }
-  EXPECT_GT(cuts, 100);
+TEST(PreTokenizer, LlamaTakesAnyCharacterAlongAndLineEndsBehindSigns) {
+  const auto pieces = [](std::string_view text) { return pieces_of(text, SplitRule::llama3); };
+  EXPECT_THAT(pieces("Hello world (ok)\tx"),
+              ElementsAre("Hello", " world", " (", "ok", ")", "\tx"));
+  EXPECT_THAT(pieces("x?!\n\r\ny"), ElementsAre("x", "?!\n\r\n", "y"));
+  EXPECT_THAT(pieces("x ?\n"), ElementsAre("x", " ?\n"));
+  EXPECT_THAT(pieces("a\nb"), ElementsAre("a", "\n", "b"));  // a line end is not taken along
+  EXPECT_THAT(pieces("$a #b\u3000c"), ElementsAre("$a", " #", "b", "\u3000c"));
+  EXPECT_THAT(pieces("a\xff"
+                     "b"),
+              ElementsAre("a",
+                          "\xff"
+                          "b"));
 }
 
-TEST(PreTokenizer, NoSafeCutWithinAWordOrBeforeOne) {
-  const PreTokenizer pre_tokenizer;
-  EXPECT_EQ(pre_tokenizer.last_safe_cut("word"), 0u);
-  EXPECT_EQ(pre_tokenizer.last_safe_cut("  word"), 0u);
-  EXPECT_EQ(pre_tokenizer.last_safe_cut("\u3000 word"), 0u);
-  EXPECT_EQ(pre_tokenizer.last_safe_cut("one two  three"), 7u);
-  EXPECT_EQ(pre_tokenizer.last_safe_cut("路\nx"), 3u);
+TEST(PreTokenizer, LlamaSpaces) {
+  const auto pieces = [](std::string_view text) { return pieces_of(text, SplitRule::llama3); };
+  EXPECT_THAT(pieces("a \n \n  b"), ElementsAre("a", " \n \n", " ", " b"));
+  EXPECT_THAT(pieces("a   \n"), ElementsAre("a", "   \n"));
+  EXPECT_THAT(pieces("a   "), ElementsAre("a", "   "));
+  EXPECT_THAT(pieces("a   1"), ElementsAre("a", "  ", " ", "1"));
+  EXPECT_THAT(pieces("a\u2028\u2028b"), ElementsAre("a", "\u2028", "\u2028b"));
+}
+
+TEST(PreTokenizer, LlamaContractionsInAnyCase) {
+  const auto pieces = [](std::string_view text) { return pieces_of(text, SplitRule::llama3); };
+  EXPECT_THAT(pieces("IT'S we'Ll"), ElementsAre("IT", "'S", " we", "'Ll"));
+  EXPECT_THAT(pieces("'\u017fo"), ElementsAre("'\u017f", "o"));  // the long s
+  EXPECT_THAT(pieces("'xs 'r"), ElementsAre("'xs", " '", "r"));
+}
+
+TEST(PreTokenizer, DigitsInThreesAndAlone) {
+  EXPECT_THAT(pieces_of("1234567 89", SplitRule::llama3),
+              ElementsAre("123", "456", "7", " ", "89"));
+  EXPECT_THAT(pieces_of("123٣ 4", SplitRule::qwen2), ElementsAre("1", "2", "3", "٣", " ", "4"));
+}
+
+TEST(PreTokenizer, SafeCutsKeepThePieces) {
+  for (const SplitRule rule : {SplitRule::gpt2, SplitRule::llama3, SplitRule::qwen2}) {
+    const PreTokenizer pre_tokenizer(rule);
+    int cuts = 0;
+    for (std::uint64_t seed = 0; seed < 100; ++seed) {
+      const std::string text = seed % 2 == 0 ? random_text(seed, 12) : random_bytes(seed, 60);
+      for (std::size_t cut = 1; cut < text.size(); ++cut) {
+        if (!pre_tokenizer.is_safe_cut(text, cut)) continue;
+        ++cuts;
+        auto pieces = pieces_of(text.substr(0, cut), rule);
+        for (const auto& piece : pieces_of(text.substr(cut), rule)) pieces.push_back(piece);
+        EXPECT_EQ(pieces, pieces_of(text, rule)) << "seed " << seed << ", cut at " << cut;
+      }
+    }
+    EXPECT_GT(cuts, 100);
+  }
+}
+
+// Whatever Unicode version the system's library has: a code point does not change its class.
+TEST(PreTokenizer, TheTablesAreUnicodes) {
+  std::vector<char> classes(num_code_points, 'o');
+  for (const auto& [first, last] : letter_ranges()) {
+    std::fill(classes.begin() + first, classes.begin() + last + 1, 'L');
+  }
+  for (const auto& [first, last] : number_ranges()) {
+    std::fill(classes.begin() + first, classes.begin() + last + 1, 'N');
+  }
+  constexpr std::uint32_t full_blocks_end = 0x530;  // hardly a code point is left to be assigned
+  for (std::uint32_t c = 0; c < num_code_points; ++c) {
+    const char* category = utf8proc_category_string(static_cast<utf8proc_int32_t>(c));
+    const bool is_unassigned = std::string_view(category) == "Cn";
+    if (is_unassigned) continue;
+    if (classes[c] != 'o') {
+      EXPECT_EQ(classes[c], category[0]) << c;
+    } else if (c < full_blocks_end) {
+      EXPECT_TRUE(category[0] != 'L' && category[0] != 'N') << c;
+    }
+  }
 }
 
 }  // namespace

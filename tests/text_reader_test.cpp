@@ -20,7 +20,7 @@ using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
-const PreTokenizer kPreTokenizer;
+const Segmenter kSegmenter(SplitRule::gpt2);
 
 std::string write(const std::string& path, std::string_view content) {
   std::filesystem::create_directories(std::filesystem::path(path).parent_path());
@@ -50,7 +50,7 @@ std::string zstd(const std::string& text) {
 
 std::vector<std::string> documents(const std::vector<std::string>& inputs,
                                    const std::string& field = "text") {
-  TextReader reader(find_text_files(inputs).files, field, kPreTokenizer);
+  TextReader reader(find_text_files(inputs).files, field, kSegmenter);
   std::vector<std::string> found;
   bool begins = true;
   for (TextPart part; reader.next(part);) {
@@ -113,7 +113,7 @@ TEST_F(TextReaderTest, LargeFilesComeInParts) {
   const std::string path = write(folder_ / "a.txt.zst", zstd(text));
   EXPECT_THAT(documents({path}), ElementsAre(text));
 
-  TextReader reader({path}, "text", kPreTokenizer);
+  TextReader reader({path}, "text", kSegmenter);
   std::vector<bool> ends;
   for (TextPart part; reader.next(part);) {
     EXPECT_LT(part.text.size(), std::size_t{3} << 20);

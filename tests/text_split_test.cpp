@@ -12,7 +12,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-const PreTokenizer kPreTokenizer;
+const Segmenter kSegmenter(SplitRule::gpt2);
 
 struct Sides {
   std::vector<std::string> training, held_out;
@@ -27,10 +27,10 @@ Sides split(const std::vector<std::string>& documents, double fraction) {
     std::ofstream(files.back(), std::ios::binary) << document;
   }
   TextExtent extent;
-  TextReader reader(files, "text", kPreTokenizer);
+  TextReader reader(files, "text", kSegmenter);
   for (TextPart part; reader.next(part);) extent.add(part);
 
-  SplitReader splitter(TextReader(files, "text", kPreTokenizer), extent, fraction);
+  SplitReader splitter(TextReader(files, "text", kSegmenter), extent, fraction);
   Sides sides;
   bool begins = true;
   for (TextPart part; splitter.next(part);) {
