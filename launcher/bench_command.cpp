@@ -169,9 +169,10 @@ void Bench::tokenizer() {
   const std::string& given = config_.bench.tokenizer;
   CHECK_AS(ExitCode::data, !given.empty() || data_.tokenizer.has_value(),
            "the corpora have no tokenizer beside them; give bench.tokenizer");
-  const Tokenizer loaded = given.empty() ? *data_.tokenizer : load_tokenizer(given);
+  if (!given.empty()) data_.tokenizer = load_tokenizer(given);
   report("tokenizer",
-         measure_tokenizer(config_, config_.bench.text, loaded, peaks(), num_threads_).table());
+         measure_tokenizer(config_, config_.bench.text, *data_.tokenizer, peaks(), num_threads_)
+             .table());
 }
 
 const StepBench& Bench::profiled_step() {

@@ -193,7 +193,7 @@ TEST_F(ObservedKernels, BytesAreReadAndWrittenOnce) {
   EXPECT_EQ(log_.bytes["matmul nn"], 4 * (6 + 10 + 15));
   ops_->matmul(c, a, b, {.accumulate = true});
   EXPECT_EQ(log_.bytes["matmul nn +="], 4 * (2 * 6 + 10 + 15));
-  ops_->cross_entropy(tensor({4}), tensor({4, 50}), tensor({4}, DType::i32), 0);
+  ops_->cross_entropy(tensor({4}), {}, tensor({4, 50}), tensor({4}, DType::i32), 0);
   EXPECT_EQ(log_.bytes["cross_entropy"], 4 * (4 + 4 * 50 + 4));
 }
 
@@ -324,7 +324,7 @@ TEST_F(BenchCommand, MeasuresAllWhoseInputIsThere) {
   for (const std::uint8_t byte : gpt2_byte_order()) tokens.emplace_back(1, static_cast<char>(byte));
   tokens.emplace_back(end_of_text_name);
   const TemporaryFolder tokenizer, checkpoints;
-  save_tokenizer(Tokenizer(tokens, {}, 256), tokenizer.path());
+  save_tokenizer(Tokenizer({.tokens = tokens, .merges = {}, .end_of_text = 256}), tokenizer.path());
   std::ofstream(folder_ / "text.txt") << "A text, encoded byte by byte.";
   const nlohmann::json result =
       run({"bench.text=" + folder_ / "text.txt", "bench.tokenizer=" + tokenizer.path(),

@@ -38,7 +38,8 @@ void visit_fields(Visitor& visit, BenchSection& c) {
               {.help = "the same for one kernel alone", .unit = "s", .min = 0});
   visit.field("text", c.text, {.help = "files or folders of text, for `tokenizer`"});
   visit.field("tokenizer", c.tokenizer,
-              {.help = "folder of vocab.json and merges.txt; empty: the corpora's"});
+              {.help = "tokenizer.json, or the folder of one or of vocab.json and merges.txt; "
+                       "empty: the corpora's"});
   visit.field("folder", c.folder,
               {.help = "where `checkpoint` saves, under a temporary name that it removes"});
   visit.field("shapes", c.shapes, {.help = "kernels apart by the shapes of their operands"});

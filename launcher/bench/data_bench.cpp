@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "data/batch_loader.h"
+#include "data/encoder.h"
 #include "data/text_reader.h"
 
 namespace dualpath {
@@ -14,8 +15,8 @@ constexpr std::int64_t loader_tokens = 1 << 20;
 constexpr std::size_t max_text_bytes = std::size_t{64} << 20;
 
 std::vector<std::string> read_text(const std::vector<std::string>& inputs,
-                                   const PreTokenizer& pre_tokenizer) {
-  TextReader reader(find_text_files(inputs).files, "text", pre_tokenizer);
+                                   const Segmenter& segmenter) {
+  TextReader reader(find_text_files(inputs).files, "text", segmenter);
   std::vector<std::string> texts;
   std::size_t bytes = 0;
   for (TextPart part; bytes < max_text_bytes && reader.next(part);) {
@@ -74,7 +75,7 @@ MeasuredTable measure_loader(const BenchConfig& config, const SampleSource& sour
 MeasuredTable measure_tokenizer(const BenchConfig& config, const std::vector<std::string>& inputs,
                                 const Tokenizer& tokenizer, const MachinePeaks& peaks,
                                 int num_threads) {
-  const std::vector<std::string> texts = read_text(inputs, tokenizer.pre_tokenizer());
+  const std::vector<std::string> texts = read_text(inputs, tokenizer.segmenter());
   const auto bytes = static_cast<double>(
       std::transform_reduce(texts.begin(), texts.end(), std::size_t{0}, std::plus(),
                             [](const auto& t) { return t.size(); }));

@@ -39,8 +39,8 @@ class OperandList {
   double bytes_ = 0;
 };
 
-bool is_half(Tensor a, Tensor b) {
-  return size_of(a.dtype) == 2 && size_of(b.dtype) == 2;
+bool are_bf16(Tensor a, Tensor b) {
+  return a.dtype == DType::bf16 && b.dtype == DType::bf16;
 }
 
 const char* matmul_name(MatmulFlags flags) {
@@ -112,7 +112,7 @@ class ObservedOps final : public Ops {
     call({.name = matmul_name(flags),
           .access = flags.accumulate ? "urr" : "wrr",
           .flops = matmul_flops(c, a, flags),
-          .half_precision = is_half(a, b)},
+          .half_precision = are_bf16(a, b)},
          &Ops::matmul, c, a, b, flags);
   }
 
@@ -164,7 +164,7 @@ class ObservedOps final : public Ops {
     call({.name = "attention",
           .access = "wwrrr",
           .flops = 2 * causal_product_flops(shape),
-          .half_precision = is_half(q_THE, k_TGE),
+          .half_precision = are_bf16(q_THE, k_TGE),
           .untouched_bytes = query_key_bytes(qkv_TC, shape)},
          &Ops::attention, out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
   }
@@ -175,7 +175,7 @@ class ObservedOps final : public Ops {
     call({.name = "attention_backward",
           .access = "wwwrrrrrr",
           .flops = 5 * causal_product_flops(shape),
-          .half_precision = is_half(q_THE, k_TGE),
+          .half_precision = are_bf16(q_THE, k_TGE),
           .untouched_bytes = query_key_bytes(dqkv_TC, shape) + query_key_bytes(qkv_TC, shape)},
          &Ops::attention_backward, dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH, q_THE,
          k_TGE, qkv_TC, shape);
@@ -186,7 +186,7 @@ class ObservedOps final : public Ops {
     call({.name = "cached_attention",
           .access = "wwurrr",
           .flops = 2 * causal_product_flops(shape),
-          .half_precision = is_half(q_THE, keys_PGE),
+          .half_precision = are_bf16(q_THE, keys_PGE),
           .untouched_bytes = other_cache_bytes(keys_PGE, shape) + query_key_bytes(qkv_TC, shape)},
          &Ops::cached_attention, out_THE, log_sum_TH, values_PGE, q_THE, keys_PGE, qkv_TC, shape);
   }
