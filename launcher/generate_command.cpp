@@ -1,9 +1,13 @@
 // dualpath generate: text from a run's checkpoint.
-#include <cmath>
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iostream>
 
 #include "core/cpu/cpu_device.h"
-#include "core/random.h"
 #include "data/checkpoint_folder.h"
 #include "data/tokenizer_files.h"
 #include "launcher/arguments.h"
@@ -11,16 +15,18 @@
 #include "launcher/job.h"
 #include "launcher/run_config.h"
 #include "launcher/sampling.h"
+#include "launcher/text_format.h"
 #include "launcher/trainer.h"
+#include "model/decoder.h"
 
 namespace dualpath {
 
 namespace {
 
-constexpr const char* usage = "dualpath generate RUN_FOLDER [key=value...]";
+constexpr const char* usage =
+    "dualpath generate RUN_FOLDER [prompt=TEXT...] [prompts=FILE...] [key=value...]";
 
 struct GenerateConfig {
-  std::string prompt;
   bool special_tokens = false;
   std::int64_t tokens = 200;
   SamplingConfig sampling;
@@ -30,11 +36,11 @@ struct GenerateConfig {
 
 template <class Visitor>
 void visit_fields(Visitor& visit, GenerateConfig& c) {
-  visit.field("prompt", c.prompt, {.help = "text to go on from; empty: the start of a document"});
   visit.field("special_tokens", c.special_tokens,
-              {.help = "special tokens that the prompt spells, as <|endoftext|>, are those tokens, "
+              {.help = "special tokens that a prompt spells, as <|endoftext|>, are those tokens, "
                        "not text"});
-  visit.field("tokens", c.tokens, {.help = "how many tokens to add", .unit = "tokens", .min = 1});
+  visit.field("tokens", c.tokens,
+              {.help = "how many tokens to add to a prompt", .unit = "tokens", .min = 1});
   visit_fields(visit, c.sampling);
   visit.field("step", c.step, {.help = "the checkpoint; 0: the newest whole one", .min = 0});
   visit.field("threads", c.threads, {.help = "CPU threads; 0: all cores", .min = 0});
@@ -42,10 +48,65 @@ void visit_fields(Visitor& visit, GenerateConfig& c) {
 
 std::string help() {
   return fmt::format(
-      "usage: {}\n\nPrints the prompt and what the run's model makes of it, as it is made. Ends "
-      "early "
-      "at the end of a\ndocument. The model sees the last sequence_length tokens.\n\nfields:\n{}",
+      R"(usage: {}
+
+Prints each prompt and what the run's model makes of it, as it is made; between two texts a line
+"---"; at the end, on standard error, how fast it went. A text ends early where the model ends its
+document.
+
+  prompt=TEXT    a text to go on from, taken as it is; none at all: the start of a document
+  prompts=FILE   each of the file's lines is a prompt; - is standard input
+Both may be given several times.
+
+The model reads each token once and keeps its keys and values. Where a text has grown to
+model.sequence_length tokens, the model reads the last half of these again, as the beginning of a
+new sequence, and goes on from there: it always sees at least the last sequence_length/2 tokens, and
+never a position that it was not trained on. The same holds for a prompt that is longer.
+
+fields:
+{})",
       usage, config_help<GenerateConfig>());
+}
+
+constexpr std::string_view text_key = "prompt=", file_key = "prompts=";
+
+// Takes prompt= and prompts= out of the overrides: what follows is not YAML.
+std::vector<std::string> take_prompt_words(std::vector<std::string>& overrides) {
+  const auto begin =
+      std::stable_partition(overrides.begin(), overrides.end(), [](const std::string& word) {
+        return !word.starts_with(text_key) && !word.starts_with(file_key);
+      });
+  std::vector<std::string> words(begin, overrides.end());
+  overrides.erase(begin, overrides.end());
+  return words;
+}
+
+// One prompt a line.
+void read_prompt_file(const std::string& path, std::vector<std::string>& prompts) {
+  std::ifstream file;
+  if (path != "-") file.open(path);
+  std::istream& lines = path == "-" ? std::cin : file;
+  const std::size_t before = prompts.size();
+  for (std::string line; std::getline(lines, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    prompts.push_back(line);
+  }
+  CHECK_AS(ExitCode::data, lines.eof() && prompts.size() > before, "{}: {}",
+           path == "-" ? "standard input" : path,
+           lines.eof() ? "no line, hence no prompt" : "cannot be read");
+}
+
+std::vector<std::string> read_prompts(const std::vector<std::string>& words) {
+  std::vector<std::string> prompts;
+  for (const std::string& word : words) {
+    if (word.starts_with(text_key)) {
+      prompts.push_back(word.substr(text_key.size()));
+    } else {
+      read_prompt_file(word.substr(file_key.size()), prompts);
+    }
+  }
+  if (prompts.empty()) prompts.emplace_back();
+  return prompts;
 }
 
 Checkpoint choose_checkpoint(const std::filesystem::path& run, std::int64_t step,
@@ -68,29 +129,113 @@ Checkpoint choose_checkpoint(const std::filesystem::path& run, std::int64_t step
 class TextPrinter {
  public:
   explicit TextPrinter(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-  void print(std::uint32_t token) {
-    pending_ += tokenizer_.decode(std::span(&token, 1));
-    const std::size_t whole = whole_characters(pending_);
-    std::fwrite(pending_.data(), 1, whole, stdout);
-    std::fflush(stdout);
-    pending_.erase(0, whole);
+  void print(std::int32_t token) {
+    const auto id = static_cast<std::uint32_t>(token);
+    pending_ += tokenizer_.decode(std::span(&id, 1));
+    write(whole_characters(pending_));
   }
-  ~TextPrinter() {
-    std::fwrite(pending_.data(), 1, pending_.size(), stdout);
-    std::fputc('\n', stdout);
+  // What is left of the text, and the end of its line.
+  void end_text() { print_line(""); }
+  void print_line(std::string_view line) {
+    pending_.append(line) += '\n';
+    write(pending_.size());
   }
 
  private:
+  void write(std::size_t bytes) {
+    const std::size_t written = std::fwrite(pending_.data(), 1, bytes, stdout);
+    CHECK_AS(ExitCode::data, written == bytes && std::fflush(stdout) == 0,
+             "standard output cannot be written: {}", std::strerror(errno));
+    pending_.erase(0, bytes);
+  }
+
   const Tokenizer& tokenizer_;
   std::string pending_;
 };
 
+using Clock = std::chrono::steady_clock;
+
+struct Pace {
+  std::size_t tokens = 0;
+  std::chrono::duration<double> time{};
+
+  void add(std::size_t more_tokens, Clock::duration more_time) {
+    tokens += more_tokens;
+    time += more_time;
+  }
+  std::string str() const {
+    return fmt::format("{} tokens in {:.2f} s ({:.1f} tokens/s)", grouped(tokens), time.count(),
+                       static_cast<double>(tokens) / time.count());
+  }
+};
+
+// Prints texts, one after another, and measures how fast.
+class Writer {
+ public:
+  // window: how many tokens of a text the model sees at most.
+  Writer(Model& model, std::int64_t window, const Tokenizer& tokenizer)
+      : vocab_size_(tokenizer.vocab_size()), decoder_(model, window), printer_(tokenizer) {}
+
+  // Prints a prompt and what the sampler draws to go on from it, at most `tokens` tokens.
+  // ids: the token that ends a document, then those of the prompt.
+  void write(std::span<const std::int32_t> ids, std::int64_t tokens, Sampler sampler) {
+    const Clock::time_point start = Clock::now();
+    for (const std::int32_t token : ids.subspan(1)) printer_.print(token);
+    decoder_.restart();
+    Tensor logits = decoder_.append(ids);
+    const Clock::time_point read = Clock::now();
+    reading_.add(ids.size(), read - start);
+    for (std::int64_t i = 0; i < tokens; ++i) {
+      const std::int32_t token = sampler.pick({logits.as<float>(), vocab_size_});
+      if (token == ids[0]) break;
+      printer_.print(token);
+      ++writing_.tokens;
+      if (i + 1 < tokens) logits = decoder_.append({&token, 1});
+    }
+    printer_.end_text();
+    writing_.time += Clock::now() - read;
+  }
+  void write_separator() { printer_.print_line("---"); }
+
+  std::string pace() const {
+    return fmt::format("prompts: {}; generated: {}", reading_.str(), writing_.str());
+  }
+
+ private:
+  std::size_t vocab_size_;
+  Decoder decoder_;
+  TextPrinter printer_;
+  Pace reading_, writing_;
+};
+
+// The tokens of each prompt behind the one that ends a document: a text begins after it.
+std::vector<std::vector<std::int32_t>> encode(const std::vector<std::string>& prompts,
+                                              const Tokenizer& tokenizer, SpecialTokens special) {
+  std::vector<std::vector<std::int32_t>> texts;
+  for (const std::string& prompt : prompts) {
+    std::vector<std::uint32_t> ids = {tokenizer.end_of_text()};
+    tokenizer.encode(prompt, ids, special);
+    texts.emplace_back(ids.begin(), ids.end());
+  }
+  return texts;
+}
+
+// No more memory than the longest text needs.
+std::int64_t window_of(const std::vector<std::vector<std::int32_t>>& texts, std::int64_t tokens,
+                       const ModelConfig& model) {
+  std::int64_t longest = 0;
+  for (const auto& ids : texts) longest = std::max(longest, std::ssize(ids));
+  return std::min(model.sequence_length, longest + std::min(tokens, model.sequence_length));
+}
+
 ExitCode run(std::span<const std::string> words) {
-  const Arguments arguments = split_arguments(words, usage, 1, 1);
+  Arguments arguments = split_arguments(words, usage, 1, 1);
+  const std::vector<std::string> prompt_words = take_prompt_words(arguments.overrides);
   const auto options = read_options<GenerateConfig>(arguments.overrides);
   const std::filesystem::path folder = arguments.positional[0];
   CHECK_AS(ExitCode::checkpoint, std::filesystem::is_directory(folder), "no run folder {}",
            folder.string());
+  const std::vector<std::string> prompts = read_prompts(prompt_words);
 
   const auto self = make_self_communicator();
   const Checkpoint checkpoint = choose_checkpoint(folder, options.step, *self);
@@ -104,24 +249,15 @@ ExitCode run(std::span<const std::string> words) {
   Model model(parse_model(checkpoint.manifest.model), {.training = false}, *device, *stream);
   load_slices(checkpoint, weights_of(model.parameters()));
 
-  std::vector<std::uint32_t> prompt;
-  tokenizer.encode(options.prompt, prompt,
-                   options.special_tokens ? SpecialTokens::recognized : SpecialTokens::as_text);
-  std::vector<std::int32_t> ids = {static_cast<std::int32_t>(tokenizer.end_of_text())};
-  ids.insert(ids.end(), prompt.begin(), prompt.end());
-
-  TextPrinter printer(tokenizer);
-  for (std::uint32_t token : prompt) printer.print(token);
-  Sampler sampler(options.sampling, tokenizer.vocab_size());
-  const auto context = static_cast<std::size_t>(model.config().sequence_length);
-  for (std::int64_t i = 0; i < options.tokens; ++i) {
-    const auto window = std::span<const std::int32_t>(ids).last(std::min(ids.size(), context));
-    const Tensor logits = model.logits(window, true);
-    const std::int32_t token = sampler.pick({logits.as<float>(), tokenizer.vocab_size()});
-    if (token == static_cast<std::int32_t>(tokenizer.end_of_text())) break;
-    ids.push_back(token);
-    printer.print(static_cast<std::uint32_t>(token));
+  const auto texts =
+      encode(prompts, tokenizer,
+             options.special_tokens ? SpecialTokens::recognized : SpecialTokens::as_text);
+  Writer writer(model, window_of(texts, options.tokens, model.config()), tokenizer);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    if (i > 0) writer.write_separator();
+    writer.write(texts[i], options.tokens, Sampler(options.sampling, tokenizer.vocab_size(), i));
   }
+  fmt::print(stderr, "{}\n", writer.pace());
   return ExitCode::success;
 }
 

@@ -2,45 +2,70 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fmt/format.h>
 #include <numeric>
+
+#include "core/error.h"
 
 namespace dualpath {
 
-Sampler::Sampler(const SamplingConfig& config, std::size_t vocab_size)
+Sampler::Sampler(const SamplingConfig& config, std::size_t vocab_size, std::size_t text_number)
     : config_(config),
-      rng_(static_cast<std::uint64_t>(config.seed), "sampling"),
-      order_(vocab_size),
-      probability_(vocab_size) {}
+      rng_(static_cast<std::uint64_t>(config.seed), fmt::format("text {}", text_number)),
+      weights_(vocab_size),
+      order_(vocab_size) {}
 
 std::int32_t Sampler::pick(std::span<const float> logits) {
-  std::iota(order_.begin(), order_.end(), 0);
+  CHECK_AS(ExitCode::numerics,
+           std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); }),
+           "the model's logits are not finite");
+  const auto likeliest = std::max_element(logits.begin(), logits.end());
+  if (config_.temperature == 0) return static_cast<std::int32_t>(likeliest - logits.begin());
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const double difference = static_cast<double>(logits[i]) - *likeliest;
+    weights_[i] = std::exp(difference / config_.temperature);
+  }
+  const std::span<const std::int32_t> tokens = candidates(logits);
+  double left = 0;
+  for (const std::int32_t token : tokens) left += weight(token);
+  left *= rng_.uniform(drawn_++);
+  std::int32_t drawn = 0;
+  for (const std::int32_t token : tokens) {
+    if (weight(token) == 0) continue;
+    drawn = token;
+    left -= weight(token);
+    if (left < 0) break;
+  }
+  return drawn;
+}
+
+// The tokens that top_k and then top_p leave.
+std::span<const std::int32_t> Sampler::candidates(std::span<const float> logits) {
   const auto logit = [&](std::int32_t token) { return logits[static_cast<std::size_t>(token)]; };
   const auto likelier = [&](std::int32_t a, std::int32_t b) {
     return logit(a) != logit(b) ? logit(a) > logit(b) : a < b;
   };
-  if (config_.temperature == 0) return *std::min_element(order_.begin(), order_.end(), likelier);
-  std::sort(order_.begin(), order_.end(), likelier);
+  std::iota(order_.begin(), order_.end(), 0);
+  const auto begin = order_.begin();
+  auto end = order_.end();
+  if (config_.top_k > 0 && config_.top_k < std::ssize(order_)) {
+    end = begin + config_.top_k;
+    std::partial_sort(begin, end, order_.end(), likelier);
+  }
+  if (config_.top_p == 1) return {begin, end};
 
-  std::size_t count = order_.size();
-  if (config_.top_k > 0) count = std::min(count, static_cast<std::size_t>(config_.top_k));
-  double total = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const double difference = static_cast<double>(logit(order_[i])) - logit(order_[0]);
-    probability_[i] = std::exp(difference / config_.temperature);
-    total += probability_[i];
-  }
-  // The smallest head of the list that holds top_p of the mass.
+  // The smallest set of the likeliest that holds top_p of the mass, taken off a heap one by one.
+  double wanted = 0;
+  for (auto token = begin; token != end; ++token) wanted += config_.top_p * weight(*token);
+  const auto less_likely = [&](std::int32_t a, std::int32_t b) { return likelier(b, a); };
+  std::make_heap(begin, end, less_likely);
+  auto heap_end = end;
   double mass = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    mass += probability_[i];
-    if (mass >= config_.top_p * total) count = i + 1;
-  }
-  double left = rng_.uniform(drawn_++) * mass;
-  for (std::size_t i = 0; i < count; ++i) {
-    left -= probability_[i];
-    if (left < 0) return order_[i];
-  }
-  return order_[count - 1];
+  do {
+    std::pop_heap(begin, heap_end--, less_likely);
+    mass += weight(*heap_end);
+  } while (mass < wanted && heap_end != begin);
+  return {heap_end, end};
 }
 
 std::size_t whole_characters(std::string_view bytes) {

@@ -30,19 +30,23 @@ void visit_fields(Visitor& visit, SamplingConfig& c) {
   visit.field("seed", c.seed, {.help = "of the random choice", .min = 0});
 }
 
-// Draws tokens one after another; the same seed and logits give the same tokens.
+// Draws the tokens of one text. The same seed, text number and logits give the same tokens.
 class Sampler {
  public:
-  Sampler(const SamplingConfig& config, std::size_t vocab_size);
-  // A token of [0, logits.size()). REQUIRES: logits.size() is the vocab_size given.
+  Sampler(const SamplingConfig& config, std::size_t vocab_size, std::size_t text_number);
+  // A token of [0, logits.size()). REQUIRES: logits.size() is the vocab_size given. Throws
+  // Error(numerics) where logits are not finite.
   std::int32_t pick(std::span<const float> logits);
 
  private:
+  double weight(std::int32_t token) const { return weights_[static_cast<std::size_t>(token)]; }
+  std::span<const std::int32_t> candidates(std::span<const float> logits);
+
   SamplingConfig config_;
   CounterRng rng_;
   std::uint64_t drawn_ = 0;
-  std::vector<std::int32_t> order_;  // tokens, likeliest first
-  std::vector<double> probability_;  // of order_
+  std::vector<double> weights_;      // of each token, its probability up to a common factor
+  std::vector<std::int32_t> order_;  // of the tokens
 };
 
 // How many leading bytes of `bytes` are whole: all but a UTF-8 character that its end cuts off.
