@@ -7,6 +7,7 @@
 #include <map>
 
 #include "core/cpu/cpu_device.h"
+#include "core/dry_ops.h"
 #include "data/tokenizer_files.h"
 #include "launcher/bench/kernel_profile.h"
 #include "launcher/bench/observed_device.h"
@@ -30,7 +31,7 @@ using ::testing::IsEmpty;
 
 constexpr Effort three_times = {.repeats = 3, .seconds = 0};
 
-// Grouped heads, shared kernels and a vocabulary larger than a micro-batch.
+// Grouped heads; micro-batches of several loss chunks, the last one shorter.
 TrainerOptions small_options(Recompute recompute = Recompute::none) {
   TrainerOptions o;
   o.model.layers = 2;
@@ -62,11 +63,13 @@ class CallLog final : public KernelObserver {
     ++calls[call.name];
     flops[call.name] += call.flops;
     bytes[call.name] += call.bytes;
+    bf16_calls += call.is_bf16 ? 1 : 0;
     if (std::string_view(call.name).starts_with("matmul")) matmul_flops += call.flops;
   }
   std::map<std::string, std::int64_t> calls;
   std::map<std::string, double> flops, bytes;
   double matmul_flops = 0;
+  int bf16_calls = 0;
 };
 
 struct Rig {
@@ -168,20 +171,28 @@ TEST(ObservedStep, EveryCallIsOfAKindThatIsTimed) {
   EXPECT_EQ(bytes, log.bytes);
 }
 
-// Operands of a few kernels, in memory of their own.
+// A device that computes nothing: tensors need no memory, whatever their type.
+class DryDevice final : public Device {
+ public:
+  std::string name() const override { return "dry"; }
+  void require(const NumericTypes&) const override {}
+  Buffer allocate(std::size_t) override { return {}; }
+  std::size_t num_allocations() const override { return 0; }
+  std::unique_ptr<Stream> make_stream() override { return make_cpu_device(1)->make_stream(); }
+  std::unique_ptr<Ops> make_ops(Stream&) override { return std::make_unique<DryOps>(); }
+  void copy_to_device(Tensor, const void*, Stream&) override {}
+  void copy_to_host(void*, Tensor, Stream&) override {}
+};
+
 class ObservedKernels : public testing::Test {
  protected:
   ObservedKernels() { device_.observe(&log_); }
-  Tensor tensor(Shape shape, DType dtype = DType::f32) {
-    const auto bytes = static_cast<std::size_t>(shape.numel()) * size_of(dtype);
-    buffers_.push_back(cpu_->allocate(bytes));
-    return {buffers_.back().data(), dtype, shape};
-  }
-  std::unique_ptr<Device> cpu_ = make_cpu_device(1);
-  ObservedDevice device_{*cpu_};
+  static Tensor tensor(Shape shape, DType dtype = DType::f32) { return {nullptr, dtype, shape}; }
+
+  DryDevice dry_;
+  ObservedDevice device_{dry_};
   std::unique_ptr<Stream> stream_ = device_.make_stream();
   std::unique_ptr<Ops> ops_ = device_.make_ops(*stream_);
-  std::vector<Buffer> buffers_;
   CallLog log_;
 };
 
@@ -195,6 +206,16 @@ TEST_F(ObservedKernels, BytesAreReadAndWrittenOnce) {
   EXPECT_EQ(log_.bytes["matmul nn +="], 4 * (2 * 6 + 10 + 15));
   ops_->cross_entropy(tensor({4}), {}, tensor({4, 50}), tensor({4}, DType::i32), 0);
   EXPECT_EQ(log_.bytes["cross_entropy"], 4 * (4 + 4 * 50 + 4));
+}
+
+TEST_F(ObservedKernels, ProductsOfBf16AreToldApart) {
+  const Tensor a = tensor({2, 5}, DType::bf16), b = tensor({5, 3}, DType::bf16);
+  ops_->matmul(tensor({2, 3}), a, b, {});
+  EXPECT_EQ(log_.bf16_calls, 1);
+  EXPECT_EQ(log_.bytes["matmul nn"], 4 * 6 + 2 * (10 + 15));
+  ops_->matmul(tensor({2, 3}), tensor({2, 5}), tensor({5, 3}), {});
+  ops_->add(a, a);
+  EXPECT_EQ(log_.bf16_calls, 1);
 }
 
 TEST_F(ObservedKernels, ATableCountsWithTheRowsThatAreUsed) {
@@ -254,7 +275,7 @@ TEST(KernelKind, ShareOfThePeakIsOfTheUnitThatLimits) {
   EXPECT_EQ(kind.seconds_at_peak(peaks), 15);
   kind.flops = 400;
   EXPECT_EQ(kind.seconds_at_peak(peaks), 12);
-  kind.half_precision = true;
+  kind.is_bf16 = true;
   EXPECT_EQ(kind.seconds_at_peak(peaks), 6);
   EXPECT_EQ(kind.seconds_at_peak({.fp32 = 100, .bf16 = {}, .memory = 10}), 12);
 }

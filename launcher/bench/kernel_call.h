@@ -21,9 +21,8 @@ struct KernelCall {
   std::span<const Operand> operands;  // those that are present, in the operation's order
   double flops;                       // of products; 0 for kernels that are bound by memory
   double bytes;                       // read and written at least
-  // Products of 2-byte numbers.
-  bool half_precision;
-  // Does the work; on the stream, as the operation itself.
+  bool is_bf16;                       // multiplies bf16 operands
+  // Does the work, on the stream, any number of times.
   const std::function<void()>& issue;
 };
 

@@ -32,7 +32,7 @@ bool changes_input(const Operand& operand, std::span<const Operand> all) {
 double KernelKind::seconds_at_peak(const MachinePeaks& peaks) const {
   const auto n = static_cast<double>(calls);
   if (flops == 0) return n * bytes / peaks.memory;
-  return n * flops / (half_precision ? peaks.half_precision() : peaks.fp32);
+  return n * flops / (is_bf16 ? peaks.of_bf16() : peaks.fp32);
 }
 
 // "2048x192 f32": the operands in order, f32 not named.
@@ -55,7 +55,7 @@ KernelKind& KernelKinds::of(const KernelCall& call) {
   kind.name = call.name;
   kind.flops = call.flops;
   kind.bytes = call.bytes;
-  kind.half_precision = call.half_precision;
+  kind.is_bf16 = call.is_bf16;
   for (const Operand& operand : call.operands) {
     kind.shapes.push_back(operand.tensor.shape);
     kind.dtypes.push_back(operand.tensor.dtype);

@@ -16,9 +16,9 @@ struct KernelKind {
   std::string name;
   std::vector<Shape> shapes;
   std::vector<DType> dtypes;
-  double flops = 0;  // of one call, as bytes and half_precision: KernelCall
+  double flops = 0;  // of one call, as bytes and is_bf16: KernelCall
   double bytes = 0;
-  bool half_precision = false;
+  bool is_bf16 = false;
 
   std::int64_t calls = 0;       // in a step
   double seconds = 0;           // of these calls, in the step under way

@@ -14,8 +14,8 @@ struct MachinePeaks {
   std::optional<double> bf16;  // FLOP/s; where the processor multiplies bf16
   double memory = 0;           // bytes/s
 
-  // What products of 2-byte numbers are held against.
-  double half_precision() const { return bf16.value_or(fp32); }
+  // What products of bf16 are held against.
+  double of_bf16() const { return bf16.value_or(fp32); }
 };
 
 struct MachineBench {

@@ -12,7 +12,7 @@ struct CallInfo {
   const char* name;
   std::string_view access;  // a letter of Access for each tensor, in the operation's order
   double flops = 0;
-  bool half_precision = false;
+  bool is_bf16 = false;
   double untouched_bytes = 0;  // of the operands
 };
 
@@ -112,7 +112,7 @@ class ObservedOps final : public Ops {
     call({.name = matmul_name(flags),
           .access = flags.accumulate ? "urr" : "wrr",
           .flops = matmul_flops(c, a, flags),
-          .half_precision = are_bf16(a, b)},
+          .is_bf16 = are_bf16(a, b)},
          &Ops::matmul, c, a, b, flags);
   }
 
@@ -164,7 +164,7 @@ class ObservedOps final : public Ops {
     call({.name = "attention",
           .access = "wwrrr",
           .flops = 2 * causal_product_flops(shape),
-          .half_precision = are_bf16(q_THE, k_TGE),
+          .is_bf16 = are_bf16(q_THE, k_TGE),
           .untouched_bytes = query_key_bytes(qkv_TC, shape)},
          &Ops::attention, out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
   }
@@ -175,7 +175,7 @@ class ObservedOps final : public Ops {
     call({.name = "attention_backward",
           .access = "wwwrrrrrr",
           .flops = 5 * causal_product_flops(shape),
-          .half_precision = are_bf16(q_THE, k_TGE),
+          .is_bf16 = are_bf16(q_THE, k_TGE),
           .untouched_bytes = query_key_bytes(dqkv_TC, shape) + query_key_bytes(qkv_TC, shape)},
          &Ops::attention_backward, dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH, q_THE,
          k_TGE, qkv_TC, shape);
@@ -186,7 +186,7 @@ class ObservedOps final : public Ops {
     call({.name = "cached_attention",
           .access = "wwurrr",
           .flops = 2 * causal_product_flops(shape),
-          .half_precision = are_bf16(q_THE, keys_PGE),
+          .is_bf16 = are_bf16(q_THE, keys_PGE),
           .untouched_bytes = other_cache_bytes(keys_PGE, shape) + query_key_bytes(qkv_TC, shape)},
          &Ops::cached_attention, out_THE, log_sum_TH, values_PGE, q_THE, keys_PGE, qkv_TC, shape);
   }
@@ -280,7 +280,7 @@ class ObservedOps final : public Ops {
                         .operands = list.operands(),
                         .flops = info.flops,
                         .bytes = list.bytes() - info.untouched_bytes,
-                        .half_precision = info.half_precision,
+                        .is_bf16 = info.is_bf16,
                         .issue = std::ref(work)},
                        stream_);
   }

@@ -176,15 +176,15 @@ StepBench measure_step(const BenchConfig& config, const SampleSource& source,
   const auto tokens = static_cast<double>(train.global_batch_size * model.sequence_length);
   const double gigaflops =
       tokens / ranks.size() * training_flops(model, AttentionFlops::causal) / 1e9;
-  const bool half = std::ranges::any_of(kinds.all(), &KernelKind::half_precision);
-  const double peak = half ? peaks.half_precision() : peaks.fp32;
+  const bool is_bf16 = std::ranges::any_of(kinds.all(), &KernelKind::is_bf16);
+  const double peak = is_bf16 ? peaks.of_bf16() : peaks.fp32;
 
   StepBench bench{.step = MeasuredTable("training step"),
                   .kernels = kernel_table(kinds, config.bench.shapes, seconds, peaks)};
   MeasuredTable& table = bench.step;
   table.add("step", {.time = times.step, .value = tokens / seconds, .unit = "tokens/s"});
   table.add(
-      half ? "model FLOPs a rank, of bf16 peak" : "model FLOPs a rank, of fp32 peak",
+      is_bf16 ? "model FLOPs a rank, of bf16 peak" : "model FLOPs a rank, of fp32 peak",
       {.value = gigaflops / seconds, .unit = "GFLOP/s", .share = 1e9 * gigaflops / seconds / peak});
   table.add("communication", {.time = times.communication});
   table.add("waiting for data", {.time = times.data_wait});
