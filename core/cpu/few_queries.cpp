@@ -127,7 +127,7 @@ void combine_row(const CachedAttention<O>& call, const Scratch& scratch, int num
     sum += weight * partial.sum_N[n];
     add_weighted(out, partial.out_NE + n * E, weight, E);
   }
-  for (std::int64_t e = 0; e < E; ++e) call.out_THE[n * E + e] = O(out[e] / sum);
+  for (std::int64_t e = 0; e < E; ++e) call.out_THE[n * E + e] = out[e] / sum;
   call.log_sum_TH[n] = max + std::log(sum);
 }
 

@@ -13,7 +13,7 @@ void swiglu_row(O* out, const O* gate, std::int64_t F) {
 #pragma omp simd
   for (std::int64_t f = 0; f < F; ++f) {
     const float x = gate[f];
-    out[f] = O(x * simd_sigmoid(x) * up[f]);
+    out[f] = x * simd_sigmoid(x) * up[f];
   }
 }
 
@@ -29,9 +29,9 @@ void swiglu_row_backward(O* dgate, O* out, const O* dout, const O* gate, std::in
     const float gradient = dout[f];
     const float sigma = simd_sigmoid(x);
     const float silu = x * sigma;
-    dgate[f] = O(gradient * u * (sigma + silu * (1.0F - sigma)));
-    dup[f] = O(gradient * silu);
-    out[f] = O(silu * u);
+    dgate[f] = gradient * u * (sigma + silu * (1.0F - sigma));
+    dup[f] = gradient * silu;
+    out[f] = silu * u;
   }
 }
 

@@ -54,11 +54,11 @@ void combine_row(S* y, const S* x, const S* deep, const S* wide, Pair gates, Gat
                  std::int64_t D) {
   if (target == GateTarget::states) {
 #pragma omp simd
-    for (std::int64_t d = 0; d < D; ++d) y[d] = S(gates.deep * deep[d] + gates.wide * wide[d]);
+    for (std::int64_t d = 0; d < D; ++d) y[d] = gates.deep * deep[d] + gates.wide * wide[d];
   } else {
 #pragma omp simd
     for (std::int64_t d = 0; d < D; ++d)
-      y[d] = S(x[d] + gates.deep * (deep[d] - x[d]) + gates.wide * (wide[d] - x[d]));
+      y[d] = x[d] + gates.deep * (deep[d] - x[d]) + gates.wide * (wide[d] - x[d]);
   }
 }
 
@@ -95,13 +95,13 @@ void gate_row_backward(S* dx, S* ddeep, S* dwide, const S* dy, const S* x, Pair 
     const float gradient = dy[d];
     const float input = x[d];
     float to_x = rest * gradient;
-    ddeep[d] = S(gates.deep * gradient);
-    dwide[d] = S(gates.wide * gradient);
+    ddeep[d] = gates.deep * gradient;
+    dwide[d] = gates.wide * gradient;
     for (int n = 0; n < N; ++n) {
       to_x += logits.dlogits[n] * logits.weight[n * D + d];
       logits.sums[n * D + d] += logits.dlogits[n] * input;
     }
-    dx[d] = S(to_x);
+    dx[d] = to_x;
   }
   for (int n = 0; n < N; ++n) logits.sums[N * D + n] += logits.dlogits[n];
 }

@@ -53,8 +53,8 @@ float loss_row_gradient(O* dlogits, float* logits, std::int32_t target, float gr
   const auto scale = static_cast<float>(grad_scale / sum);
   const float of_target = logits[target] * scale - grad_scale;
 #pragma omp simd
-  for (std::int64_t v = 0; v < V; ++v) dlogits[v] = O(logits[v] * scale);
-  dlogits[target] = O(of_target);
+  for (std::int64_t v = 0; v < V; ++v) dlogits[v] = logits[v] * scale;
+  dlogits[target] = of_target;
   return static_cast<float>(std::log(sum) + margin);
 }
 

@@ -15,10 +15,10 @@ template <class S>
 void mix_row(S* out, const S* in, float scale, bool overwrite, std::int64_t n) {
   if (overwrite) {
 #pragma omp simd
-    for (std::int64_t d = 0; d < n; ++d) out[d] = S(scale * in[d]);
+    for (std::int64_t d = 0; d < n; ++d) out[d] = scale * in[d];
   } else {
 #pragma omp simd
-    for (std::int64_t d = 0; d < n; ++d) out[d] = S(out[d] + scale * in[d]);
+    for (std::int64_t d = 0; d < n; ++d) out[d] = out[d] + scale * in[d];
   }
 }
 
@@ -28,7 +28,7 @@ void routed_row_backward(S* dh, float* dw, const S* dh_deep, const S* h, const f
                          float weight, float dlogit, std::int64_t n) {
 #pragma omp simd
   for (std::int64_t d = 0; d < n; ++d) {
-    dh[d] = S(dh[d] + weight * dh_deep[d] + dlogit * w[d]);
+    dh[d] = dh[d] + weight * dh_deep[d] + dlogit * w[d];
     dw[d] += dlogit * h[d];
   }
 }

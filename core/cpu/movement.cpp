@@ -70,7 +70,7 @@ void CpuOps::sum(Tensor out, Tensor a, Tensor b) {
     const T* right = b.as<T>();
     parallel_for(num_threads_, {out.numel()}, [=](Piece piece) {
 #pragma omp simd
-      for (std::int64_t i = piece.begin; i < piece.end; ++i) sums[i] = T(left[i] + right[i]);
+      for (std::int64_t i = piece.begin; i < piece.end; ++i) sums[i] = left[i] + right[i];
     });
   });
 }

@@ -25,9 +25,9 @@ float residual_row(S* out, const S* x, const O* y, float scale, std::int64_t n) 
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t d = 0; d < n; ++d) {
-    const S value(x[d] + scale * y[d]);
-    out[d] = value;
-    sum += static_cast<float>(value) * static_cast<float>(value);
+    out[d] = x[d] + scale * y[d];
+    const float kept = out[d];
+    sum += kept * kept;
   }
   return sum;
 }
@@ -36,7 +36,7 @@ float residual_row(S* out, const S* x, const O* y, float scale, std::int64_t n) 
 template <class S, class O>
 void normalize_row(O* out, const S* x, const float* weight, float rstd, std::int64_t n) {
 #pragma omp simd
-  for (std::int64_t d = 0; d < n; ++d) out[d] = O(x[d] * rstd * weight[d]);
+  for (std::int64_t d = 0; d < n; ++d) out[d] = x[d] * rstd * weight[d];
 }
 
 // dx += rstd·(dout·weight - x̂·mean(dout·weight·x̂)), dweight += dout·x̂, with x̂ = x·rstd
@@ -47,7 +47,7 @@ void normalize_row_backward(S* dx, float* dweight, const O* dout, const S* x, co
 #pragma omp simd
   for (std::int64_t d = 0; d < n; ++d) {
     const float normalized = x[d] * rstd;
-    dx[d] = S(dx[d] + rstd * (dout[d] * weight[d] - normalized * mean));
+    dx[d] = dx[d] + rstd * (dout[d] * weight[d] - normalized * mean);
     dweight[d] += dout[d] * normalized;
   }
 }
@@ -102,7 +102,7 @@ void CpuOps::residual(Tensor out_TD, Tensor x_TD, Tensor y_TD, Tensor gain) {
     const O* y = y_TD.as<O>();
     parallel_for(num_threads_, {out_TD.numel()}, [=](Piece piece) {
 #pragma omp simd
-      for (std::int64_t i = piece.begin; i < piece.end; ++i) out[i] = S(x[i] + scale * y[i]);
+      for (std::int64_t i = piece.begin; i < piece.end; ++i) out[i] = x[i] + scale * y[i];
     });
   });
 }
@@ -138,7 +138,7 @@ void CpuOps::residual_backward(Tensor dy_TD, Tensor dout_TD, Tensor gain) {
     const S* dout = dout_TD.as<S>();
     parallel_for(num_threads_, {dy_TD.numel()}, [=](Piece piece) {
 #pragma omp simd
-      for (std::int64_t i = piece.begin; i < piece.end; ++i) dy[i] = O(scale * dout[i]);
+      for (std::int64_t i = piece.begin; i < piece.end; ++i) dy[i] = scale * dout[i];
     });
   });
 }

@@ -45,8 +45,8 @@ void forward_head(O* out, const O* in, Head head) {
     if constexpr (norm == QkNorm::before_rope) x = {x.a * w[i], x.b * w[i + R]};
     x = rotated(x, head.cos[i], head.sin[i]);
     if constexpr (norm == QkNorm::after_rope) x = {x.a * w[i], x.b * w[i + R]};
-    out[i] = O(x.a);
-    out[i + R] = O(x.b);
+    out[i] = x.a;
+    out[i + R] = x.b;
   }
 }
 
@@ -94,8 +94,8 @@ void backward_head(O* din, float* dweight, const O* dout, const O* in, Head head
       g = {head.rstd * (g.a * w[i] - x.a * mean), head.rstd * (g.b * w[i + R] - x.b * mean)};
     }
     if constexpr (norm == QkNorm::after_rope) g = rotated(g, head.cos[i], -head.sin[i]);
-    din[i] = O(g.a);
-    din[i + R] = O(g.b);
+    din[i] = g.a;
+    din[i + R] = g.b;
   }
 }
 

@@ -38,7 +38,7 @@ double dot_f64(const T* a, const T* b, std::int64_t n) {
 template <class T>
 void copy_row(T* out, const float* in, std::int64_t n) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) out[i] = T(in[i]);
+  for (std::int64_t i = 0; i < n; ++i) out[i] = in[i];
 }
 
 inline double sigmoid(double x) {

@@ -53,7 +53,7 @@ void transpose(Out* out, std::int64_t out_row, const In* in, std::int64_t in_row
       transpose_square(out + j * out_row + i, out_row, in + i * in_row + j, in_row);
   for (std::int64_t i = 0; i < rows; ++i)
     for (std::int64_t j = i < whole_rows ? whole_columns : 0; j < columns; ++j)
-      out[j * out_row + i] = Out(in[i * in_row + j]);
+      out[j * out_row + i] = in[i * in_row + j];
 }
 
 }  // namespace dualpath

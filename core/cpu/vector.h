@@ -42,7 +42,7 @@ inline void store(bfloat16* to, Vector vector) {
   float lanes[vector_lanes];
   std::memcpy(lanes, &vector, sizeof(vector));
 #pragma omp simd
-  for (int i = 0; i < vector_lanes; ++i) to[i] = bfloat16(lanes[i]);
+  for (int i = 0; i < vector_lanes; ++i) to[i] = lanes[i];
 }
 
 // The sum of all lanes, by halves.
