@@ -19,12 +19,13 @@ struct Head {
   float rstd;
 };
 
-struct Pair {
-  float a, b;
-};
-
-Pair rotated(Pair x, float cos, float sin) {
-  return {x.a * cos - x.b * sin, x.b * cos + x.a * sin};
+// The pair (a, b), turned by the angle. Two functions, since loops with small structs do not
+// vectorise.
+float turned_a(float a, float b, float cos, float sin) {
+  return a * cos - b * sin;
+}
+float turned_b(float a, float b, float cos, float sin) {
+  return b * cos + a * sin;
 }
 
 // 1/sqrt(mean(x²) + epsilon): the same before and after a rotation.
@@ -40,62 +41,98 @@ void forward_head(O* out, const O* in, Head head) {
   const float* w = head.weight;
 #pragma omp simd
   for (std::int64_t i = 0; i < R; ++i) {
-    Pair x{in[i], in[i + R]};
-    if constexpr (norm != QkNorm::none) x = {x.a * head.rstd, x.b * head.rstd};
-    if constexpr (norm == QkNorm::before_rope) x = {x.a * w[i], x.b * w[i + R]};
-    x = rotated(x, head.cos[i], head.sin[i]);
-    if constexpr (norm == QkNorm::after_rope) x = {x.a * w[i], x.b * w[i + R]};
-    out[i] = x.a;
-    out[i + R] = x.b;
+    const float c = head.cos[i];
+    const float s = head.sin[i];
+    float a = in[i];
+    float b = in[i + R];
+    if constexpr (norm != QkNorm::none) {
+      a *= head.rstd;
+      b *= head.rstd;
+    }
+    if constexpr (norm == QkNorm::before_rope) {
+      a *= w[i];
+      b *= w[i + R];
+    }
+    float turned = turned_a(a, b, c, s);
+    float turned_too = turned_b(a, b, c, s);
+    if constexpr (norm == QkNorm::after_rope) {
+      turned *= w[i];
+      turned_too *= w[i + R];
+    }
+    out[i] = turned;
+    out[i + R] = turned_too;
   }
 }
 
-// The normalised pair x̂ that was multiplied with the norm's weight, and the gradient g of that
-// product.
-template <QkNorm norm, class O>
-struct NormPoint {
-  const O* dout;
-  const O* in;
-  Head head;
-  Pair normed(std::int64_t i) const {
-    const Pair x{in[i] * head.rstd, in[i + head.R] * head.rstd};
-    return norm == QkNorm::after_rope ? rotated(x, head.cos[i], head.sin[i]) : x;
-  }
-  Pair gradient(std::int64_t i) const {
-    const Pair g{dout[i], dout[i + head.R]};
-    return norm == QkNorm::after_rope ? g : rotated(g, head.cos[i], -head.sin[i]);
-  }
-};
-
-// din = rstd·(g·weight - x̂·mean(g·weight·x̂)), rotated back where the norm came after the rotation;
-// dweight += g·x̂. Without a norm din = g.
-template <QkNorm norm, class O>
-void backward_head(O* din, float* dweight, const O* dout, const O* in, Head head) {
+// Backward with a norm after (before) the rotation: x̂ is the normalised head, rotated (as it was),
+// and g = ∂L/∂(weight·x̂) is dout (dout rotated back). mean = mean(g·weight·x̂).
+template <bool after, class O>
+float head_mean(const O* dout, const O* in, Head head) {
   const std::int64_t R = head.R;
   const float* w = head.weight;
-  const NormPoint<norm, O> at{dout, in, head};
-  float mean = 0;
-  if constexpr (norm != QkNorm::none) {
-#pragma omp simd reduction(+ : mean)
-    for (std::int64_t i = 0; i < R; ++i) {
-      const Pair x = at.normed(i);
-      const Pair g = at.gradient(i);
-      mean += g.a * w[i] * x.a + g.b * w[i + R] * x.b;
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < R; ++i) {
+    const float c = head.cos[i];
+    const float s = head.sin[i];
+    const float a = in[i];
+    const float b = in[i + R];
+    const float da = dout[i];
+    const float db = dout[i + R];
+    if constexpr (after) {
+      sum += da * w[i] * turned_a(a, b, c, s) + db * w[i + R] * turned_b(a, b, c, s);
+    } else {
+      sum += turned_a(da, db, c, -s) * w[i] * a + turned_b(da, db, c, -s) * w[i + R] * b;
     }
-    mean /= static_cast<float>(2 * R);
   }
+  return sum * head.rstd / static_cast<float>(2 * R);
+}
+
+// din = rstd·(g·weight - x̂·mean), rotated back where the norm comes after; dweight += g·x̂.
+template <bool after, class O>
+void normed_head_backward(O* din, float* dweight, const O* dout, const O* in, Head head) {
+  const std::int64_t R = head.R;
+  const float* w = head.weight;
+  const float mean = head_mean<after>(dout, in, head);
 #pragma omp simd
   for (std::int64_t i = 0; i < R; ++i) {
-    Pair g = at.gradient(i);
-    if constexpr (norm != QkNorm::none) {
-      const Pair x = at.normed(i);
-      dweight[i] += g.a * x.a;
-      dweight[i + R] += g.b * x.b;
-      g = {head.rstd * (g.a * w[i] - x.a * mean), head.rstd * (g.b * w[i + R] - x.b * mean)};
-    }
-    if constexpr (norm == QkNorm::after_rope) g = rotated(g, head.cos[i], -head.sin[i]);
-    din[i] = g.a;
-    din[i + R] = g.b;
+    const float c = head.cos[i];
+    const float s = head.sin[i];
+    const float a = in[i] * head.rstd;
+    const float b = in[i + R] * head.rstd;
+    const float da = dout[i];
+    const float db = dout[i + R];
+    const float xa = after ? turned_a(a, b, c, s) : a;
+    const float xb = after ? turned_b(a, b, c, s) : b;
+    const float ga = after ? da : turned_a(da, db, c, -s);
+    const float gb = after ? db : turned_b(da, db, c, -s);
+    dweight[i] += ga * xa;
+    dweight[i + R] += gb * xb;
+    const float to_a = head.rstd * (ga * w[i] - xa * mean);
+    const float to_b = head.rstd * (gb * w[i + R] - xb * mean);
+    din[i] = after ? turned_a(to_a, to_b, c, -s) : to_a;
+    din[i + R] = after ? turned_b(to_a, to_b, c, -s) : to_b;
+  }
+}
+
+template <class O>
+void plain_head_backward(O* din, const O* dout, Head head) {
+  const std::int64_t R = head.R;
+#pragma omp simd
+  for (std::int64_t i = 0; i < R; ++i) {
+    const float da = dout[i];
+    const float db = dout[i + R];
+    din[i] = turned_a(da, db, head.cos[i], -head.sin[i]);
+    din[i + R] = turned_b(da, db, head.cos[i], -head.sin[i]);
+  }
+}
+
+template <QkNorm norm, class O>
+void backward_head(O* din, float* dweight, const O* dout, const O* in, Head head) {
+  if constexpr (norm == QkNorm::none) {
+    plain_head_backward(din, dout, head);
+  } else {
+    normed_head_backward<norm == QkNorm::after_rope>(din, dweight, dout, in, head);
   }
 }
 
