@@ -46,7 +46,8 @@ Tensor per_head(Tensor flat, std::int64_t heads, std::int64_t head_size) {
 }
 Tensor scratch_TGE(const Context& ctx) {
   const AttentionShape& s = ctx.shape;
-  return ctx.scratch.allocate(ctx.types().operand, {s.tokens(), s.kv_heads, s.head_size}, "attention");
+  return ctx.scratch.allocate(ctx.types().operand, {s.tokens(), s.kv_heads, s.head_size},
+                              "attention");
 }
 Tensor optional_value(const Context& ctx, Parameter parameter) {
   return parameter ? ctx.parameters.value(parameter) : Tensor{};
@@ -61,7 +62,8 @@ Attention::RotatedQk Attention::rotate(const Context& ctx, const AttentionStash&
                                        Tensor k_TGE) const {
   const AttentionShape& s = ctx.shape;
   RotatedQk qk;
-  qk.q_THE = ctx.scratch.allocate(ctx.types().operand, {s.tokens(), s.heads, s.head_size}, "attention");
+  qk.q_THE =
+      ctx.scratch.allocate(ctx.types().operand, {s.tokens(), s.heads, s.head_size}, "attention");
   qk.k_TGE = k_TGE;
   ctx.ops.qk_rope(qk.q_THE, qk.k_TGE, stash.qk_rstd_TN, stash.qkv_TC,
                   optional_value(ctx, query_norm_), optional_value(ctx, key_norm_), ctx.rope.cos_PR,

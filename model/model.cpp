@@ -189,7 +189,8 @@ KvCache Model::make_cache(std::int64_t capacity) const {
         "a cache of {} tokens, the model takes 1 to {}", capacity, config_.sequence_length);
   std::int64_t entries = 0;
   for (const Layer& layer : stage_->layers()) entries += layer.num_attentions();
-  return {entries, capacity, config_.kv_heads, config_.head_size(), parameters_->types().operand, device_};
+  return {entries, capacity, config_.kv_heads, config_.head_size(), parameters_->types().operand,
+          device_};
 }
 
 Tensor Model::logits(std::span<const std::int32_t> ids, bool last_only, KvCache* cache) {

@@ -8,17 +8,40 @@
 namespace dualpath {
 namespace {
 
-Backend cpu(const char* name, int num_threads, NumericTypes types = {}) {
-  return {name, [num_threads] { return make_cpu_device(num_threads); }, types};
-}
-
 constexpr NumericTypes kBf16Operands{.operand = DType::bf16};
 constexpr NumericTypes kBf16Stream{.stream = DType::bf16, .operand = DType::bf16};
 
-INSTANTIATE_TEST_SUITE_P(Cpu, KernelSuite,
-                         testing::Values(cpu("1 thread", 1), cpu("2 threads", 2),
-                                         cpu("3 threads", 3), cpu("bf16", 2, kBf16Operands),
-                                         cpu("bf16, stream too", 3, kBf16Stream)));
+bool takes(const Device& device, const NumericTypes& types) {
+  try {
+    device.require(types);
+  } catch (const Error&) {
+    return false;  // bf16 on a processor that cannot multiply it
+  }
+  return true;
+}
+
+// Every set of kernels, number of threads and type of numbers that this processor runs.
+std::vector<Backend> cpu_backends() {
+  struct Numbers {
+    const char* name;
+    NumericTypes types;
+  };
+  std::vector<Backend> backends;
+  for (const std::string& kernels : cpu_kernels()) {
+    for (const Numbers& numbers :
+         {Numbers{"fp32", {}}, {"bf16", kBf16Operands}, {"bf16 stream", kBf16Stream}}) {
+      if (!takes(*make_cpu_device(1, kernels), numbers.types)) continue;
+      for (const int threads : {1, 2, 3}) {
+        if (threads != 2 && kernels != cpu_kernels()[0]) continue;  // once is enough
+        backends.push_back({fmt::format("{} {} on {} threads", kernels, numbers.name, threads),
+                            [=] { return make_cpu_device(threads, kernels); }, numbers.types});
+      }
+    }
+  }
+  return backends;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, KernelSuite, testing::ValuesIn(cpu_backends()));
 
 // Memory is promised only if it is there: without the question the system would kill the program.
 TEST(CpuDevice, NamesTheMemoryItCannotHave) {
@@ -28,6 +51,13 @@ TEST(CpuDevice, NamesTheMemoryItCannotHave) {
   EXPECT_THAT(message, testing::HasSubstr("1125899906842624 bytes are asked for"));
   EXPECT_THAT(message, testing::ContainsRegex("[0-9]+ bytes are available"));
   EXPECT_EQ(device->num_allocations(), 0u);
+}
+
+TEST(CpuDevice, NamesTheKernelsThereAre) {
+  EXPECT_THAT(error_of(ExitCode::configuration, [] { make_cpu_device(1, "mmx"); }),
+              testing::AllOf(testing::HasSubstr("'mmx'"), testing::HasSubstr(cpu_kernels()[0])));
+  for (const std::string& kernels : cpu_kernels())
+    EXPECT_THAT(make_cpu_device(1, kernels)->name(), testing::HasSubstr(kernels));
 }
 
 TEST(CpuDevice, NeedsAThread) {

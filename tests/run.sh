@@ -4,7 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-bash launcher/install_packages.sh
+if [[ $(uname -m) == x86_64 ]]; then
+  bash launcher/install_packages.sh qemu-user  # plays older processors
+else
+  bash launcher/install_packages.sh
+fi
 source launcher/mpi_environment.sh
 export GTEST_COLOR=no
 

@@ -16,7 +16,8 @@ inline constexpr std::int64_t chunk_queries = tile_columns;
 inline constexpr std::int64_t block_queries = 4 * chunk_queries;
 inline constexpr std::int64_t block_keys = 64;
 
-// The elements of one head of one sequence: the row of position i starts at data + (i-first)·stride.
+// The elements of one head of one sequence: the row of position i starts at data +
+// (i-first)·stride.
 template <class T>
 struct HeadRows {
   T* data;

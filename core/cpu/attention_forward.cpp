@@ -2,8 +2,8 @@
 
 #include "core/cpu/attention_blocks.h"
 #include "core/cpu/cpu_ops.h"
-#include "core/cpu/few_queries.h"
 #include "core/cpu/element_types.h"
+#include "core/cpu/few_queries.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/vector_math.h"
 #include "core/ops_checks.h"

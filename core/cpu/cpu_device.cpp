@@ -2,12 +2,13 @@
 
 #include <atomic>
 #include <cstring>
+#include <fmt/ranges.h>
 #include <fstream>
 #include <sys/mman.h>
 
-#include "core/cpu/cpu_ops.h"
+#include "core/cpu/kernel_sets.h"
 #include "core/cpu/parallel_for.h"
-#include "core/cpu/processor.h"
+#include "core/cpu/scratch.h"
 
 namespace dualpath {
 namespace {
@@ -41,11 +42,12 @@ class CpuStream final : public Stream {
 
 class CpuDevice final : public Device {
  public:
-  explicit CpuDevice(int num_threads) : num_threads_(num_threads) {}
+  CpuDevice(int num_threads, const KernelSet& kernels)
+      : num_threads_(num_threads), kernels_(kernels) {}
 
   std::string name() const override {
     const std::string model = proc_value("/proc/cpuinfo", "model name");
-    return model.empty() ? "cpu" : fmt::format("cpu ({})", model);
+    return fmt::format("cpu ({}{}{})", model, model.empty() ? "" : ", ", kernels_.name);
   }
 
   void require(const NumericTypes& types) const override;
@@ -53,7 +55,7 @@ class CpuDevice final : public Device {
   std::size_t num_allocations() const override { return num_allocations_; }
 
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<CpuStream>(); }
-  std::unique_ptr<Ops> make_ops(Stream&) override { return std::make_unique<CpuOps>(num_threads_); }
+  std::unique_ptr<Ops> make_ops(Stream&) override { return kernels_.make_ops(num_threads_); }
 
   void copy_to_device(Tensor dst, const void* host, Stream&) override {
     if (dst.bytes() > 0) std::memcpy(dst.data, host, dst.bytes());
@@ -64,6 +66,7 @@ class CpuDevice final : public Device {
 
  private:
   int num_threads_;
+  const KernelSet& kernels_;
   std::atomic<std::size_t> num_allocations_ = 0;
 };
 
@@ -101,15 +104,25 @@ Buffer CpuDevice::allocate(std::size_t bytes) {
 
 }  // namespace
 
-std::unique_ptr<Device> make_cpu_device(int num_threads) {
+std::vector<std::string> cpu_kernels() {
+  std::vector<std::string> names;
+  for (const KernelSet& set : kernel_sets()) {
+    if (set.runs_here()) names.emplace_back(set.name);
+  }
+  return names;
+}
+
+std::unique_ptr<Device> make_cpu_device(int num_threads, const std::string& kernels) {
   CHECK_AS(ExitCode::configuration, num_threads >= 1,
            "the CPU backend needs at least one thread, not {}", num_threads);
-  const char* missing = missing_instructions();
-  CHECK_AS(ExitCode::configuration, missing == nullptr,
-           "this program was built for processors with {}, which this one lacks: build it "
-           "here, or with -D DUALPATH_CPU_ARCH=x86-64-v3",
-           missing);
-  return std::make_unique<CpuDevice>(num_threads);
+  for (const KernelSet& set : kernel_sets()) {
+    if (set.runs_here() && (kernels.empty() || kernels == set.name))
+      return std::make_unique<CpuDevice>(num_threads, set);
+  }
+  CHECK_AS(ExitCode::configuration, kernels.empty(), "no CPU kernels '{}' run here; there are {}",
+           kernels, fmt::join(cpu_kernels(), ", "));
+  DUALPATH_FAIL(ExitCode::configuration,
+                "this processor has no AVX2, which the CPU backend needs at least");
 }
 
 }  // namespace dualpath

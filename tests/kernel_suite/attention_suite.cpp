@@ -85,9 +85,9 @@ TEST_P(KernelSuite, CachedAttention) {
         const Shape cache{s.first_position + T + 3, s.kv_heads, E};  // it may be longer than needed
         const Tensor q = x.input(operand("q"), {T, s.heads, E}, -magnitude, magnitude);
         const Tensor keys = x.input(operand("keys"), cache, -magnitude, magnitude);
-        ops.cached_attention(x.output(operand("out"), {T, s.heads, E}), x.output("log_sum", {T, s.heads}),
-                             x.inout(operand("values"), cache), q, keys, x.input(operand("qkv"), {T, qkv_width(s)}),
-                             s);
+        ops.cached_attention(x.output(operand("out"), {T, s.heads, E}),
+                             x.output("log_sum", {T, s.heads}), x.inout(operand("values"), cache),
+                             q, keys, x.input(operand("qkv"), {T, qkv_width(s)}), s);
       })) << describe(s)
           << ", magnitude " << magnitude;
     }

@@ -15,7 +15,7 @@
 namespace dualpath {
 
 struct Backend {
-  const char* name;
+  std::string name;
   std::function<std::unique_ptr<Device>()> make_device;
   NumericTypes types;  // of the numbers that the kernels are given
 };
