@@ -41,6 +41,12 @@ odd='- [a: "b" # c'
 generate verbatim prompt="$odd" tokens=1
 [ "$(head -c ${#odd} verbatim)" = "$odd" ] || fail "prompt that looks like YAML" verbatim
 
+# The document's end, then the prompt: as text, or as the token that it spells.
+generate spelled prompt='<|endoftext|>' tokens=1
+grep -q '^prompts: 2 tokens' errors && fail "a special token where text was meant" errors
+generate special prompt='<|endoftext|>' tokens=1 special_tokens=true
+grep -q '^prompts: 2 tokens' errors || fail "text where a special token was meant" errors
+
 # Several prompts: each goes on as it does alone.
 printf 'Line 7\r\nLine 8, "quoted"\n\nLine 9' >prompts.txt
 generate from_file prompts=prompts.txt tokens=20 temperature=0
