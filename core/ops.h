@@ -12,7 +12,9 @@
 // `stream` belong to the residual stream; what is marked `operand` goes into or comes out of matrix
 // products and attention; both may be bf16 (the stream only if the operands are). All other reals
 // are master (f32; f64 in the reference of the tests), f64 where a line says so. Kernels compute in
-// the master type whatever the tensors' types, and round once, to nearest even, when they store.
+// the master type whatever the tensors' types, and round once, to nearest even, when they store;
+// attention alone may also round its probabilities and their gradients to the operand type before
+// it multiplies with them.
 //
 // Source of the formulas: "A Dual-Path Architecture for Scaling Compute and Capacity in LLMs",
 // arXiv 2605.30202, and the named references below.

@@ -40,7 +40,7 @@ struct TrainConfig {
   std::string init_from;
   std::int64_t validation_every_steps = 0;
   std::int64_t validation_sequences = 64;
-  std::int64_t loss_chunk_tokens = 256;
+  std::int64_t loss_chunk_tokens = 512;
   std::int64_t threads = 0;
   RegularizerConfig regularizers;
 };

@@ -15,7 +15,7 @@ struct ModelOptions {
   NumericTypes types = {};
   std::int64_t micro_batch_size = 1;  // sequences
   Recompute recompute = Recompute::none;
-  std::int64_t loss_chunk_tokens = 256;
+  std::int64_t loss_chunk_tokens = 512;
   bool training = true;  // false: no memory for a backward pass
 };
 

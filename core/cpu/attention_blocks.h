@@ -47,19 +47,6 @@ inline std::int64_t visible_keys(std::int64_t first, std::int64_t query, std::in
   return std::min({block_keys, positions - first, query + chunk_queries - first});
 }
 
-// rows × E into rows of `stride` >= E, padded with zeros, times scale.
-template <class O>
-void copy_rows(float* out, std::int64_t stride, HeadRows<const O> in, std::int64_t first,
-               std::int64_t rows, std::int64_t E, float scale) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    const O* row = in[first + i];
-    float* to = out + i * stride;
-#pragma omp simd
-    for (std::int64_t e = 0; e < E; ++e) to[e] = row[e] * scale;
-    std::fill(to + E, to + stride, 0.0F);
-  }
-}
-
 // One chunk, [E][lane]: each lane times its own scale.
 inline void scale_lanes(float* chunk, const float* scale, std::int64_t E) {
   for (std::int64_t e = 0; e < E; ++e) {
@@ -67,14 +54,6 @@ inline void scale_lanes(float* chunk, const float* scale, std::int64_t E) {
 #pragma omp simd
     for (int lane = 0; lane < chunk_queries; ++lane) row[lane] *= scale[lane];
   }
-}
-
-// chunk[e][lane] = in[first + lane][e]; lanes beyond `rows` are zero.
-template <class O>
-void load_chunk(float* chunk, HeadRows<const O> in, std::int64_t first, std::int64_t rows,
-                std::int64_t E) {
-  if (rows < chunk_queries) std::fill_n(chunk, E * chunk_queries, 0.0F);
-  transpose(chunk, chunk_queries, in[first], in.stride, std::min(rows, chunk_queries), E);
 }
 
 // out[first + lane][e] = chunk[e][lane]

@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "core/cpu/attention_blocks.h"
+#include "core/cpu/attention_numbers.h"
 #include "core/cpu/cpu_ops.h"
 #include "core/cpu/element_types.h"
 #include "core/cpu/few_queries.h"
@@ -18,29 +18,34 @@ struct Chunk {
   alignas(64) float sum[chunk_queries];
 };
 
+// q, keys and values pair along e, e and keys (attention_numbers.h).
+template <class Numbers>
 struct Workspace {
   Chunk* chunks;
-  float* q;       // [chunk][E][lane], scaled by 1/√E
-  float* out;     // [chunk][E][lane]
+  float* q;       // [chunk][E][lane]
+  float* out;     // [chunk][E][lane], floats
   float* keys;    // [key][E]
   float* values;  // [key][E]
-  float* scores;  // [key][lane]
+  float* scores;  // [key][lane], floats
+  float* paired;  // the scores as pairs along keys
 
   static constexpr std::int64_t num_chunks = block_queries / chunk_queries;
+  static constexpr std::int64_t num_scores = block_keys * chunk_queries;
   Workspace(std::byte* memory, std::int64_t E) {
     ScratchCutter cutter(memory);
     chunks = cutter.take<Chunk>(num_chunks);
-    q = cutter.take<float>(block_queries * E);
+    q = cutter.take<float>(block_queries * units<Numbers>(E));
     out = cutter.take<float>(block_queries * E);
-    keys = cutter.take<float>(block_keys * E);
-    values = cutter.take<float>(block_keys * E);
-    scores = cutter.take<float>(block_keys * chunk_queries);
+    keys = cutter.take<float>(block_keys * units<Numbers>(E));
+    values = cutter.take<float>(units<Numbers>(block_keys) * E);
+    scores = cutter.take<float>(num_scores);
+    paired = cutter.take<float>(num_scores);
   }
   static std::int64_t bytes(std::int64_t E) {
     return ScratchCutter::bytes<Chunk>(num_chunks) +
            2 * ScratchCutter::bytes<float>(block_queries * E) +
            2 * ScratchCutter::bytes<float>(block_keys * E) +
-           ScratchCutter::bytes<float>(block_keys * chunk_queries);
+           2 * ScratchCutter::bytes<float>(num_scores);
   }
 };
 
@@ -89,37 +94,41 @@ struct Head {
 // The queries [begin, begin + block_queries) of one head.
 template <class O>
 void attend_block(const Head<O>& head, std::int64_t begin, std::int64_t positions, std::int64_t E,
-                  const Workspace& work) {
+                  const Workspace<NumbersOf<O>>& work) {
+  using Numbers = NumbersOf<O>;
   const std::int64_t end = std::min(begin + block_queries, positions);
   const std::int64_t chunk_size = chunk_queries * E;
-  alignas(64) float scale[chunk_queries];
-  std::fill_n(scale, chunk_queries, 1.0F / std::sqrt(static_cast<float>(E)));
+  const std::int64_t q_size = chunk_queries * units<Numbers>(E);
+  const float scale = 1.0F / std::sqrt(static_cast<float>(E));
   for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
-    load_chunk(work.q + c * chunk_size, head.q, query, end - query, E);
-    scale_lanes(work.q + c * chunk_size, scale, E);
+    Numbers::load_lanes(work.q + c * q_size, head.q, query, end - query, E);
     std::fill_n(work.out + c * chunk_size, chunk_size, 0.0F);
     std::fill_n(work.chunks[c].max, chunk_queries, -INFINITY);
     std::fill_n(work.chunks[c].sum, chunk_queries, 0.0F);
   }
   for (std::int64_t key = 0; key < end; key += block_keys) {
     const std::int64_t block = std::min(block_keys, end - key);
-    copy_rows(work.keys, E, head.k, key, block, E, 1);
-    copy_rows(work.values, E, head.v, key, block, E, 1);
+    Numbers::load_rows(work.keys, units<Numbers>(E), head.k, key, block, E);
+    Numbers::load_row_pairs(work.values, E, head.v, key, block, E);
     for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
       const std::int64_t keys = visible_keys(key, query, end);
       if (keys <= 0) continue;
-      multiply_block<false>(work.scores, chunk_queries, {work.keys, E, 1}, work.q + c * chunk_size,
-                            chunk_queries, keys, chunk_queries, E);
+      multiply_block<Numbers, false>(work.scores, chunk_queries, {work.keys, units<Numbers>(E), 1},
+                                     work.q + c * q_size, chunk_queries, keys, chunk_queries,
+                                     units<Numbers>(E), scale);
       if (key + keys > query) mask_scores(work.scores, keys, key, query);
       soften(work.scores, keys, work.chunks[c], work.out + c * chunk_size, E);
-      multiply_block<true>(work.out + c * chunk_size, chunk_queries, {work.values, 1, E},
-                           work.scores, chunk_queries, E, chunk_queries, keys);
+      const float* p =
+          Numbers::pair_rows(work.paired, work.scores, chunk_queries, keys, chunk_queries);
+      multiply_block<Numbers, true>(work.out + c * chunk_size, chunk_queries, {work.values, 1, E},
+                                    p, chunk_queries, E, chunk_queries, units<Numbers>(keys));
     }
   }
   for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
     const Chunk& chunk = work.chunks[c];
-    for (std::int64_t i = 0; i < chunk_queries; ++i) scale[i] = 1.0F / chunk.sum[i];
-    scale_lanes(work.out + c * chunk_size, scale, E);
+    alignas(64) float shares[chunk_queries];
+    for (std::int64_t i = 0; i < chunk_queries; ++i) shares[i] = 1.0F / chunk.sum[i];
+    scale_lanes(work.out + c * chunk_size, shares, E);
     store_chunk(head.out, work.out + c * chunk_size, query, end - query, E);
     for (std::int64_t i = 0; i < std::min(chunk_queries, end - query); ++i)
       *head.log_sum[query + i] = chunk.max[i] + std::log(chunk.sum[i]);
@@ -127,11 +136,12 @@ void attend_block(const Head<O>& head, std::int64_t begin, std::int64_t position
 }
 
 // All queries of all heads; head_of(s, h) has the rows of head h of sequence s.
-template <class HeadOf>
+template <class O, class HeadOf>
 void attend(int num_threads, Scratch& scratch, const AttentionShape& shape, const HeadOf& head_of) {
   const std::int64_t H = shape.heads, E = shape.head_size;
   const std::int64_t end = shape.first_position + shape.positions;
-  scratch.reserve(Workspace::bytes(E));
+  using Work = Workspace<NumbersOf<O>>;
+  scratch.reserve(Work::bytes(E));
   const std::int64_t blocks = (shape.positions + block_queries - 1) / block_queries;
   const std::int64_t cost = block_queries * end * E;
   parallel_tasks(num_threads, {shape.sequences * H * blocks, cost},
@@ -140,7 +150,7 @@ void attend(int num_threads, Scratch& scratch, const AttentionShape& shape, cons
                    const std::int64_t block = blocks - 1 - task % blocks;
                    attend_block(head_of(task / blocks / H, task / blocks % H),
                                 shape.first_position + block * block_queries, end, E,
-                                Workspace(scratch.of(thread), E));
+                                Work(scratch.of(thread), E));
                  });
 }
 
@@ -156,7 +166,7 @@ void CpuOps::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k
     const O* q = q_THE.as<O>();
     const O* k = k_TGE.as<O>();
     const O* qkv = qkv_TC.as<O>();
-    attend(num_threads_, scratch_, shape, [=](std::int64_t s, std::int64_t h) -> Head<O> {
+    attend<O>(num_threads_, scratch_, shape, [=](std::int64_t s, std::int64_t h) -> Head<O> {
       const std::int64_t g = h / (H / G);
       return {head_rows(out, shape, H, s, h),
               {log_sum + s * shape.positions * H + h, H},
@@ -185,7 +195,7 @@ void CpuOps::cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_P
     });
     if (shape.positions <= few_queries)
       return attend_few<O>({out, log_sum, q, keys, values, shape}, num_threads_, scratch_);
-    attend(num_threads_, scratch_, shape, [=](std::int64_t, std::int64_t h) -> Head<O> {
+    attend<O>(num_threads_, scratch_, shape, [=](std::int64_t, std::int64_t h) -> Head<O> {
       const std::int64_t g = h / (H / G);
       return {{out + h * E, H * E, first},
               {log_sum + h, H, first},

@@ -12,17 +12,17 @@ namespace dualpath {
 inline constexpr int tile_rows = vector_lanes / 2;
 inline constexpr int tile_columns = 2 * vector_lanes;
 
-// A matrix read one element at a time: element (i, k) is data[i·row + k·step].
+// A matrix read one unit (attention_numbers.h) at a time: unit (i, k) is data[i·row + k·step].
 struct Factors {
   const float* data;
   std::int64_t row, step;
 };
 
-// c[rows × tile_columns] (=, or += with accumulate) a·b over `steps` inner elements; b and c are
-// aligned to vectors, their row strides are multiples of vector_lanes.
-template <int rows, bool accumulate>
+// c[rows × tile_columns] (= scale·, or += with accumulate) a·b over `steps` inner units; b and c
+// are aligned to vectors, their row strides are multiples of vector_lanes.
+template <class Numbers, int rows, bool accumulate>
 inline void multiply_tile(float* c, std::int64_t c_row, Factors a, const float* b,
-                          std::int64_t b_row, std::int64_t steps) {
+                          std::int64_t b_row, std::int64_t steps, float scale) {
   Vector sums[rows][2] = {};
   if constexpr (accumulate) {
 #pragma GCC unroll 8
@@ -39,31 +39,32 @@ inline void multiply_tile(float* c, std::int64_t c_row, Factors a, const float* 
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) {
       const float factor = a.data[i * a.row + k * a.step];
-      sums[i][0] += factor * left;
-      sums[i][1] += factor * right;
+      sums[i][0] = Numbers::multiply_add(sums[i][0], factor, left);
+      sums[i][1] = Numbers::multiply_add(sums[i][1], factor, right);
     }
   }
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i) {
     auto* row = reinterpret_cast<Vector*>(c + i * c_row);
-    row[0] = sums[i][0];
-    row[1] = sums[i][1];
+    row[0] = accumulate ? sums[i][0] : sums[i][0] * scale;
+    row[1] = accumulate ? sums[i][1] : sums[i][1] * scale;
   }
 }
 
-// c[rows × columns] (=, or += with accumulate) a·b, columns a multiple of tile_columns.
-template <bool accumulate>
+// c[rows × columns] (= scale·, or += with accumulate) a·b, columns a multiple of tile_columns.
+template <class Numbers, bool accumulate>
 void multiply_block(float* c, std::int64_t c_row, Factors a, const float* b, std::int64_t b_row,
-                    std::int64_t rows, std::int64_t columns, std::int64_t steps) {
+                    std::int64_t rows, std::int64_t columns, std::int64_t steps, float scale = 1) {
   for (std::int64_t column = 0; column < columns; column += tile_columns) {
     std::int64_t i = 0;
     for (; i + tile_rows <= rows; i += tile_rows)
-      multiply_tile<tile_rows, accumulate>(c + i * c_row + column, c_row,
-                                           {a.data + i * a.row, a.row, a.step}, b + column, b_row,
-                                           steps);
+      multiply_tile<Numbers, tile_rows, accumulate>(c + i * c_row + column, c_row,
+                                                    {a.data + i * a.row, a.row, a.step}, b + column,
+                                                    b_row, steps, scale);
     for (; i < rows; ++i)
-      multiply_tile<1, accumulate>(c + i * c_row + column, c_row,
-                                   {a.data + i * a.row, a.row, a.step}, b + column, b_row, steps);
+      multiply_tile<Numbers, 1, accumulate>(c + i * c_row + column, c_row,
+                                            {a.data + i * a.row, a.row, a.step}, b + column, b_row,
+                                            steps, scale);
   }
 }
 

@@ -41,6 +41,13 @@ void copy_row(T* out, const float* in, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) out[i] = in[i];
 }
 
+// out = scale·in
+template <class T>
+void scale_row(T* out, const float* in, float scale, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) out[i] = scale * in[i];
+}
+
 inline double sigmoid(double x) {
   return 1 / (1 + std::exp(-x));
 }

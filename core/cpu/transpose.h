@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "core/cpu/vector.h"
@@ -42,6 +43,15 @@ void transpose_square(Out* out, std::int64_t out_row, const In* in, std::int64_t
   for (int i = 0; i < vector_lanes; ++i) store(out + i * out_row, rows[i]);
 }
 
+// Floats may be any bits (a pair of bf16).
+inline void copy_element(float* out, const float* in) {
+  std::memcpy(out, in, sizeof *out);
+}
+template <class Out, class In>
+void copy_element(Out* out, const In* in) {
+  *out = *in;
+}
+
 // out[j][i] = in[i][j], i < rows, j < columns; elements are float or bfloat16.
 template <class Out, class In>
 void transpose(Out* out, std::int64_t out_row, const In* in, std::int64_t in_row, std::int64_t rows,
@@ -53,7 +63,7 @@ void transpose(Out* out, std::int64_t out_row, const In* in, std::int64_t in_row
       transpose_square(out + j * out_row + i, out_row, in + i * in_row + j, in_row);
   for (std::int64_t i = 0; i < rows; ++i)
     for (std::int64_t j = i < whole_rows ? whole_columns : 0; j < columns; ++j)
-      out[j * out_row + i] = in[i * in_row + j];
+      copy_element(out + j * out_row + i, in + i * in_row + j);
 }
 
 }  // namespace dualpath

@@ -160,7 +160,8 @@ void ReferenceOpsOf<S>::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_TH
       at.log_sum(log_sum_TH, t) = largest + log(total);
       for (std::int64_t e = 0; e < size; ++e) {
         Sum<S> out;
-        for (std::int64_t j = 0; j <= t; ++j) out.add(weights[j] * at.value(qkv_TC, j)[e]);
+        for (std::int64_t j = 0; j <= t; ++j)
+          out.add(stored(weights[j], emulated_.operand) * at.value(qkv_TC, j)[e]);
         at.query(out_THE, t)[e] = out.total() / total;
       }
     }
@@ -200,7 +201,8 @@ void ReferenceOpsOf<S>::cached_attention(Tensor out_THE, Tensor log_sum_TH, Tens
       for (std::int64_t e = 0; e < size; ++e) {
         Sum<S> out;
         for (std::int64_t j = 0; j <= first + t; ++j) {
-          out.add(weights[j] * values[j * kv_width + h / group * size + e]);
+          out.add(stored(weights[j], emulated_.operand) *
+                  values[j * kv_width + h / group * size + e]);
         }
         elements<S>(out_THE)[(t * shape.heads + h) * size + e] = out.total() / total;
       }
@@ -234,9 +236,10 @@ void ReferenceOpsOf<S>::attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor 
         for (std::int64_t j = 0; j <= t; ++j) {
           const S score = dot(at.query(q_THE, t), at.key(k_TGE, j), size) * scale;
           const S p = exp(score - at.log_sum(log_sum_TH, t));
-          const S dscore = p * (dot(dout, at.value(qkv_TC, j), size) - delta) * scale;
+          const S dscore =
+              stored(p * (dot(dout, at.value(qkv_TC, j), size) - delta), emulated_.operand) * scale;
           for (std::int64_t e = 0; e < size; ++e) {
-            dv[j * size + e].add(p * dout[e]);
+            dv[j * size + e].add(stored(p, emulated_.operand) * dout[e]);
             dk[j * size + e].add(dscore * at.query(q_THE, t)[e]);
             dq[e].add(dscore * at.key(k_TGE, j)[e]);
           }
