@@ -58,7 +58,9 @@ document.
   prompts=FILE   each of the file's lines is a prompt; - is standard input
 Both may be given several times.
 
-The model reads each token once and keeps its keys and values. Where a text has grown to
+The model computes in fp32, whatever numbers it was trained with.
+
+It reads each token once and keeps its keys and values. Where a text has grown to
 model.sequence_length tokens, the model reads the last half of these again, as the beginning of a
 new sequence, and goes on from there: it always sees at least the last sequence_length/2 tokens, and
 never a position that it was not trained on. The same holds for a prompt that is longer.

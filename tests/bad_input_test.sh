@@ -40,6 +40,8 @@ expect "no FFN size" 2 'exactly one of ffn_hidden_size, d_ffn and layer_flop_bud
 expect "batch" 2 'the nearest are 4 and 6' train run.name=bad train.global_batch_size=5
 expect "ranks" 2 'parallel' train run.name=bad parallel.data=2
 expect "vocabulary too small" 2 'model.vocab_size = 200 is smaller than the 300 tokens' train run.name=bad model.vocab_size=200
+expect "residual stream less precise" 2 'train.residual_precision: bf16 needs train.precision = bf16' \
+  train run.name=bad train.residual_precision=bf16
 expect "no config file" 2 'nowhere.yaml' "$dualpath" train nowhere.yaml
 expect "memory" 2 'memory' train run.name=bad model.hidden_size=262144 model.vocab_size=4194304
 [ -e runs/bad/checkpoints ] && fail "a refused config left checkpoints"

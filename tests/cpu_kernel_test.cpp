@@ -4,33 +4,16 @@
 #include "core/cpu/cpu_device.h"
 #include "tests/expect_error.h"
 #include "tests/kernel_suite/kernel_suite.h"
+#include "tests/numbers.h"
 
 namespace dualpath {
 namespace {
 
-constexpr NumericTypes kBf16Operands{.operand = DType::bf16};
-constexpr NumericTypes kBf16Stream{.stream = DType::bf16, .operand = DType::bf16};
-
-bool takes(const Device& device, const NumericTypes& types) {
-  try {
-    device.require(types);
-  } catch (const Error&) {
-    return false;  // bf16 on a processor that cannot multiply it
-  }
-  return true;
-}
-
 // Every set of kernels, number of threads and type of numbers that this processor runs.
 std::vector<Backend> cpu_backends() {
-  struct Numbers {
-    const char* name;
-    NumericTypes types;
-  };
   std::vector<Backend> backends;
   for (const std::string& kernels : cpu_kernels()) {
-    for (const Numbers& numbers :
-         {Numbers{"fp32", {}}, {"bf16", kBf16Operands}, {"bf16 stream", kBf16Stream}}) {
-      if (!takes(*make_cpu_device(1, kernels), numbers.types)) continue;
+    for (const Numbers& numbers : cpu_numbers(kernels)) {
       for (const int threads : {1, 2, 3}) {
         if (threads != 2 && kernels != cpu_kernels()[0]) continue;  // once is enough
         backends.push_back({fmt::format("{} {} on {} threads", kernels, numbers.name, threads),

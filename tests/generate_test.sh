@@ -61,6 +61,12 @@ generate nine prompt="Line 9" tokens=20 temperature=0
 for text in seven eight nothing nine; do [ $text = seven ] || echo ---; cat $text; done >joined
 same "several and each" from_file joined
 
+# A run in bf16: its weights are fp32, and so is what generate computes.
+if computes_in_bf16; then
+  expect "train in bf16" 0 'finished 61 steps' "$dualpath" train run/config.yaml train.steps=61 train.precision=bf16
+  expect "after bf16" 0 'Line 7' "$dualpath" generate run prompt="Line 7" tokens=5
+fi
+
 generate_wrongly() { "$dualpath" generate run prompt=Line tokens=5 "$@"; }
 expect "temperature" 2 'temperature: must be at least 0, found -1' generate_wrongly temperature=-1
 expect "top_p" 2 'top_p: must lie between 0 and 1, found 1.5' generate_wrongly top_p=1.5

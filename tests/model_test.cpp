@@ -1,7 +1,9 @@
 // The whole model in fp64 on the reference kernels: gradients against central finite differences
-// for every architecture and option, recomputation, memory and FLOPs of the dry run.
+// for every architecture and option, recomputation, memory and FLOPs of the dry run. On the CPU:
+// gradients against those in fp64.
 #include "model/model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "model/counts.h"
 #include "model/regularizers.h"
 #include "tests/model_variants.h"
+#include "tests/numbers.h"
 #include "tests/reference_ops/reference_device.h"
 
 namespace dualpath {
@@ -17,14 +20,27 @@ namespace {
 
 constexpr std::int64_t batch = 2;
 
-// A model in fp64 with all parameters random, and one batch.
+std::unique_ptr<Device> device_for(const NumericTypes& types) {
+  if (types.master == DType::f64) return std::make_unique<ReferenceDevice>();
+  return make_cpu_device(1);
+}
+
+std::vector<double> read(Tensor tensor) {
+  const auto numbers = [&]<class T>(const T* from) {
+    return std::vector<double>(from, from + tensor.numel());
+  };
+  return tensor.dtype == DType::f64 ? numbers(tensor.as<double>()) : numbers(tensor.as<float>());
+}
+
+// A model with all parameters random, and one batch.
 struct Rig {
-  explicit Rig(const Variant& variant, Recompute recompute = Recompute::none)
-      : device(std::make_unique<ReferenceDevice>()),
+  explicit Rig(const Variant& variant, Recompute recompute = Recompute::none,
+               const NumericTypes& types = NumericTypes::all(DType::f64))
+      : device(device_for(types)),
         stream(device->make_stream()),
         regularizers(variant.regularizers),
         model(resolve(variant.config),
-              {.types = NumericTypes::all(DType::f64),
+              {.types = types,
                .micro_batch_size = batch,
                .recompute = recompute,
                .loss_chunk_tokens = 4},
@@ -43,10 +59,22 @@ struct Rig {
   // Initial values plus noise: norms, gates and biases do not stay at their neutral start.
   void randomize() {
     model.parameters().initialize(11, *device, *stream);
-    const Tensor flat = model.parameters().flat_values();
-    std::vector<double> noise(static_cast<std::size_t>(flat.numel()));
+    std::vector<double> values = read(model.parameters().flat_values());
+    std::vector<double> noise(values.size());
     CounterRng(12, "noise").normal(std::span<double>(noise), 0, 0, 0.2);
-    for (std::size_t i = 0; i < noise.size(); ++i) flat.as<double>()[i] += noise[i];
+    for (std::size_t i = 0; i < noise.size(); ++i) values[i] += noise[i];
+    set_values(values);
+  }
+
+  // All parameters, the gaps between them included.
+  void set_values(const std::vector<double>& values) {
+    const Tensor flat = model.parameters().flat_values();
+    if (flat.dtype == DType::f64) {
+      std::ranges::copy(values, flat.as<double>());
+    } else {
+      std::ranges::copy(std::vector<float>(values.begin(), values.end()), flat.as<float>());
+    }
+    model.refresh_operands();
   }
 
   RegularizerScales scales() const {
@@ -75,8 +103,7 @@ struct Rig {
   std::vector<double> gradients() {
     model.zero_gradients();
     loss();
-    const Tensor g = model.parameters().flat_gradients();
-    return {g.as<double>(), g.as<double>() + g.numel()};
+    return read(model.parameters().flat_gradients());
   }
 
   std::unique_ptr<Device> device;
@@ -131,13 +158,77 @@ TEST_P(ModelGradient, MatchesFiniteDifferences) {
 }
 
 TEST_P(ModelGradient, RecomputationGivesTheSameBits) {
-  Rig none(GetParam(), Recompute::none);
-  const std::vector<double> kept = none.gradients();
-  for (Recompute recompute : {Recompute::iteration, Recompute::layer}) {
-    Rig rig(GetParam(), recompute);
-    EXPECT_EQ(rig.gradients(), kept) << enum_name(recompute);
-    EXPECT_LT(rig.model.activation_memory().stash_bytes,
-              none.model.activation_memory().stash_bytes);
+  std::vector<Numbers> all = cpu_numbers();
+  all.push_back({"fp64", NumericTypes::all(DType::f64)});
+  for (const auto& [name, types] : all) {
+    Rig none(GetParam(), Recompute::none, types);
+    const std::vector<double> kept = none.gradients();
+    for (Recompute recompute : {Recompute::iteration, Recompute::layer}) {
+      Rig rig(GetParam(), recompute, types);
+      EXPECT_EQ(rig.gradients(), kept) << name << ", " << enum_name(recompute);
+      EXPECT_LT(rig.model.activation_memory().stash_bytes,
+                none.model.activation_memory().stash_bytes);
+    }
+  }
+}
+
+// The norm of each parameter's part of `a - b`, two flat buffers.
+std::vector<double> distances(const ParameterStore& store, const std::vector<double>& a,
+                              const std::vector<double>& b) {
+  std::vector<double> norms;
+  for (int p = 0; p < static_cast<int>(store.specs().size()); ++p) {
+    const auto begin = static_cast<std::size_t>(store.offset({p}));
+    const auto end = begin + static_cast<std::size_t>(store.value({p}).numel());
+    double squares = 0;
+    for (std::size_t i = begin; i < end; ++i) squares += (a[i] - b[i]) * (a[i] - b[i]);
+    norms.push_back(std::sqrt(squares));
+  }
+  return norms;
+}
+
+// How far each parameter's gradient moves when all parameters change by ±1 relatively, the signs
+// drawn at random: the root mean square of `draws` such changes, from small ones in fp64.
+std::vector<double> sensitivities(const Variant& variant, const std::vector<double>& values) {
+  constexpr double probe = 0x1p-30;
+  constexpr int draws = 4;
+  Rig rig(variant);
+  rig.set_values(values);
+  const std::vector<double> gradient = rig.gradients();
+  std::vector<double> squares(rig.model.parameters().specs().size());
+  for (int draw = 0; draw < draws; ++draw) {
+    const CounterRng signs(static_cast<std::uint64_t>(draw), "signs");
+    std::vector<double> changed = values;
+    for (std::size_t i = 0; i < changed.size(); ++i) {
+      changed[i] *= signs.bits(i) & 1 ? 1 + probe : 1 - probe;
+    }
+    rig.set_values(changed);
+    const auto moved = distances(rig.model.parameters(), rig.gradients(), gradient);
+    for (std::size_t p = 0; p < moved.size(); ++p) squares[p] += moved[p] * moved[p] / draws;
+  }
+  for (double& square : squares) square = std::sqrt(square) / probe;
+  return squares;
+}
+
+// Between one matrix product and the next a number is rounded to bf16 at most four times (out of a
+// product, in the residual stream or by rotation, by attention or SwiGLU, into the next product),
+// which is a change of that product's weights by at most 4·2⁻⁸ relatively.
+TEST_P(ModelGradient, InBf16WithinTheRoundingBound) {
+  constexpr double rounding = 4 * 0x1p-8;
+  Rig exact(GetParam());
+  std::vector<double> values = read(exact.model.parameters().flat_values());
+  for (double& value : values) value = bfloat16(static_cast<float>(value));
+  exact.set_values(values);
+  const std::vector<double> expected = exact.gradients();
+  const std::vector<double> moves = sensitivities(GetParam(), values);
+  for (const auto& [name, types] : cpu_numbers()) {
+    if (types.operand != DType::bf16) continue;
+    Rig rig(GetParam(), Recompute::none, types);
+    rig.set_values(values);
+    const ParameterStore& store = rig.model.parameters();
+    const auto errors = distances(store, rig.gradients(), expected);
+    for (std::size_t p = 0; p < errors.size(); ++p) {
+      EXPECT_LE(errors[p], rounding * moves[p]) << name << ", " << store.specs()[p].name;
+    }
   }
 }
 

@@ -32,6 +32,16 @@ expect() {
   fi
 }
 
+# Whether this processor multiplies bf16.
+computes_in_bf16() {
+  "$dualpath" train run.folder=tried_in_bf16 model.layers=1 model.hidden_size=16 model.attention_heads=1 \
+    model.sequence_length=8 model.vocab_size=16 model.deep.iterations=1 model.deep.ffn_hidden_size=8 \
+    model.wide.ffn_hidden_size=8 data.mock=true train.global_batch_size=1 train.steps=1 train.precision=bf16 \
+    >"$scratch/output" 2>&1 && return
+  grep -q 'needs a processor with AVX-512' "$scratch/output" || fail "bf16" "$scratch/output"
+  return 1
+}
+
 # loss and gradient norm of every step of a run, to the last digit.
 history_of() {
   sed -nE 's/.*"step":([0-9]+),.*"loss":([^,]*),.*"grad_norm":([^,]*),.*/\1 \2 \3/p' "$1/metrics.jsonl"

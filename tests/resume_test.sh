@@ -79,28 +79,52 @@ wait $!
 code=$?
 [ $code -eq 75 ] || fail "file 'stop': exit code $code, wanted 75" output
 
-# kill -9 at random moments of start-up, steps and saves (every second step), 24 times; then each
-# such run is ended in peace.
-expect "long run" 0 finished train run.name=long train.steps=300 $flat
-round=1
-kills=0
-while [ $kills -lt 24 ] && [ $failures -eq 0 ]; do
-  start run.name=killed$round train.steps=300 checkpoint.every_steps=2 $flat &
-  program=$!
-  sleep "$((RANDOM % 2)).$((RANDOM % 10))"
-  kill -9 $program 2>/dev/null
-  wait $program 2>/dev/null
-  case $? in
-    0) round=$((round + 1)) ;;
-    137) kills=$((kills + 1)) ;;
-    *) fail "after $kills kills" output ;;
-  esac
-done
-for run in $(seq $round); do
-  expect "killed run $run goes on" 0 'finished|has all' train run.name=killed$run train.steps=300 $flat
-  [ -e runs/killed$run/DONE ] || fail "killed run $run leaves no DONE"
-  same_history "killed run $run" runs/long runs/killed$run
-done
+# killed PRECISION KILLS: kill -9 at random moments of start-up, steps and saves (every second step);
+# then each such run is ended in peace.
+killed() {
+  local precision=train.precision=$1 name=killed_$1_ wanted=$2 round=1 kills=0 program run
+  expect "long run in $1" 0 finished train run.name=long_$1 train.steps=300 $flat $precision
+  while [ $kills -lt $wanted ] && [ $failures -eq 0 ]; do
+    start run.name=$name$round train.steps=300 checkpoint.every_steps=2 $flat $precision &
+    program=$!
+    sleep "$((RANDOM % 2)).$((RANDOM % 10))"
+    kill -9 $program 2>/dev/null
+    wait $program 2>/dev/null
+    case $? in
+      0) round=$((round + 1)) ;;
+      137) kills=$((kills + 1)) ;;
+      *) fail "after $kills kills" output ;;
+    esac
+  done
+  for run in $(seq $round); do
+    expect "run $name$run goes on" 0 'finished|has all' train run.name=$name$run train.steps=300 $flat $precision
+    [ -e runs/$name$run/DONE ] || fail "run $name$run leaves no DONE"
+    same_history "run $name$run" runs/long_$1 runs/$name$run
+  done
+}
+killed fp32 24
+
+# In bf16: two starts, kills. What resumes another precision's weights rounds them anew.
+if computes_in_bf16; then
+  half="train.precision=bf16"
+  for numbers in "$half" "$half train.residual_precision=bf16"; do
+    rm -rf runs/half*
+    expect "$numbers, 20 at once" 0 'finished 20 steps' train run.name=half_at_once train.steps=20 $flat $numbers
+    expect "$numbers, 10 steps" 0 'finished 10 steps' train run.name=half train.steps=10 $flat $numbers
+    expect "$numbers, 10 more" 0 'finished 20 steps' train run.name=half train.steps=20 $flat $numbers
+    same_history "$numbers, 10 + 10 steps" runs/half_at_once runs/half
+  done
+  killed bf16 8
+
+  expect "fp32 first" 0 'finished 10 steps' train run.name=changed train.steps=10 $flat
+  expect "then bf16" 0 'changed since the last start: train.precision: fp32 -> bf16' \
+    train run.name=changed train.steps=20 $flat $half
+  history_of runs/changed | head -n 10 >fp32_steps
+  history_of runs/at_once | head -n 10 | diff - fp32_steps || fail "the steps in fp32 differ"
+  history_of runs/at_once | diff -q - <(history_of runs/changed) >/dev/null && fail "the steps in bf16 are in fp32"
+  expect "and fp32 again" 0 'changed since the last start: train.precision: bf16 -> fp32' \
+    train run.name=changed train.steps=22 $flat
+fi
 
 # A damaged checkpoint is named, and the one before it is used.
 newest=$(ls -d runs/longer/checkpoints/step-* | tail -n 1)

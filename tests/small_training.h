@@ -6,8 +6,9 @@
 
 namespace dualpath {
 
-inline TrainerOptions small_options() {
+inline TrainerOptions small_options(const NumericTypes& types = {}) {
   TrainerOptions o;
+  o.types = types;
   o.model.layers = 2;
   o.model.hidden_size = 32;
   o.model.attention_heads = 4;

@@ -11,6 +11,7 @@
 
 #include "core/cpu/cpu_device.h"
 #include "tests/allocation_counter.h"
+#include "tests/numbers.h"
 #include "tests/small_training.h"
 
 namespace dualpath {
@@ -48,27 +49,34 @@ void restore(const State& state, Trainer& trainer) {
   }
 }
 
+// In a new trainer, and in one that has gone on: what is computed from the weights follows them.
 TEST(Trainer, ResumedTrainingIsBitEqual) {
-  Rig whole;
-  whole.trainer.initialize();
-  whole.trainer.start(whole.source, {});
-  State halfway;
-  TrainingProgress progress;
-  std::vector<double> losses;
-  for (int step = 0; step < 20; ++step) {
-    if (step == 10) {
-      halfway = copy_state(whole.trainer);
-      progress = whole.trainer.progress();
+  for (const auto& [name, types] : cpu_numbers()) {
+    SCOPED_TRACE(name);
+    Rig whole(small_options(types));
+    whole.trainer.initialize();
+    whole.trainer.start(whole.source, {});
+    State halfway;
+    TrainingProgress progress;
+    std::vector<double> losses;
+    for (int step = 0; step < 20; ++step) {
+      if (step == 10) {
+        halfway = copy_state(whole.trainer);
+        progress = whole.trainer.progress();
+      }
+      losses.push_back(whole.trainer.step({}).loss);
     }
-    losses.push_back(whole.trainer.step({}).loss);
+    const State end = copy_state(whole.trainer);
+    Rig fresh(small_options(types));
+    for (Rig* rig : {&fresh, &whole}) {
+      restore(halfway, rig->trainer);
+      rig->trainer.start(rig->source, progress);
+      for (std::size_t step = 10; step < 20; ++step) {
+        EXPECT_EQ(rig->trainer.step({}).loss, losses[step]) << step;
+      }
+      EXPECT_EQ(copy_state(rig->trainer), end);
+    }
   }
-  Rig resumed;
-  restore(halfway, resumed.trainer);
-  resumed.trainer.start(resumed.source, progress);
-  for (std::size_t step = 10; step < 20; ++step) {
-    EXPECT_EQ(resumed.trainer.step({}).loss, losses[step]) << step;
-  }
-  EXPECT_EQ(copy_state(resumed.trainer), copy_state(whole.trainer));
 }
 
 TEST(Trainer, StateHoldsEveryParameterAndMomentOnce) {
@@ -78,20 +86,27 @@ TEST(Trainer, StateHoldsEveryParameterAndMomentOnce) {
   EXPECT_EQ(elements, 3 * rig.trainer.model().parameters().num_parameters());
 }
 
+void expect_no_allocation(const TrainerOptions& options) {
+  Rig rig(options);
+  rig.trainer.initialize();
+  rig.trainer.start(rig.source, {});
+  rig.trainer.step({});
+  const std::size_t buffers = rig.device->num_allocations();
+  const std::uint64_t allocations = num_heap_allocations();
+  for (int step = 0; step < 3; ++step) rig.trainer.step({});
+  EXPECT_EQ(num_heap_allocations(), allocations);
+  EXPECT_EQ(rig.device->num_allocations(), buffers);
+}
+
 TEST(Trainer, AStepAllocatesNothingAfterTheFirst) {
-  for (Recompute recompute : {Recompute::none, Recompute::iteration, Recompute::layer}) {
-    TrainerOptions options = small_options();
-    options.recompute = recompute;
-    options.regularizers = {.ponder = 0.1, .gate_entropy = 0.1, .gate_balance = 0.1};
-    Rig rig(options);
-    rig.trainer.initialize();
-    rig.trainer.start(rig.source, {});
-    rig.trainer.step({});
-    const std::size_t buffers = rig.device->num_allocations();
-    const std::uint64_t allocations = num_heap_allocations();
-    for (int step = 0; step < 3; ++step) rig.trainer.step({});
-    EXPECT_EQ(num_heap_allocations(), allocations) << enum_name(recompute);
-    EXPECT_EQ(rig.device->num_allocations(), buffers) << enum_name(recompute);
+  for (const auto& [name, types] : cpu_numbers()) {
+    for (Recompute recompute : {Recompute::none, Recompute::iteration, Recompute::layer}) {
+      SCOPED_TRACE(name + ", recompute " + enum_name(recompute));
+      TrainerOptions options = small_options(types);
+      options.recompute = recompute;
+      options.regularizers = {.ponder = 0.1, .gate_entropy = 0.1, .gate_balance = 0.1};
+      expect_no_allocation(options);
+    }
   }
 }
 
@@ -125,11 +140,12 @@ TEST(Trainer, RequestsComeBackWithTheStep) {
   EXPECT_FALSE(rig.trainer.step({}).requests.save);
 }
 
-// From a uniform guess, ln 64 nats, to a rule that holds without exception.
+// From a uniform guess, ln 64 nats, to a rule that holds without exception; in the least precise
+// numbers.
 TEST(Trainer, EveryArchitectureLearns) {
   for (Architecture a : {Architecture::standard, Architecture::looped, Architecture::wide,
                          Architecture::dual_path}) {
-    TrainerOptions options = small_options();
+    TrainerOptions options = small_options(cpu_numbers().back().types);
     options.model.architecture = {a};
     Rig rig(options);
     rig.trainer.initialize();
