@@ -158,9 +158,9 @@ void TrainingRun::report_plan() {
             model_parameters(model), training_flops(model, AttentionFlops::causal),
             config_.train.global_batch_size * model.sequence_length, total_steps_);
   log_.info(
-      "memory a rank: weights {0} | gradients {0} | moments {1} | kept activations {2} | scratch "
-      "{3}",
-      gigabytes(parameter_bytes), gigabytes(2 * parameter_bytes), gigabytes(memory.stash_bytes),
+      "memory a rank: weights {} | gradients {} | moments {} | kept activations {} | scratch {}",
+      gigabytes(parameter_bytes + parameters.operand_bytes()), gigabytes(parameter_bytes),
+      gigabytes(2 * parameter_bytes), gigabytes(memory.stash_bytes),
       gigabytes(memory.scratch_bytes));
   for (const auto& [name, categories] :
        {std::pair{"kept activations", memory.stash}, std::pair{"scratch", memory.scratch}}) {

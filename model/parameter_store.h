@@ -73,6 +73,8 @@ class ParameterStore {
 
   const NumericTypes& types() const { return types_; }
   std::int64_t flat_size() const { return flat_size_; }  // elements, gaps for alignment included
+  // Of the copies in the operand type; 0 where that is the master type.
+  std::size_t operand_bytes() const { return operands_.bytes(); }
   Tensor flat_values() const { return {values_.data(), types_.master, {flat_size_}}; }
   Tensor flat_gradients() const { return {gradients_.data(), types_.master, {flat_size_}}; }
 
