@@ -4,8 +4,7 @@
 
 namespace dualpath {
 
-WordMatcher::WordMatcher(std::span<const std::string> words)
-    : nodes_(1), is_first_byte_(256, false) {
+WordMatcher::WordMatcher(std::span<const std::string> words) : nodes_(1) {
   for (std::size_t i = 0; i < words.size(); ++i) {
     CHECK(!words[i].empty(), "an empty word is everywhere");
     is_first_byte_[static_cast<unsigned char>(words[i][0])] = true;

@@ -1,6 +1,7 @@
 // Tokens beside the vocabulary of BPE, such as <|endoftext|>, and where they stand in text.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -51,8 +52,8 @@ class WordMatcher {
 
   std::uint32_t child(std::uint32_t node, char c) const;
 
-  std::vector<Node> nodes_;          // a trie; the root first
-  std::vector<bool> is_first_byte_;  // [256]
+  std::vector<Node> nodes_;  // a trie; the root first
+  std::array<bool, 256> is_first_byte_ = {};
 };
 
 }  // namespace dualpath

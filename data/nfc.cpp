@@ -81,6 +81,11 @@ std::string_view NfcNormalizer::normalize(std::string_view text, std::string& bu
   std::size_t joinable = 0;  // text[joinable..position): the character before, if it may change
   std::size_t bytes = 0;
   for (std::size_t position = 0; position < text.size(); position += bytes) {
+    if (static_cast<unsigned char>(text[position]) < 0x80) {
+      joinable = position;
+      bytes = 1;
+      continue;
+    }
     const std::uint8_t flags = flags_at(text, position, bytes);
     if ((flags & (joins_previous | changes)) == 0) {
       joinable = flags == stands_alone ? position + bytes : position;

@@ -103,7 +103,7 @@ bool read_nfc(const Fields& root) {
   const Json& value = root["normalizer"];
   if (value.is_null()) return false;
   const Json nfc = {{"type", "NFC"}};
-  const Json sequence = {{"type", "Sequence"}, {"normalizers", {nfc}}};
+  const Json sequence = {{"type", "Sequence"}, {"normalizers", Json::array({nfc})}};
   root.require(value == nfc || value == sequence, "normalizer", R"(null, {"type":"NFC"})");
   return true;
 }
@@ -119,8 +119,7 @@ SplitRule read_split(const Fields& root) {
   const std::initializer_list<std::string_view> byte_level_fields = {"type", "add_prefix_space",
                                                                      "trim_offsets", "use_regex"};
   const Json& value = root["pre_tokenizer"];
-  const bool is_sequence = value.is_object() && value.value("type", "") == "Sequence";
-  if (!is_sequence) {
+  if (!value.is_object() || !value.contains("type") || value["type"] != "Sequence") {
     const Fields fields = object_at(root, "pre_tokenizer", byte_level_fields);
     fields.require(byte_level_splits(fields), "use_regex", "true");
     return SplitRule::gpt2;

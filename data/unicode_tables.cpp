@@ -1,10 +1,10 @@
 // Written by tests/reference/make_unicode_tables.py.
+// clang-format off
 #include "data/unicode_tables.h"
 
 namespace dualpath {
 namespace {
 
-// clang-format off
 constexpr CodePointRange letters[] = {
     {0x41, 0x5a}, {0x61, 0x7a}, {0xaa, 0xaa}, {0xb5, 0xb5}, {0xba, 0xba},
     {0xc0, 0xd6}, {0xd8, 0xf6}, {0xf8, 0x2c1}, {0x2c6, 0x2d1}, {0x2e0, 0x2e4},
@@ -194,18 +194,10 @@ constexpr CodePointRange left_alone[] = {
     {0x1e6f5, 0x1e6f5},
 };
 
-// clang-format on
-
 }  // namespace
 
-std::span<const CodePointRange> letter_ranges() {
-  return letters;
-}
-std::span<const CodePointRange> number_ranges() {
-  return numbers;
-}
-std::span<const CodePointRange> ranges_nfc_leaves_alone() {
-  return left_alone;
-}
+std::span<const CodePointRange> letter_ranges() { return letters; }
+std::span<const CodePointRange> number_ranges() { return numbers; }
+std::span<const CodePointRange> ranges_nfc_leaves_alone() { return left_alone; }
 
 }  // namespace dualpath

@@ -131,6 +131,27 @@ TEST(TokenizerJson, SpecialTokensAmongTheOthersKeepTheirIds) {
   EXPECT_EQ(load_tokenizer(folder.path()).hash(), before.hash());
 }
 
+// Spellings that mean the same.
+TEST(TokenizerJson, NeutralFields) {
+  const TemporaryFolder folder;
+  Json json = Json::parse(read(kFixture + "/qwen2/tokenizer.json"));
+  const std::string hash = load_tokenizer(kFixture + "/qwen2").hash();
+  json["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array({{{"type", "NFC"}}})}};
+  json["model"].erase("type");
+  json["model"].erase("byte_fallback");
+  json["model"]["dropout"] = 0.0;
+  json["model"]["unk_token"] = "";
+  json["model"]["continuing_subword_prefix"] = "";
+  json["model"]["end_of_word_suffix"] = "";
+  json.erase("decoder");
+  json.erase("truncation");
+  write(folder / "tokenizer.json", json.dump());
+  EXPECT_EQ(load_tokenizer(folder.path()).hash(), hash);
+  json["normalizer"] = nullptr;
+  write(folder / "tokenizer.json", json.dump());
+  EXPECT_NE(load_tokenizer(folder.path()).hash(), hash);
+}
+
 class EndOfText : public testing::Test {
  protected:
   void SetUp() override {
@@ -206,7 +227,8 @@ TEST_F(TokenizerJsonRefusals, OtherPreTokenizers) {
   const std::string steps = "/pre_tokenizer/pretokenizers/";
   EXPECT_THAT(refusal("/pre_tokenizer", {{"type", "Whitespace"}}),
               HasSubstr("pre_tokenizer.type is \"Whitespace\""));
-  EXPECT_THAT(refusal("/pre_tokenizer", nullptr), HasSubstr("pre_tokenizer"));
+  EXPECT_THAT(refusal("/pre_tokenizer", nullptr), HasSubstr("pre_tokenizer is no object"));
+  EXPECT_THAT(refusal("/pre_tokenizer", {{"type", 7}}), HasSubstr("pre_tokenizer.type is 7"));
   EXPECT_THAT(refusal("/pre_tokenizer", {{"type", "ByteLevel"}}),
               HasSubstr("pre_tokenizer.add_prefix_space is null"));
   EXPECT_THAT(refusal("/pre_tokenizer/pretokenizers", Json::array()),

@@ -65,13 +65,12 @@ def main():
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     arguments = parser.parse_args()
     text = (
-        "// Written by tests/reference/make_unicode_tables.py.\n"
+        "// Written by tests/reference/make_unicode_tables.py.\n// clang-format off\n"
         '#include "data/unicode_tables.h"\n\nnamespace dualpath {\nnamespace {\n\n'
-        "// clang-format off\n"
         + rows("letters", matching(r"\p{L}"))
         + rows("numbers", matching(r"\p{N}"))
         + rows("left_alone", left_alone())
-        + "// clang-format on\n\n}  // namespace\n\n"
+        + "}  // namespace\n\n"
         "std::span<const CodePointRange> letter_ranges() { return letters; }\n"
         "std::span<const CodePointRange> number_ranges() { return numbers; }\n"
         "std::span<const CodePointRange> ranges_nfc_leaves_alone() { return left_alone; }\n\n"
