@@ -21,8 +21,8 @@ class DryOps final : public Ops {
   void copy(Tensor, Tensor) override {}
   void add(Tensor, Tensor) override {}
   void sum(Tensor, Tensor, Tensor) override {}
-  void embedding(Tensor, Tensor, Tensor) override {}
-  void embedding_backward(Tensor, Tensor, Tensor) override {}
+  void embedding(Tensor, Tensor, Tensor, VocabularyRows) override {}
+  void embedding_backward(Tensor, Tensor, Tensor, VocabularyRows) override {}
   void rms_norm(Tensor, Tensor, Tensor, Tensor, double) override {}
   void rms_norm_backward(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor) override {}
   void residual(Tensor, Tensor, Tensor, Tensor) override {}
@@ -53,6 +53,9 @@ class DryOps final : public Ops {
   void path_readout(Tensor, Tensor, Tensor, Tensor, Tensor) override {}
   void column_sums(Tensor, Tensor) override {}
   void cross_entropy(Tensor, Tensor, Tensor, Tensor, double) override {}
+  void vocabulary_statistics(Tensor, Tensor, Tensor, VocabularyRows) override {}
+  void sharded_cross_entropy(Tensor, Tensor, Tensor, Tensor, Tensor, VocabularyRows,
+                             double) override {}
   void adamw(Tensor, Tensor, Tensor, Tensor, Tensor, const AdamWStep&) override {}
   void sum_of_squares(Tensor, Tensor) override {}
 

@@ -33,6 +33,9 @@ class OperandChecks {
   void input(const char* name, const Tensor& tensor, const Shape& shape) {
     add(Kind::master, name, tensor, shape, Role::input);
   }
+  void in_place(const char* name, const Tensor& tensor, const Shape& shape) {
+    add(Kind::master, name, tensor, shape, Role::in_place);
+  }
   void stream_output(const char* name, const Tensor& tensor, const Shape& shape) {
     add(Kind::stream, name, tensor, shape, Role::output);
   }

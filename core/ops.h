@@ -45,6 +45,19 @@ struct AttentionShape {
   std::int64_t tokens() const { return sequences * positions; }
 };
 
+// Which rows of the vocabulary a table or a row of logits holds: `first` and those behind it, as
+// many as it has, of `total`. Ids and targets count from the vocabulary's first row.
+struct VocabularyRows {
+  std::int64_t first;
+  std::int64_t total;
+  // Which of `count` rows held is the id's; -1: none.
+  std::int64_t row_of(std::int64_t id, std::int64_t count) const {
+    const std::int64_t row = id - first;
+    return 0 <= row && row < count ? row : -1;
+  }
+  static VocabularyRows all_of(const Tensor& table_VD) { return {0, table_VD.rows()}; }
+};
+
 enum class QkNorm { after_rope, before_rope, none };
 enum class LoopCombine { mixture, final, mean };
 enum class GateMode { two_sigmoid, convex, softmax, fixed };
@@ -87,10 +100,12 @@ class Ops {
   virtual void add(Tensor out, Tensor in) = 0;      // out += in, stream or operand
   virtual void sum(Tensor out, Tensor a, Tensor b) = 0;  // out = a + b (out may alias a or b), too
 
-  // ---- embedding; ids_T is i32 in [0, V)
-  virtual void embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD) = 0;  // out = table[ids]
-  // grad[v] += Σ_{t: ids[t] = v} dout[t]
-  virtual void embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD) = 0;
+  // ---- embedding; ids_T is i32 in [0, rows.total)
+  // out = table[ids - rows.first], or 0 where the table does not hold the id's row
+  virtual void embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD, VocabularyRows rows) = 0;
+  // grad[v] += Σ_{t: ids[t] = rows.first + v} dout[t]
+  virtual void embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD,
+                                  VocabularyRows rows) = 0;
 
   // ---- matrix product: c (= or +=) op(a)·op(b), op transposes or not; a and b operand, c operand
   // or master. Sums are held in the master type.
@@ -220,6 +235,20 @@ class Ops {
   // logits of the same type. Uses up logits unless dlogits is empty.
   virtual void cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T,
                              double grad_scale) = 0;
+  // The same where R ranks hold a part of the vocabulary each, V rows here: each rank finds the
+  // statistics of its logits, all gather them, and from all R each finds the loss, the same
+  // everywhere, and the gradient of its own logits.
+  // stats_T3 = (m, s, z): m = max_v logits[v], s = Σ_v exp(logits[v] - m),
+  // z = logits[target - rows.first], or 0 where the target's row is in another part. For target -1
+  // all three are 0.
+  virtual void vocabulary_statistics(Tensor stats_T3, Tensor logits_TV, Tensor targets_T,
+                                     VocabularyRows rows) = 0;
+  // (m_r, s_r, z_r) = stats[r, t], M = max_r m_r, S = Σ_r s_r·exp(m_r - M):
+  // loss_T = log S + M - Σ_r z_r, dlogits = (exp(logits - M)/S - onehot)·grad_scale. Target -1 and
+  // dlogits as in cross_entropy, but where dlogits is empty logits are not read.
+  virtual void sharded_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV,
+                                     Tensor stats_RT3, Tensor targets_T, VocabularyRows rows,
+                                     double grad_scale) = 0;
 
   // ---- optimizer; all tensors flat and of one length
   // g = gradient·gradient_scale; m = β1·m+(1-β1)·g; v = β2·v+(1-β2)·g²;

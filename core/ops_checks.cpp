@@ -14,6 +14,12 @@ void check_step(const OperandChecks& call, LoopStep step) {
                step.iterations);
 }
 
+// count: of the rows that the operands hold.
+void check_rows(const OperandChecks& call, VocabularyRows rows, std::int64_t count) {
+  call.require(0 <= rows.first && rows.first + count <= rows.total, "rows [{}, {}) of {}",
+               rows.first, rows.first + count, rows.total);
+}
+
 }  // namespace
 
 void check_copy(Tensor out, Tensor in) {
@@ -38,22 +44,24 @@ void check_sum(Tensor out, Tensor a, Tensor b) {
   call.stream_in_place("b", b, call.flat("b", b, out.numel()));
 }
 
-void check_embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD) {
+void check_embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD, VocabularyRows rows) {
   OperandChecks call("embedding");
   call.rank("out", out_TD, 2);
   call.rank("table", table_VD, 2);
   call.stream_output("out", out_TD, {out_TD.shape[0], table_VD.shape[1]});
   call.typed_input(DType::i32, "ids", ids_T, {out_TD.shape[0]});
   call.input("table", table_VD, table_VD.shape);
+  check_rows(call, rows, table_VD.rows());
 }
 
-void check_embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD) {
+void check_embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD, VocabularyRows rows) {
   OperandChecks call("embedding_backward");
   call.rank("grad", grad_VD, 2);
   call.rank("dout", dout_TD, 2);
   call.output("grad", grad_VD, {grad_VD.shape[0], dout_TD.shape[1]});
   call.typed_input(DType::i32, "ids", ids_T, {dout_TD.shape[0]});
   call.stream_input("dout", dout_TD, dout_TD.shape);
+  check_rows(call, rows, grad_VD.rows());
 }
 
 void check_matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) {
@@ -313,6 +321,31 @@ void check_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Ten
   call.output("logits", logits_TV, logits_TV.shape);
   if (!dlogits_TV.empty()) call.operand_in_place("dlogits", dlogits_TV, logits_TV.shape);
   call.typed_input(DType::i32, "targets", targets_T, {logits_TV.shape[0]});
+}
+
+void check_vocabulary_statistics(Tensor stats_T3, Tensor logits_TV, Tensor targets_T,
+                                 VocabularyRows rows) {
+  OperandChecks call("vocabulary_statistics");
+  call.rank("logits", logits_TV, 2);
+  call.output("stats", stats_T3, {logits_TV.shape[0], 3});
+  call.input("logits", logits_TV, logits_TV.shape);
+  call.typed_input(DType::i32, "targets", targets_T, {logits_TV.shape[0]});
+  check_rows(call, rows, logits_TV.shape[1]);
+}
+
+void check_sharded_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV,
+                                 Tensor stats_RT3, Tensor targets_T, VocabularyRows rows) {
+  OperandChecks call("sharded_cross_entropy");
+  call.rank("logits", logits_TV, 2);
+  call.rank("stats", stats_RT3, 3);
+  call.require(stats_RT3.shape[0] > 0, "stats are of no part");
+  const std::int64_t tokens = logits_TV.shape[0];
+  call.output("loss", loss_T, {tokens});
+  if (!dlogits_TV.empty()) call.operand_output("dlogits", dlogits_TV, logits_TV.shape);
+  call.in_place("logits", logits_TV, logits_TV.shape);
+  call.input("stats", stats_RT3, {stats_RT3.shape[0], tokens, 3});
+  call.typed_input(DType::i32, "targets", targets_T, {tokens});
+  check_rows(call, rows, logits_TV.shape[1]);
 }
 
 void check_adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Tensor gradient_N) {

@@ -12,8 +12,8 @@ void check_copy(Tensor out, Tensor in);
 void check_add(Tensor out, Tensor in);
 void check_sum(Tensor out, Tensor a, Tensor b);
 
-void check_embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD);
-void check_embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD);
+void check_embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD, VocabularyRows rows);
+void check_embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD, VocabularyRows rows);
 
 void check_matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags);
 
@@ -69,6 +69,10 @@ void check_path_readout(Tensor readout_TC, Tensor x_TD, Tensor h_deep_TD, Tensor
 void check_column_sums(Tensor out_C, Tensor in_TC);
 
 void check_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T);
+void check_vocabulary_statistics(Tensor stats_T3, Tensor logits_TV, Tensor targets_T,
+                                 VocabularyRows rows);
+void check_sharded_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV,
+                                 Tensor stats_RT3, Tensor targets_T, VocabularyRows rows);
 
 void check_adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Tensor gradient_N);
 void check_sum_of_squares(Tensor out, Tensor x_N);

@@ -66,7 +66,8 @@ Tensor Stage::forward(const Context& ctx, Tensor ids_T) {
     return ctx.stash.allocate(ctx.types().stream, {ctx.tokens(), width_}, "residual stream");
   };
   Tensor x_TD = allocate_x();
-  ctx.ops.embedding(x_TD, ids_T, ctx.parameters.value(embedding_));
+  const Tensor table_VD = ctx.parameters.value(embedding_);
+  ctx.ops.embedding(x_TD, ids_T, table_VD, VocabularyRows::all_of(table_VD));
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     stashes_[i].x_TD = x_TD;
     x_TD = allocate_x();
@@ -80,14 +81,16 @@ void Stage::backward(const Context& ctx, Tensor ids_T, Tensor d_TD,
   for (std::size_t i = layers_.size(); i-- > 0;) {
     layers_[i].backward(ctx, stashes_[i], rebuilt_, d_TD, regularizers, recompute_);
   }
-  ctx.ops.embedding_backward(ctx.parameters.gradient(embedding_), ids_T, d_TD);
+  const Tensor grad_VD = ctx.parameters.gradient(embedding_);
+  ctx.ops.embedding_backward(grad_VD, ids_T, d_TD, VocabularyRows::all_of(grad_VD));
 }
 
 void Stage::infer(const Context& ctx, Tensor ids_T, Tensor out_TD) {
   const ArenaFrame frame(ctx.scratch);
   Tensor x_TD = ctx.scratch.allocate(ctx.types().stream, {ctx.tokens(), width_}, "residual stream");
   Tensor y_TD = ctx.scratch.allocate(ctx.types().stream, {ctx.tokens(), width_}, "residual stream");
-  ctx.ops.embedding(x_TD, ids_T, ctx.parameters.value(embedding_));
+  const Tensor table_VD = ctx.parameters.value(embedding_);
+  ctx.ops.embedding(x_TD, ids_T, table_VD, VocabularyRows::all_of(table_VD));
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     stashes_[i].x_TD = x_TD;
     layers_[i].forward(ctx, stashes_[i], y_TD, Recompute::layer);

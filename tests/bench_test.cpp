@@ -206,6 +206,9 @@ TEST_F(ObservedKernels, BytesAreReadAndWrittenOnce) {
   EXPECT_EQ(log_.bytes["matmul nn +="], 4 * (2 * 6 + 10 + 15));
   ops_->cross_entropy(tensor({4}), {}, tensor({4, 50}), tensor({4}, DType::i32), 0);
   EXPECT_EQ(log_.bytes["cross_entropy"], 4 * (4 + 4 * 50 + 4));
+  const Tensor logits = tensor({4, 50}), stats = tensor({2, 4, 3}), ids = tensor({4}, DType::i32);
+  ops_->sharded_cross_entropy(tensor({4}), {}, logits, stats, ids, {0, 100}, 0);
+  EXPECT_EQ(log_.bytes["sharded_cross_entropy"], 4 * (4 + 2 * 4 * 3 + 4)) << "logits are not read";
 }
 
 TEST_F(ObservedKernels, ProductsOfBf16AreToldApart) {
@@ -220,12 +223,18 @@ TEST_F(ObservedKernels, ProductsOfBf16AreToldApart) {
 
 TEST_F(ObservedKernels, ATableCountsWithTheRowsThatAreUsed) {
   const Tensor ids = tensor({4}, DType::i32), x = tensor({4, 8});
-  ops_->embedding(x, ids, tensor({100, 8}));
+  ops_->embedding(x, ids, tensor({100, 8}), {0, 100});
   EXPECT_EQ(log_.bytes["embedding"], 4 * (4 * 8 + 4 + 4 * 8));
-  ops_->embedding_backward(tensor({100, 8}), ids, x);
+  ops_->embedding_backward(tensor({100, 8}), ids, x, {0, 100});
   EXPECT_EQ(log_.bytes["embedding_backward"], 4 * (2 * 4 * 8 + 4 + 4 * 8));
-  ops_->embedding(x, ids, tensor({3, 8}));
+  ops_->embedding(x, ids, tensor({3, 8}), {0, 3});
   EXPECT_EQ(log_.bytes["embedding"], 4 * (4 * 8 + 4 + 4 * 8) + 4 * (4 * 8 + 4 + 3 * 8));
+  // Of a vocabulary of 200, half of the ids have their rows here.
+  log_.bytes.clear();
+  ops_->embedding(x, ids, tensor({100, 8}), {100, 200});
+  EXPECT_EQ(log_.bytes["embedding"], 4 * (4 * 8 + 4 + 2 * 8));
+  ops_->embedding_backward(tensor({100, 8}), ids, x, {100, 200});
+  EXPECT_EQ(log_.bytes["embedding_backward"], 4 * (2 * 2 * 8 + 4 + 2 * 8));
 }
 
 TEST_F(ObservedKernels, AttentionCountsWithTheColumnsThatItUses) {

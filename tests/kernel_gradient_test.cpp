@@ -71,17 +71,20 @@ class Accumulated {
 
 TEST(Gradient, Embedding) {
   ReferenceOps ops;
-  Array table = uniform("table", {4, 3}), cotangent = uniform("dout", {5, 3});
-  IdArray ids{{2, 0, 2, 3, 2}, {5}};
-  Array out = poisoned({5, 3});
-  Accumulated grad({4, 3});
-  ops.embedding_backward(grad, ids, cotangent);
-  expect_gradient("table", table, grad.added(), [&] {
-    ops.embedding(out, ids, table);
-    Loss loss;
-    loss.add(cotangent, out);
-    return loss;
-  });
+  // All of the vocabulary, and two of its rows.
+  for (const auto& [rows, count] : {std::pair{VocabularyRows{0, 4}, 4}, {{1, 4}, 2}}) {
+    Array table = uniform("table", {count, 3}), cotangent = uniform("dout", {5, 3});
+    IdArray ids{{2, 0, 2, 3, 2}, {5}};
+    Array out = poisoned({5, 3});
+    Accumulated grad({count, 3});
+    ops.embedding_backward(grad, ids, cotangent, rows);
+    expect_gradient("table", table, grad.added(), [&, &rows = rows] {
+      ops.embedding(out, ids, table, rows);
+      Loss loss;
+      loss.add(cotangent, out);
+      return loss;
+    });
+  }
 }
 
 TEST(Gradient, RmsNorm) {
@@ -339,6 +342,46 @@ TEST(Gradient, CrossEntropy) {
     for (std::int64_t t = 0; t < 4; ++t) sum.add(scale, loss_T[t]);
     return sum;
   });
+}
+
+// Logits of 6 rows of a vocabulary in parts of 3, 1 and 2.
+TEST(Gradient, ShardedCrossEntropy) {
+  ReferenceOps ops;
+  constexpr std::int64_t T = 4, V = 6;
+  constexpr std::int64_t cuts[] = {0, 3, 4, 6}, parts = std::size(cuts) - 1;
+  const double scale = 0.25;
+  std::vector<Array> logits;
+  for (std::int64_t r = 0; r < parts; ++r)
+    logits.push_back(uniform("logits " + std::to_string(r), {T, cuts[r + 1] - cuts[r]}, -3, 3));
+  IdArray targets{{0, -1, 3, 5}, {T}};
+  Array stats = poisoned({parts, T, 3}), loss_T = poisoned({T});
+
+  const auto gather = [&] {
+    for (std::int64_t r = 0; r < parts; ++r)
+      ops.vocabulary_statistics(stats.tensor().row(r), logits[r], targets, {cuts[r], V});
+  };
+  for (std::int64_t r = 0; r < parts; ++r) {
+    gather();
+    Array dlogits = logits[r];
+    ops.sharded_cross_entropy(loss_T, dlogits, dlogits, stats, targets, {cuts[r], V}, scale);
+    expect_gradient("logits", logits[r], dlogits, [&] {
+      gather();
+      ops.sharded_cross_entropy(loss_T, {}, logits[r], stats, targets, {cuts[r], V}, 0);
+      Loss sum;
+      for (std::int64_t t = 0; t < T; ++t) sum.add(scale, loss_T[t]);
+      return sum;
+    });
+  }
+
+  // The loss of the whole vocabulary: the same terms, summed in another order.
+  Array whole = poisoned({T, V}), whole_loss = poisoned({T});
+  for (std::int64_t r = 0; r < parts; ++r)
+    for (std::int64_t t = 0; t < T; ++t)
+      for (std::int64_t v = cuts[r]; v < cuts[r + 1]; ++v)
+        whole[t * V + v] = logits[r][t * (cuts[r + 1] - cuts[r]) + v - cuts[r]];
+  ops.cross_entropy(whole_loss, {}, whole, targets, 0);
+  for (std::int64_t t = 0; t < T; ++t)
+    EXPECT_NEAR(loss_T[t], whole_loss[t], kRoundings * kEpsilon) << t;
 }
 
 }  // namespace

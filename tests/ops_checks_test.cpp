@@ -58,7 +58,7 @@ TEST_F(OpsChecks, TypesMustAgree) {
   EXPECT_EQ(refusal([&] { check_row_dot(fresh({2}), fresh(TD), fresh(TD, DType::f64)); }),
             "row_dot: b must be f32, is f64");
   EXPECT_EQ(refusal([&] {
-              check_embedding(fresh(TD), fresh({2}), fresh({9, 3}));
+              check_embedding(fresh(TD), fresh({2}), fresh({9, 3}), {0, 9});
             }),
             "embedding: ids must be i32, is f32");
   EXPECT_EQ(refusal([&] { check_sum_of_squares(fresh({1}), fresh({7})); }),
@@ -85,6 +85,44 @@ TEST_F(OpsChecks, OutputsShareNoMemoryUnlessTheContractSaysSo) {
                 check_swiglu_backward(fresh({2, 6}), x, x, fresh({2, 6}));
               }),
               HasSubstr("dout and out must not share memory"));
+}
+
+TEST_F(OpsChecks, ATableHoldsRowsOfTheVocabulary) {
+  const Tensor out = fresh({2, 3}), ids = fresh({2}, DType::i32), table = fresh({4, 3});
+  check_embedding(out, ids, table, {5, 9});
+  EXPECT_EQ(refusal([&] {
+              check_embedding(out, ids, table, {6, 9});
+            }),
+            "embedding: rows [6, 10) of 9");
+  EXPECT_EQ(refusal([&] {
+              check_embedding_backward(table, ids, out, {-1, 9});
+            }),
+            "embedding_backward: rows [-1, 3) of 9");
+}
+
+TEST_F(OpsChecks, LogitsOfAPartOfTheVocabulary) {
+  const Tensor loss = fresh({2}), logits = fresh({2, 5}), targets = fresh({2}, DType::i32);
+  const Tensor stats = fresh({3, 2, 3});
+  check_vocabulary_statistics(stats.row(1), logits, targets, {5, 10});
+  EXPECT_EQ(refusal([&] {
+              check_vocabulary_statistics(stats.row(1), logits, targets, {6, 10});
+            }),
+            "vocabulary_statistics: rows [6, 11) of 10");
+  check_sharded_cross_entropy(loss, {}, logits, stats, targets, {5, 10});
+  check_sharded_cross_entropy(loss, logits, logits, stats, targets, {5, 10});
+  EXPECT_EQ(refusal([&] {
+              check_sharded_cross_entropy(loss, {}, logits, fresh({3, 3, 2}), targets, {5, 10});
+            }),
+            "sharded_cross_entropy: stats must be [3, 2, 3], is [3, 3, 2]");
+  EXPECT_THAT(refusal([&] {
+                check_sharded_cross_entropy(loss, fresh({2, 5}), logits, stats, targets, {6, 10});
+              }),
+              HasSubstr("rows [6, 11) of 10"));
+  EXPECT_THAT(refusal([&] {
+                const Tensor shifted{stats.as<float>() + 1, DType::f32, {2, 5}};
+                check_sharded_cross_entropy(loss, shifted, logits, stats, targets, {5, 10});
+              }),
+              HasSubstr("stats and dlogits must not share memory"));
 }
 
 TEST_F(OpsChecks, GateBackwardMayOverwriteDyWithDxAlone) {

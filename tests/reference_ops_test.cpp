@@ -36,11 +36,11 @@ TEST(ReferenceOps, EmbeddingRefusesIdsOutsideItsTable) {
   ReferenceOps ops;
   Array table = uniform("table", {3, 1}), out = poisoned({2, 1});
   IdArray ids{{2, 0}, {2}};
-  ops.embedding(out, ids, table);
+  ops.embedding(out, ids, table, {0, 3});
   EXPECT_THAT(out.values, ElementsAre(table[2], table[0]));
   for (const std::int32_t wrong : {-1, 3}) {
     ids[0] = wrong;
-    EXPECT_THROW(ops.embedding(out, ids, table), Error);
+    EXPECT_THROW(ops.embedding(out, ids, table, {0, 3}), Error);
   }
 }
 

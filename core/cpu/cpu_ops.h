@@ -16,8 +16,9 @@ class CpuOps final : public Ops {
   void copy(Tensor out, Tensor in) override;
   void add(Tensor out, Tensor in) override;
   void sum(Tensor out, Tensor a, Tensor b) override;
-  void embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD) override;
-  void embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD) override;
+  void embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD, VocabularyRows rows) override;
+  void embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD,
+                          VocabularyRows rows) override;
 
   // matmul.cpp
   void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) override;
@@ -85,6 +86,10 @@ class CpuOps final : public Ops {
   // loss.cpp
   void cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T,
                      double grad_scale) override;
+  void vocabulary_statistics(Tensor stats_T3, Tensor logits_TV, Tensor targets_T,
+                             VocabularyRows rows) override;
+  void sharded_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor stats_RT3,
+                             Tensor targets_T, VocabularyRows rows, double grad_scale) override;
 
   // optimizer.cpp
   void adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Tensor gradient_N,

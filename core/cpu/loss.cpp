@@ -58,6 +58,44 @@ float loss_row_gradient(O* dlogits, float* logits, std::int32_t target, float gr
   return static_cast<float>(std::log(sum) + margin);
 }
 
+// exp(logit - max)/sum over all parts of the vocabulary, less 1 for the target's row if it is in
+// this one (else -1); dlogits may be logits.
+template <class O>
+void part_gradient(O* dlogits, const float* logits, std::int64_t row, float max, double sum,
+                   float grad_scale, std::int64_t V) {
+  const auto scale = static_cast<float>(grad_scale / sum);
+  const float of_target = row < 0 ? 0 : simd_exp(logits[row] - max) * scale - grad_scale;
+#pragma omp simd
+  for (std::int64_t v = 0; v < V; ++v) dlogits[v] = simd_exp(logits[v] - max) * scale;
+  if (row >= 0) dlogits[row] = of_target;
+}
+
+// One token's statistics of all parts of the vocabulary together.
+struct TokenStatistics {
+  TokenStatistics(const float* stats_R3, std::int64_t parts, std::int64_t stride) {
+    for (std::int64_t r = 0; r < parts; ++r) max = std::max(max, stats_R3[r * stride]);
+    for (std::int64_t r = 0; r < parts; ++r) {
+      const float* part = stats_R3 + r * stride;
+      sum += static_cast<double>(part[1]) * std::exp(static_cast<double>(part[0] - max));
+      target_logit += part[2];
+    }
+  }
+  float loss() const {
+    const double margin = static_cast<double>(max) - static_cast<double>(target_logit);
+    return static_cast<float>(std::log(sum) + margin);
+  }
+
+  float max = -INFINITY;
+  double sum = 0;
+  float target_logit = 0;
+};
+
+void check_targets(const std::int32_t* targets, std::int64_t count, std::int64_t vocabulary) {
+  for (std::int64_t t = 0; t < count; ++t)
+    CHECK(-1 <= targets[t] && targets[t] < vocabulary,
+          "target {} of token {} is outside the {} logits", targets[t], t, vocabulary);
+}
+
 }  // namespace
 
 void CpuOps::cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T,
@@ -67,9 +105,7 @@ void CpuOps::cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, T
   float* loss = loss_T.as<float>();
   float* logits = logits_TV.as<float>();
   const std::int32_t* targets = targets_T.as<std::int32_t>();
-  for (std::int64_t t = 0; t < targets_T.numel(); ++t)
-    CHECK(-1 <= targets[t] && targets[t] < V, "target {} of token {} is outside the {} logits",
-          targets[t], t, V);
+  check_targets(targets, targets_T.numel(), V);
   if (dlogits_TV.empty()) {
     parallel_for(num_threads_, {logits_TV.rows(), V}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t)
@@ -89,6 +125,65 @@ void CpuOps::cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, T
         } else {
           loss[t] = loss_row_gradient(row, logits + t * V, targets[t], scale, V);
         }
+      }
+    });
+  });
+}
+
+void CpuOps::vocabulary_statistics(Tensor stats_T3, Tensor logits_TV, Tensor targets_T,
+                                   VocabularyRows rows) {
+  check_vocabulary_statistics(stats_T3, logits_TV, targets_T, rows);
+  const std::int64_t V = logits_TV.shape[1];
+  float* stats = stats_T3.as<float>();
+  float* logits = logits_TV.as<float>();
+  const std::int32_t* targets = targets_T.as<std::int32_t>();
+  check_targets(targets, targets_T.numel(), rows.total);
+  parallel_for(num_threads_, {logits_TV.rows(), V}, [=](Piece piece) {
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+      float* of_token = stats + t * 3;
+      if (targets[t] < 0) {
+        std::fill_n(of_token, 3, 0.0F);
+        continue;
+      }
+      float* row = logits + t * V;
+      const float max = max_of(row, V);
+      const std::int64_t target = rows.row_of(targets[t], V);
+      of_token[0] = max;
+      of_token[1] = static_cast<float>(sum_of_exp<false>(row, max, V));
+      of_token[2] = target < 0 ? 0 : row[target];
+    }
+  });
+}
+
+void CpuOps::sharded_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV,
+                                   Tensor stats_RT3, Tensor targets_T, VocabularyRows rows,
+                                   double grad_scale) {
+  check_sharded_cross_entropy(loss_T, dlogits_TV, logits_TV, stats_RT3, targets_T, rows);
+  const std::int64_t T = logits_TV.shape[0], V = logits_TV.shape[1], R = stats_RT3.rows();
+  float* loss = loss_T.as<float>();
+  const float* logits = logits_TV.as<float>();
+  const float* stats = stats_RT3.as<float>();
+  const std::int32_t* targets = targets_T.as<std::int32_t>();
+  check_targets(targets, T, rows.total);
+  if (dlogits_TV.empty()) {
+    for (std::int64_t t = 0; t < T; ++t)
+      loss[t] = targets[t] < 0 ? 0 : TokenStatistics(stats + t * 3, R, T * 3).loss();
+    return;
+  }
+  with_type(dlogits_TV, [&]<class O>() {
+    O* dlogits = dlogits_TV.as<O>();
+    const auto scale = static_cast<float>(grad_scale);
+    parallel_for(num_threads_, {T, V}, [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+        O* row = dlogits + t * V;
+        if (targets[t] < 0) {
+          loss[t] = 0;
+          std::fill_n(row, V, O(0.0F));
+          continue;
+        }
+        const TokenStatistics all(stats + t * 3, R, T * 3);
+        loss[t] = all.loss();
+        part_gradient(row, logits + t * V, rows.row_of(targets[t], V), all.max, all.sum, scale, V);
       }
     });
   });

@@ -18,10 +18,10 @@ void fill_with(int num_threads, Tensor out, double value) {
   });
 }
 
-void check_ids(const std::int32_t* ids, std::int64_t count, std::int64_t rows) {
+void check_ids(const std::int32_t* ids, std::int64_t count, std::int64_t vocabulary) {
   for (std::int64_t t = 0; t < count; ++t)
-    CHECK(0 <= ids[t] && ids[t] < rows, "id {} of token {} is outside the table of {} rows", ids[t],
-          t, rows);
+    CHECK(0 <= ids[t] && ids[t] < vocabulary, "id {} of token {} is outside the table of {} rows",
+          ids[t], t, vocabulary);
 }
 
 }  // namespace
@@ -75,36 +75,42 @@ void CpuOps::sum(Tensor out, Tensor a, Tensor b) {
   });
 }
 
-void CpuOps::embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD) {
-  check_embedding(out_TD, ids_T, table_VD);
-  const std::int64_t D = out_TD.shape[1];
+void CpuOps::embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD, VocabularyRows rows) {
+  check_embedding(out_TD, ids_T, table_VD, rows);
+  const std::int64_t V = table_VD.shape[0], D = table_VD.shape[1];
   const std::int32_t* ids = ids_T.as<std::int32_t>();
   const float* table = table_VD.as<float>();
-  check_ids(ids, ids_T.numel(), table_VD.rows());
+  check_ids(ids, ids_T.numel(), rows.total);
   with_type(out_TD, [&]<class S>() {
     S* out = out_TD.as<S>();
     parallel_for(num_threads_, {ids_T.numel(), D}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t)
-        copy_row(out + t * D, table + ids[t] * D, D);
+        if (const std::int64_t row = rows.row_of(ids[t], V); row >= 0) {
+          copy_row(out + t * D, table + row * D, D);
+        } else {
+          std::fill_n(out + t * D, D, S(0.0F));
+        }
     });
   });
 }
 
 // Each thread owns a range of columns, in whole cache lines, and adds the tokens in order.
-void CpuOps::embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD) {
-  check_embedding_backward(grad_VD, ids_T, dout_TD);
+void CpuOps::embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD, VocabularyRows rows) {
+  check_embedding_backward(grad_VD, ids_T, dout_TD, rows);
   constexpr std::int64_t line = 16;
   const std::int64_t T = ids_T.numel();
-  const std::int64_t D = grad_VD.shape[1];
+  const std::int64_t V = grad_VD.shape[0], D = grad_VD.shape[1];
   float* grad = grad_VD.as<float>();
   const std::int32_t* ids = ids_T.as<std::int32_t>();
-  check_ids(ids, T, grad_VD.rows());
+  check_ids(ids, T, rows.total);
   with_type(dout_TD, [&]<class S>() {
     const S* dout = dout_TD.as<S>();
     parallel_for(num_threads_, {(D + line - 1) / line, T * line}, [=](Piece piece) {
       const std::int64_t end = std::min(piece.end * line, D);
       for (std::int64_t t = 0; t < T; ++t) {
-        float* sums = grad + ids[t] * D;
+        const std::int64_t row = rows.row_of(ids[t], V);
+        if (row < 0) continue;
+        float* sums = grad + row * D;
         const S* terms = dout + t * D;
 #pragma omp simd
         for (std::int64_t d = piece.begin * line; d < end; ++d) sums[d] += terms[d];

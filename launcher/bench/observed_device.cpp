@@ -62,11 +62,19 @@ double causal_product_flops(const AttentionShape& s) {
          static_cast<double>(s.positions) * static_cast<double>(s.positions + 2 * s.first_position);
 }
 
-// Of a table [V, D] from which or to which T rows go.
-double other_rows_bytes(Tensor table_VD, std::int64_t T) {
-  const std::int64_t rows = std::max<std::int64_t>(0, table_VD.rows() - T);
-  return static_cast<double>(static_cast<std::size_t>(rows * table_VD.cols()) *
-                             size_of(table_VD.dtype));
+double bytes_of_rows(Tensor tensor, std::int64_t rows) {
+  return static_cast<double>(static_cast<std::size_t>(rows * tensor.cols()) *
+                             size_of(tensor.dtype));
+}
+
+// How many of the ids have their row in the table, if they are spread evenly over the vocabulary.
+std::int64_t ids_held(Tensor ids_T, Tensor table_VD, VocabularyRows rows) {
+  return ids_T.numel() * table_VD.rows() / rows.total;
+}
+
+// Of a table from which or to which `used` rows go.
+double other_rows_bytes(Tensor table_VD, std::int64_t used) {
+  return bytes_of_rows(table_VD, std::max<std::int64_t>(0, table_VD.rows() - used));
 }
 
 // Columns of qkv_TC.
@@ -81,8 +89,7 @@ double value_bytes(Tensor qkv_TC, const AttentionShape& s) {
 // Of the cache, keys and values: no row is both read and written, and later positions are neither.
 double other_cache_bytes(Tensor keys_PGE, const AttentionShape& s) {
   const std::int64_t rows = 3 * keys_PGE.rows() - 2 * (s.first_position + s.positions);
-  return static_cast<double>(static_cast<std::size_t>(rows * keys_PGE.cols()) *
-                             size_of(keys_PGE.dtype));
+  return bytes_of_rows(keys_PGE, rows);
 }
 
 class ObservedOps final : public Ops {
@@ -95,17 +102,20 @@ class ObservedOps final : public Ops {
   void add(Tensor out, Tensor in) override { call({"add", "ur"}, &Ops::add, out, in); }
   void sum(Tensor out, Tensor a, Tensor b) override { call({"sum", "wrr"}, &Ops::sum, out, a, b); }
 
-  void embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD) override {
+  void embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD, VocabularyRows rows) override {
     call({.name = "embedding",
           .access = "wrr",
-          .untouched_bytes = other_rows_bytes(table_VD, ids_T.numel())},
-         &Ops::embedding, out_TD, ids_T, table_VD);
+          .untouched_bytes = other_rows_bytes(table_VD, ids_held(ids_T, table_VD, rows))},
+         &Ops::embedding, out_TD, ids_T, table_VD, rows);
   }
-  void embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD) override {
+  void embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD,
+                          VocabularyRows rows) override {
+    const std::int64_t held = ids_held(ids_T, grad_VD, rows);
     call({.name = "embedding_backward",
           .access = "urr",
-          .untouched_bytes = 2 * other_rows_bytes(grad_VD, ids_T.numel())},
-         &Ops::embedding_backward, grad_VD, ids_T, dout_TD);
+          .untouched_bytes =
+              2 * other_rows_bytes(grad_VD, held) + bytes_of_rows(dout_TD, ids_T.numel() - held)},
+         &Ops::embedding_backward, grad_VD, ids_T, dout_TD, rows);
   }
 
   void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) override {
@@ -255,6 +265,21 @@ class ObservedOps final : public Ops {
     const bool used_up = !dlogits_TV.empty() && dlogits_TV.data != logits_TV.data;
     const char* access = used_up ? "wwur" : "wwrr";
     call({"cross_entropy", access}, &Ops::cross_entropy, loss_T, dlogits_TV, logits_TV, targets_T,
+         grad_scale);
+  }
+
+  void vocabulary_statistics(Tensor stats_T3, Tensor logits_TV, Tensor targets_T,
+                             VocabularyRows rows) override {
+    call({"vocabulary_statistics", "wrr"}, &Ops::vocabulary_statistics, stats_T3, logits_TV,
+         targets_T, rows);
+  }
+  void sharded_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor stats_RT3,
+                             Tensor targets_T, VocabularyRows rows, double grad_scale) override {
+    const std::size_t unread = dlogits_TV.empty() ? logits_TV.bytes() : 0;
+    call({.name = "sharded_cross_entropy",
+          .access = "wwrrr",
+          .untouched_bytes = static_cast<double>(unread)},
+         &Ops::sharded_cross_entropy, loss_T, dlogits_TV, logits_TV, stats_RT3, targets_T, rows,
          grad_scale);
   }
 

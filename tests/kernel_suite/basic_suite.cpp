@@ -33,28 +33,39 @@ TEST_P(KernelSuite, MovementIsExact) {
   }));
 }
 
+// Parts of a vocabulary of 13: all of it, one row, uneven parts, and none of the ids' rows.
+struct Part {
+  VocabularyRows rows;
+  std::int64_t count;
+};
+constexpr Part kParts[] = {{{0, 13}, 13}, {{0, 13}, 4}, {{4, 13}, 5}, {{12, 13}, 1}, {{13, 99}, 7}};
+
 TEST_P(KernelSuite, EmbeddingIsExact) {
-  for (const std::int64_t V : {1, 5, 1000}) {
+  const auto expect_exact = [&](std::int64_t ids, Part part) {
     for (const auto& [T, D] : kRowShapes) {
       EXPECT_TRUE(agrees_exactly([=](Ops& ops, Operands& x) {
-        ops.embedding(x.output(stream("out"), {T, D}), x.ids("ids", {T}, 0, V),
-                      x.input("table", {V, D}));
-      })) << V
-          << ' ' << T << ' ' << D;
+        ops.embedding(x.output(stream("out"), {T, D}), x.ids("ids", {T}, 0, ids),
+                      x.input("table", {part.count, D}), part.rows);
+      })) << part.rows.first
+          << '+' << part.count << ' ' << T << ' ' << D;
     }
-  }
+  };
+  for (const std::int64_t V : {1, 5, 1000}) expect_exact(V, {{0, V}, V});
+  for (const Part& part : kParts) expect_exact(13, part);
 }
 
 TEST_P(KernelSuite, EmbeddingBackward) {
-  for (const std::int64_t V : {1, 5, 1000}) {
+  const auto expect_agreement = [&](std::int64_t ids, Part part) {
     for (const auto& [T, D] : kRowShapes) {
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
-        ops.embedding_backward(x.inout("grad", {V, D}), x.ids("ids", {T}, 0, V),
-                               x.input(stream("dout"), {T, D}));
-      })) << V
-          << ' ' << T << ' ' << D;
+        ops.embedding_backward(x.inout("grad", {part.count, D}), x.ids("ids", {T}, 0, ids),
+                               x.input(stream("dout"), {T, D}), part.rows);
+      })) << part.rows.first
+          << '+' << part.count << ' ' << T << ' ' << D;
     }
-  }
+  };
+  for (const std::int64_t V : {1, 5, 1000}) expect_agreement(V, {{0, V}, V});
+  for (const Part& part : kParts) expect_agreement(13, part);
 }
 
 TEST_P(KernelSuite, Matmul) {
@@ -166,6 +177,66 @@ TEST_P(KernelSuite, CrossEntropy) {
       }
     }
   }
+}
+
+TEST_P(KernelSuite, VocabularyStatistics) {
+  for (const std::int64_t T : {1, 5, 300}) {
+    for (const double centre : {0.0, 100.0, -100.0}) {
+      for (const Part& part : kParts) {
+        EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+          const Tensor logits = x.inout("kept logits", {T, part.count}, centre - 5, centre + 5);
+          ops.vocabulary_statistics(x.output("stats", {T, 3}), logits,
+                                    x.ids("targets", {T}, -1, 13), part.rows);
+        })) << T
+            << ' ' << centre << ' ' << part.rows.first << '+' << part.count;
+      }
+    }
+  }
+  EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+    ops.vocabulary_statistics(x.output("stats", {33, 3}), x.input("logits", {33, 5000}, -9, 9),
+                              x.ids("targets", {33}, 900, 7000), {1000, 7000});
+  }));
+}
+
+TEST_P(KernelSuite, ShardedCrossEntropy) {
+  // Maxima of the parts so far apart that exponentials vanish: 100.
+  for (const double spread : {1.0, 100.0}) {
+    for (const std::int64_t parts : {1, 3}) {
+      for (const std::int64_t T : {1, 5, 300}) {
+        for (const Part& part : kParts) {
+          EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
+            const Shape TV{T, part.count};
+            const Tensor targets = x.ids("targets", {T}, -1, 13);
+            // Sums of exponentials are at least 1, and logits are no more than any maximum.
+            const Tensor stats = x.input("stats", {parts, T, 3}, 1, 1 + spread);
+            const Tensor logits = x.inout("kept logits", TV, -spread, 1);
+            ops.sharded_cross_entropy(x.output("loss alone", {T}), {}, logits, stats, targets,
+                                      part.rows, 0);
+            ops.sharded_cross_entropy(x.output("loss", {T}), x.output(operand("dlogits"), TV),
+                                      logits, stats, targets, part.rows, 1.0 / 300);
+            if (x.same_type(Operands::Kind::master, Operands::Kind::operand)) {
+              const Tensor in_place = x.inout("logits, then dlogits", TV, -spread, 1);
+              ops.sharded_cross_entropy(x.output("loss of in place", {T}), in_place, in_place,
+                                        stats, targets, part.rows, 0.3);
+            }
+          })) << spread
+              << ' ' << parts << ' ' << T << ' ' << part.rows.first << '+' << part.count;
+        }
+      }
+    }
+  }
+}
+
+// The statistics of the whole vocabulary are those of one part.
+TEST_P(KernelSuite, StatisticsGiveTheLoss) {
+  EXPECT_TRUE(agrees([](Ops& ops, Operands& x) {
+    const Shape TV{33, 1000};
+    const Tensor logits = x.input("logits", TV, 95, 105), stats = x.output("stats", {33, 3});
+    const Tensor targets = x.ids("targets", {33}, -1, 1000);
+    ops.vocabulary_statistics(stats, logits, targets, {0, 1000});
+    ops.sharded_cross_entropy(x.output("loss", {33}), x.output(operand("dlogits"), TV), logits,
+                              stats.reshape({1, 33, 3}), targets, {0, 1000}, 1.0 / 33);
+  }));
 }
 
 TEST_P(KernelSuite, AdamW) {

@@ -46,12 +46,13 @@ TEST_P(KernelSuite, EveryOperationChecksItsOperands) {
   const AttentionShape shape{1, 1, 1, 1, 2};
   const auto two_sigmoid = GateMode::two_sigmoid;
   const auto states = GateTarget::states;
+  const VocabularyRows rows{0, 1};
   const std::pair<const char*, std::function<void()>> calls[] = {
       {"copy", [&] { ops.copy(x, x); }},
       {"add", [&] { ops.add(x, x); }},
       {"sum", [&] { ops.sum(x, x, x); }},
-      {"embedding", [&] { ops.embedding(x, x, x); }},
-      {"embedding_backward", [&] { ops.embedding_backward(x, x, x); }},
+      {"embedding", [&] { ops.embedding(x, x, x, rows); }},
+      {"embedding_backward", [&] { ops.embedding_backward(x, x, x, rows); }},
       {"matmul", [&] { ops.matmul(x, x, x, {}); }},
       {"rms_norm", [&] { ops.rms_norm(x, x, x, x, 1); }},
       {"rms_norm_backward", [&] { ops.rms_norm_backward(x, x, x, x, x, x); }},
@@ -78,6 +79,8 @@ TEST_P(KernelSuite, EveryOperationChecksItsOperands) {
       {"path_readout", [&] { ops.path_readout(x, x, x, x, x); }},
       {"column_sums", [&] { ops.column_sums(x, x); }},
       {"cross_entropy", [&] { ops.cross_entropy(x, {}, x, x, 1); }},
+      {"vocabulary_statistics", [&] { ops.vocabulary_statistics(x, x, x, rows); }},
+      {"sharded_cross_entropy", [&] { ops.sharded_cross_entropy(x, {}, x, x, x, rows, 1); }},
       {"adamw", [&] { ops.adamw(x, x, x, {}, x, {}); }},
       {"sum_of_squares", [&] { ops.sum_of_squares(x, x); }},
   };

@@ -47,31 +47,39 @@ void ReferenceOpsOf<S>::sum(Tensor out, Tensor a, Tensor b) {
 
 // ---- embedding
 
-inline std::int64_t checked_id(std::int32_t id, std::int64_t rows) {
-  CHECK(0 <= id && id < rows, "id {} is outside a table of {} rows", id, rows);
-  return id;
+inline std::int64_t checked_row(std::int32_t id, VocabularyRows rows, std::int64_t count) {
+  CHECK(0 <= id && id < rows.total, "id {} is outside a vocabulary of {}", id, rows.total);
+  return rows.row_of(id, count);
 }
 
 template <class S>
-void ReferenceOpsOf<S>::embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD) {
-  check_embedding(out_TD, ids_T, table_VD);
+void ReferenceOpsOf<S>::embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD,
+                                  VocabularyRows rows) {
+  check_embedding(out_TD, ids_T, table_VD, rows);
   const std::int64_t width = out_TD.shape[1];
   for (std::int64_t t = 0; t < out_TD.shape[0]; ++t) {
-    const std::int64_t id = checked_id(ids_T.as<std::int32_t>()[t], table_VD.shape[0]);
-    std::copy_n(elements<S>(table_VD) + id * width, width, elements<S>(out_TD) + t * width);
+    const std::int64_t row = checked_row(ids_T.as<std::int32_t>()[t], rows, table_VD.shape[0]);
+    S* out = elements<S>(out_TD) + t * width;
+    if (row < 0) {
+      std::fill_n(out, width, S(0));
+    } else {
+      std::copy_n(elements<S>(table_VD) + row * width, width, out);
+    }
   }
 }
 
 template <class S>
-void ReferenceOpsOf<S>::embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD) {
-  check_embedding_backward(grad_VD, ids_T, dout_TD);
+void ReferenceOpsOf<S>::embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD,
+                                           VocabularyRows rows) {
+  check_embedding_backward(grad_VD, ids_T, dout_TD, rows);
   const std::int64_t width = grad_VD.shape[1];
   S* grad = elements<S>(grad_VD);
   std::vector<Sum<S>> sums(grad, grad + grad_VD.numel());
   for (std::int64_t t = 0; t < dout_TD.shape[0]; ++t) {
-    const std::int64_t id = checked_id(ids_T.as<std::int32_t>()[t], grad_VD.shape[0]);
+    const std::int64_t row = checked_row(ids_T.as<std::int32_t>()[t], rows, grad_VD.shape[0]);
+    if (row < 0) continue;
     for (std::int64_t d = 0; d < width; ++d) {
-      sums[id * width + d].add(elements<S>(dout_TD)[t * width + d]);
+      sums[row * width + d].add(elements<S>(dout_TD)[t * width + d]);
     }
   }
   for (std::int64_t i = 0; i < grad_VD.numel(); ++i) grad[i] = sums[i].total();
@@ -247,6 +255,68 @@ void ReferenceOpsOf<S>::cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor l
     for (std::int64_t v = 0; v < vocabulary; ++v) {
       const S softmax = exp(logits[v] - largest) / total;
       dlogits[v] = (softmax - S(v == target ? 1 : 0)) * S(grad_scale);
+    }
+  }
+}
+
+template <class S>
+void ReferenceOpsOf<S>::vocabulary_statistics(Tensor stats_T3, Tensor logits_TV, Tensor targets_T,
+                                              VocabularyRows rows) {
+  using std::exp;
+  check_vocabulary_statistics(stats_T3, logits_TV, targets_T, rows);
+  const std::int64_t vocabulary = logits_TV.shape[1];
+  for (std::int64_t t = 0; t < logits_TV.shape[0]; ++t) {
+    const S* logits = elements<S>(logits_TV) + t * vocabulary;
+    S* stats = elements<S>(stats_T3) + t * 3;
+    const std::int32_t target = targets_T.as<std::int32_t>()[t];
+    if (target == -1) {
+      std::fill_n(stats, 3, S(0));
+      continue;
+    }
+    const std::int64_t row = checked_row(target, rows, vocabulary);
+    const S largest = *std::max_element(logits, logits + vocabulary);
+    Sum<S> exponentials;
+    for (std::int64_t v = 0; v < vocabulary; ++v) exponentials.add(exp(logits[v] - largest));
+    stats[0] = largest;
+    stats[1] = exponentials.total();
+    stats[2] = row < 0 ? S(0) : logits[row];
+  }
+}
+
+template <class S>
+void ReferenceOpsOf<S>::sharded_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV,
+                                              Tensor stats_RT3, Tensor targets_T,
+                                              VocabularyRows rows, double grad_scale) {
+  using std::exp, std::log, std::max;
+  check_sharded_cross_entropy(loss_T, dlogits_TV, logits_TV, stats_RT3, targets_T, rows);
+  const std::int64_t parts = stats_RT3.shape[0], tokens = logits_TV.shape[0];
+  const std::int64_t vocabulary = logits_TV.shape[1];
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    const auto stats = [&](std::int64_t part, std::int64_t column) {
+      return elements<S>(stats_RT3)[(part * tokens + t) * 3 + column];
+    };
+    const S* logits = elements<S>(logits_TV) + t * vocabulary;
+    S* dlogits = dlogits_TV.empty() ? nullptr : elements<S>(dlogits_TV) + t * vocabulary;
+    const std::int32_t target = targets_T.as<std::int32_t>()[t];
+    if (target == -1) {
+      elements<S>(loss_T)[t] = S(0);
+      if (dlogits != nullptr) std::fill_n(dlogits, vocabulary, S(0));
+      continue;
+    }
+    const std::int64_t row = checked_row(target, rows, vocabulary);
+    S largest = stats(0, 0);
+    for (std::int64_t part = 1; part < parts; ++part) largest = max(largest, stats(part, 0));
+    Sum<S> exponentials, target_logit;
+    for (std::int64_t part = 0; part < parts; ++part) {
+      exponentials.add(stats(part, 1) * exp(stats(part, 0) - largest));
+      target_logit.add(stats(part, 2));
+    }
+    const S total = exponentials.total();
+    elements<S>(loss_T)[t] = largest + log(total) - target_logit.total();
+    if (dlogits == nullptr) continue;
+    for (std::int64_t v = 0; v < vocabulary; ++v) {
+      const S softmax = exp(logits[v] - largest) / total;
+      dlogits[v] = (softmax - S(v == row ? 1 : 0)) * S(grad_scale);
     }
   }
 }
