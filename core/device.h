@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/ops.h"
+#include "core/stream.h"
 #include "core/tensor.h"
 
 namespace dualpath {
@@ -42,16 +43,6 @@ class Buffer {
   Release release_;
 };
 
-// An ordered queue of device work. Kernels and copies issued on one stream run in order.
-class Stream {
- public:
-  virtual ~Stream() = default;
-  // Work issued here afterwards starts only when all work issued on `other` so far is done.
-  virtual void wait_for(Stream& other) = 0;
-  // Blocks the host until all work issued here is done.
-  virtual void synchronize() = 0;
-};
-
 class Device {
  public:
   virtual ~Device() = default;
@@ -63,8 +54,11 @@ class Device {
   virtual Buffer allocate(std::size_t bytes) = 0;
   // How many buffers allocate() has handed out: a training step must not raise it.
   virtual std::size_t num_allocations() const = 0;
+  // For kernels.
   virtual std::unique_ptr<Stream> make_stream() = 0;
-  // Kernels that are issued on `stream`, which must outlive them.
+  // For communication and copies that go on beside the kernels.
+  virtual std::unique_ptr<Stream> make_threaded_stream() = 0;
+  // Kernels that are issued on `stream`, one of make_stream(), which must outlive them.
   virtual std::unique_ptr<Ops> make_ops(Stream& stream) = 0;
   // Asynchronous on `stream`; the host memory must stay valid until it is synchronized.
   virtual void copy_to_device(Tensor dst, const void* host, Stream& stream) = 0;

@@ -1,9 +1,14 @@
-// Communicator: collective operations among a group of ranks. Tensor operations are issued on a
-// stream, in the same order on all ranks; host operations block. With one rank all are no-ops.
+// Communicator: collective operations among a group of ranks. All ranks of a group issue the same
+// operations in the same order. Tensor operations run as work of the stream they are given, so that
+// tensors outlive it; those of one communicator do not overlap in time with one another or with its
+// host operations. Host operations block.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,16 +19,68 @@ namespace dualpath {
 
 enum class Reduce { sum, max, min };
 
+enum class Collective { all_reduce, all_gather, reduce_scatter, broadcast, exchange };
+inline constexpr int num_collectives = 5;
+const char* name_of(Collective kind);  // "all_reduce"
+
+// One message of an exchange: to or from `peer`, another rank of the group.
+struct Transfer {
+  Tensor data;
+  int peer = 0;
+  bool send = false;
+};
+
+// What a rank has issued: calls, and the bytes that it must send for them at the least. With n
+// ranks, a call of
+//   all_reduce                    2 (n-1)/n of the tensor's, rounded up
+//   all_gather, reduce_scatter    n-1 times the part's
+//   broadcast                     the tensor's
+//   exchange                      those of the tensors it sends
+// and none where n = 1.
+struct Traffic {
+  struct Count {
+    std::int64_t calls = 0;
+    std::int64_t bytes = 0;
+    bool operator==(const Count&) const = default;
+  };
+  Count& operator[](Collective kind) { return counts[static_cast<std::size_t>(kind)]; }
+  const Count& operator[](Collective kind) const { return counts[static_cast<std::size_t>(kind)]; }
+  std::array<Count, num_collectives> counts;
+};
+
 class Communicator {
  public:
-  virtual ~Communicator() = default;
-  virtual int rank() const = 0;
-  virtual int size() const = 0;
+  static constexpr std::size_t max_transfers = 8;
 
-  // data = reduction of data over all ranks, in place. Deterministic for a given group size.
-  virtual void all_reduce(Tensor data, Reduce reduce, Stream& stream) = 0;
+  Communicator(std::string name, int rank, int size);
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  const std::string& name() const { return name_; }  // of the group: "world", "tensor"
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+
+  // The same tensors on every rank but for their content. Results are deterministic for a given
+  // group size.
+
+  // data = reduction of data over all ranks. f32, f64 or i32.
+  void all_reduce(Tensor data, Reduce reduce, Stream& stream);
+  // whole = the ranks' parts in order of rank, so whole has size() times the elements of part.
+  // part may be this rank's own place in whole.
+  void all_gather(Tensor whole, Tensor part, Stream& stream);
+  // part = piece rank() of size() of the sum of whole over all ranks, added in order of rank. f32,
+  // f64 or i32. part may be this rank's own place in whole.
+  void reduce_scatter(Tensor part, Tensor whole, Stream& stream);
   // data = root's data.
-  virtual void broadcast(Tensor data, int root, Stream& stream) = 0;
+  void broadcast(Tensor data, int root, Stream& stream);
+  // At most max_transfers messages, all under way at once. From one rank to another they match in
+  // order of issue, in equal sizes; only the ranks that a message joins take part.
+  void exchange(std::span<const Transfer> transfers, Stream& stream);
+
+  const Traffic& traffic() const { return traffic_; }
+  // Time inside tensor operations so far, waiting for other ranks included.
+  double busy_ms() const { return static_cast<double>(busy_ns_) * 1e-6; }
 
   // Every rank's message, by rank. Collective, host, blocking.
   virtual std::vector<std::string> all_gather(const std::string& message) = 0;
@@ -32,10 +89,31 @@ class Communicator {
   virtual void barrier() = 0;
 
   // The ranks of one color form a new group, ordered by key, then by rank. Collective.
-  virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
+  virtual std::unique_ptr<Communicator> split(int color, int key, const std::string& name) = 0;
+
+ protected:
+  void check_root(int root) const;
+  void add_busy_ns(std::int64_t time) { busy_ns_ += time; }
+
+ private:
+  // The operations above, their operands checked. Reductions and broadcasts have several ranks.
+  virtual void start_all_reduce(Tensor data, Reduce reduce, Stream& stream) = 0;
+  virtual void start_all_gather(Tensor whole, Tensor part, Stream& stream) = 0;
+  virtual void start_reduce_scatter(Tensor part, Tensor whole, Stream& stream) = 0;
+  virtual void start_broadcast(Tensor data, int root, Stream& stream) = 0;
+  virtual void start_exchange(std::span<const Transfer> transfers, Stream& stream) = 0;
+
+  void check_part(Tensor part, Tensor whole, Collective kind) const;
+  void count(Collective kind, std::int64_t bytes);
+
+  const std::string name_;
+  const int rank_;
+  const int size_;
+  Traffic traffic_;
+  std::atomic<std::int64_t> busy_ns_ = 0;  // written by the threads of streams
 };
 
-// A group of one.
-std::unique_ptr<Communicator> make_self_communicator();
+// A group of one, in host memory.
+std::unique_ptr<Communicator> make_self_communicator(const std::string& name = "self");
 
 }  // namespace dualpath

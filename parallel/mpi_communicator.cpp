@@ -1,10 +1,13 @@
 #include "parallel/mpi_communicator.h"
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <mpi.h>
 #include <numeric>
+#include <utility>
 
 namespace dualpath {
 
@@ -49,90 +52,255 @@ MPI_Op mpi_op(Reduce reduce) {
   return MPI_OP_NULL;
 }
 
-// OpenMPI reduces pieces of this size three times as fast as one call of 64 MB, and a piece's
-// count always fits MPI's int.
-constexpr std::int64_t piece_elements = 1 << 19;
+// Large tensors go in pieces: OpenMPI reduces them three times as fast as one call of 64 MB, and
+// their counts fit MPI's int.
+constexpr std::int64_t piece_bytes = 2 << 20;
+// Of reduce_scatter, where a piece of every rank is in memory at once.
+constexpr std::int64_t min_piece_bytes = 16 << 10;
+
+// body(offset, bytes of the piece) for the pieces of `bytes` bytes.
+template <class Body>
+void for_each_piece(std::int64_t bytes, std::int64_t size_of_piece, Body body) {
+  for (std::int64_t offset = 0; offset < bytes; offset += size_of_piece)
+    body(offset, std::min(size_of_piece, bytes - offset));
+}
+
+// sum[i] = addends[0][i] + addends[1][i] + ..., added in this order. sum may be one of the addends.
+template <class T>
+void add_in_order(std::byte* sum, std::span<const std::byte* const> addends, std::int64_t bytes) {
+  constexpr std::int64_t block = 1024;
+  T total[block];
+  const std::int64_t numel = bytes / static_cast<std::int64_t>(sizeof(T));
+  for (std::int64_t begin = 0; begin < numel; begin += block) {
+    const std::int64_t count = std::min(block, numel - begin);
+    const auto values = [&](std::size_t k) {
+      return reinterpret_cast<const T*>(addends[k]) + begin;
+    };
+    std::copy_n(values(0), count, total);
+    for (std::size_t k = 1; k < addends.size(); ++k) {
+      const T* const x = values(k);
+      for (std::int64_t i = 0; i < count; ++i) total[i] += x[i];
+    }
+    std::copy_n(total, count, reinterpret_cast<T*>(sum) + begin);
+  }
+}
+
+void add_in_order(DType dtype, std::byte* sum, std::span<const std::byte* const> addends,
+                  std::int64_t bytes) {
+  if (dtype == DType::f32) return add_in_order<float>(sum, addends, bytes);
+  if (dtype == DType::f64) return add_in_order<double>(sum, addends, bytes);
+  return add_in_order<std::int32_t>(sum, addends, bytes);
+}
+
+std::byte* bytes_of(Tensor tensor) {
+  return static_cast<std::byte*>(tensor.data);
+}
+
+std::int64_t num_bytes(Tensor tensor) {
+  return static_cast<std::int64_t>(tensor.bytes());
+}
+
+int rank_in(MPI_Comm comm) {
+  int rank = 0;
+  MPI_CHECK(MPI_Comm_rank(comm, &rank));
+  return rank;
+}
+
+int num_ranks(MPI_Comm comm) {
+  int size = 1;
+  MPI_CHECK(MPI_Comm_size(comm, &size));
+  return size;
+}
 
 class MpiCommunicator final : public Communicator {
  public:
-  MpiCommunicator(MPI_Comm comm, bool owned) : comm_(comm), owned_(owned) {
+  // Owns `comm` but for MPI_COMM_WORLD.
+  MpiCommunicator(MPI_Comm comm, const std::string& name)
+      : Communicator(name, rank_in(comm), num_ranks(comm)),
+        comm_(comm),
+        addends_(static_cast<std::size_t>(size())) {
     MPI_CHECK(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN));
-    MPI_CHECK(MPI_Comm_rank(comm_, &rank_));
-    MPI_CHECK(MPI_Comm_size(comm_, &size_));
+    requests_.reserve(2 * static_cast<std::size_t>(size()) + max_transfers);
   }
   ~MpiCommunicator() override {
-    if (owned_) MPI_Comm_free(&comm_);
+    if (comm_ != MPI_COMM_WORLD) MPI_Comm_free(&comm_);
   }
 
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-
-  void all_reduce(Tensor data, Reduce reduce, Stream& stream) override {
-    if (size_ == 1) return;
-    stream.synchronize();
-    for_each_piece(data, [&](void* piece, int count) {
-      MPI_CHECK(
-          MPI_Allreduce(MPI_IN_PLACE, piece, count, mpi_type(data.dtype), mpi_op(reduce), comm_));
-    });
-  }
-
-  void broadcast(Tensor data, int root, Stream& stream) override {
-    if (size_ == 1) return;
-    stream.synchronize();
-    for_each_piece(data, [&](void* piece, int count) {
-      MPI_CHECK(MPI_Bcast(piece, count, mpi_type(data.dtype), root, comm_));
-    });
-  }
-
-  std::vector<std::string> all_gather(const std::string& message) override {
-    const int length = static_cast<int>(message.size());
-    std::vector<int> lengths(static_cast<std::size_t>(size_)), begins(lengths.size());
-    MPI_CHECK(MPI_Allgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, comm_));
-    std::exclusive_scan(lengths.begin(), lengths.end(), begins.begin(), 0);
-    std::string all(static_cast<std::size_t>(begins.back() + lengths.back()), '\0');
-    MPI_CHECK(MPI_Allgatherv(message.data(), length, MPI_CHAR, all.data(), lengths.data(),
-                             begins.data(), MPI_CHAR, comm_));
-    std::vector<std::string> messages;
-    for (std::size_t r = 0; r < lengths.size(); ++r) {
-      messages.push_back(
-          all.substr(static_cast<std::size_t>(begins[r]), static_cast<std::size_t>(lengths[r])));
-    }
-    return messages;
-  }
-
-  std::string broadcast(const std::string& message, int root) override {
-    std::int64_t length = static_cast<std::int64_t>(message.size());
-    MPI_CHECK(MPI_Bcast(&length, 1, MPI_INT64_T, root, comm_));
-    std::string result = message;
-    result.resize(static_cast<std::size_t>(length));
-    MPI_CHECK(MPI_Bcast(result.data(), static_cast<int>(length), MPI_CHAR, root, comm_));
-    return result;
-  }
-
+  std::vector<std::string> all_gather(const std::string& message) override;
+  std::string broadcast(const std::string& message, int root) override;
   void barrier() override { MPI_CHECK(MPI_Barrier(comm_)); }
-
-  std::unique_ptr<Communicator> split(int color, int key) override {
-    MPI_Comm part = MPI_COMM_NULL;
-    MPI_CHECK(MPI_Comm_split(comm_, color, key, &part));
-    return std::make_unique<MpiCommunicator>(part, true);
-  }
+  std::unique_ptr<Communicator> split(int color, int key, const std::string& name) override;
 
  private:
-  template <class Collective>
-  static void for_each_piece(Tensor data, Collective collective) {
-    auto* base = static_cast<std::byte*>(data.data);
-    for (std::int64_t begin = 0; begin < data.numel(); begin += piece_elements) {
-      const std::int64_t count = std::min(piece_elements, data.numel() - begin);
-      collective(base + static_cast<std::size_t>(begin) * size_of(data.dtype),
-                 static_cast<int>(count));
-    }
+  void start_all_reduce(Tensor data, Reduce reduce, Stream& stream) override;
+  void start_all_gather(Tensor whole, Tensor part, Stream& stream) override;
+  void start_reduce_scatter(Tensor part, Tensor whole, Stream& stream) override;
+  void start_broadcast(Tensor data, int root, Stream& stream) override;
+  void start_exchange(std::span<const Transfer> transfers, Stream& stream) override;
+
+  void gather_pieces(Tensor whole, Tensor part);
+  void reduce_pieces(Tensor part, Tensor whole);
+
+  // Issues body() on the stream as one operation.
+  template <class Body>
+  void run(Stream& stream, Body body);
+
+  // The rank that lies `distance` behind this one in the ring of all.
+  int rank_after(int distance) const { return (rank() + distance) % size(); }
+
+  // Point-to-point messages under way until wait_for_all().
+  void send(const std::byte* data, std::int64_t bytes, int peer) {
+    MPI_CHECK(MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, peer, 0, comm_,
+                        &requests_.emplace_back(MPI_REQUEST_NULL)));
+  }
+  void receive(std::byte* data, std::int64_t bytes, int peer) {
+    MPI_CHECK(MPI_Irecv(data, static_cast<int>(bytes), MPI_BYTE, peer, 0, comm_,
+                        &requests_.emplace_back(MPI_REQUEST_NULL)));
+  }
+  void wait_for_all() {
+    MPI_CHECK(
+        MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
+    requests_.clear();
   }
 
   MPI_Comm comm_;
-  bool owned_;
-  int rank_ = 0;
-  int size_ = 1;
+  // Of the operation under way.
+  std::vector<MPI_Request> requests_;
+  std::vector<std::byte> staging_;         // reduce_scatter: a piece of each rank
+  std::vector<const std::byte*> addends_;  // and where they are
 };
+
+template <class Body>
+void MpiCommunicator::run(Stream& stream, Body body) {
+  stream.run([this, body] {
+    using namespace std::chrono;
+    const auto start = steady_clock::now();
+    body();
+    add_busy_ns(duration_cast<nanoseconds>(steady_clock::now() - start).count());
+  });
+}
+
+void MpiCommunicator::start_all_reduce(Tensor data, Reduce reduce, Stream& stream) {
+  run(stream, [this, data, reduce] {
+    const MPI_Datatype type = mpi_type(data.dtype);
+    const auto size = static_cast<std::int64_t>(size_of(data.dtype));
+    for_each_piece(num_bytes(data), piece_bytes, [&](std::int64_t offset, std::int64_t bytes) {
+      MPI_CHECK(MPI_Allreduce(MPI_IN_PLACE, bytes_of(data) + offset, static_cast<int>(bytes / size),
+                              type, mpi_op(reduce), comm_));
+    });
+  });
+}
+
+void MpiCommunicator::start_broadcast(Tensor data, int root, Stream& stream) {
+  run(stream, [this, data, root] {
+    for_each_piece(num_bytes(data), piece_bytes, [&](std::int64_t offset, std::int64_t bytes) {
+      MPI_CHECK(MPI_Bcast(bytes_of(data) + offset, static_cast<int>(bytes), MPI_BYTE, root, comm_));
+    });
+  });
+}
+
+void MpiCommunicator::start_all_gather(Tensor whole, Tensor part, Stream& stream) {
+  run(stream, [this, whole, part] { gather_pieces(whole, part); });
+}
+
+void MpiCommunicator::start_reduce_scatter(Tensor part, Tensor whole, Stream& stream) {
+  if (staging_.empty()) {
+    const std::int64_t piece = std::max(piece_bytes / size() / 64 * 64, min_piece_bytes);
+    staging_.resize(static_cast<std::size_t>(piece * size()));
+  }
+  run(stream, [this, part, whole] { reduce_pieces(part, whole); });
+}
+
+void MpiCommunicator::start_exchange(std::span<const Transfer> transfers, Stream& stream) {
+  struct Message {
+    std::byte* data;
+    std::int64_t bytes;
+    int peer;
+    bool send;
+  };
+  std::array<Message, max_transfers> messages{};
+  std::transform(transfers.begin(), transfers.end(), messages.begin(), [](const Transfer& t) {
+    return Message{bytes_of(t.data), num_bytes(t.data), t.peer, t.send};
+  });
+  run(stream, [this, messages, num_messages = transfers.size()] {
+    for (const Message& message : std::span(messages).first(num_messages)) {
+      for_each_piece(message.bytes, piece_bytes, [&](std::int64_t offset, std::int64_t bytes) {
+        if (message.send)
+          send(message.data + offset, bytes, message.peer);
+        else
+          receive(message.data + offset, bytes, message.peer);
+      });
+    }
+    wait_for_all();
+  });
+}
+
+// Every rank's part goes straight into its place on every other rank.
+void MpiCommunicator::gather_pieces(Tensor whole, Tensor part) {
+  const std::int64_t part_bytes = num_bytes(part);
+  const auto place = [&](int rank) { return bytes_of(whole) + rank * part_bytes; };
+  if (part.data != place(rank())) std::copy_n(bytes_of(part), part_bytes, place(rank()));
+  for_each_piece(part_bytes, piece_bytes, [&](std::int64_t offset, std::int64_t bytes) {
+    for (int distance = 1; distance < size(); ++distance) {
+      const int from = rank_after(size() - distance);
+      receive(place(from) + offset, bytes, from);
+      send(bytes_of(part) + offset, bytes, rank_after(distance));
+    }
+    wait_for_all();
+  });
+}
+
+// Every rank gets the others' addends of its own part, and adds them in order of rank: the same
+// bits whatever the pieces, which no reduction of MPI promises.
+void MpiCommunicator::reduce_pieces(Tensor part, Tensor whole) {
+  const std::int64_t part_bytes = num_bytes(part);
+  const std::int64_t piece = static_cast<std::int64_t>(staging_.size()) / size();
+  for_each_piece(part_bytes, piece, [&](std::int64_t offset, std::int64_t bytes) {
+    const auto mine = [&](int rank) { return bytes_of(whole) + rank * part_bytes + offset; };
+    for (int distance = 1; distance < size(); ++distance) {
+      const int from = rank_after(size() - distance), to = rank_after(distance);
+      std::byte* const arrived = staging_.data() + from * piece;
+      receive(arrived, bytes, from);
+      send(mine(to), bytes, to);
+      addends_[static_cast<std::size_t>(from)] = arrived;
+    }
+    addends_[static_cast<std::size_t>(rank())] = mine(rank());
+    wait_for_all();
+    add_in_order(part.dtype, bytes_of(part) + offset, addends_, bytes);
+  });
+}
+
+std::vector<std::string> MpiCommunicator::all_gather(const std::string& message) {
+  const int length = static_cast<int>(message.size());
+  std::vector<int> lengths(static_cast<std::size_t>(size())), begins(lengths.size());
+  MPI_CHECK(MPI_Allgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, comm_));
+  std::exclusive_scan(lengths.begin(), lengths.end(), begins.begin(), 0);
+  std::string all(static_cast<std::size_t>(begins.back() + lengths.back()), '\0');
+  MPI_CHECK(MPI_Allgatherv(message.data(), length, MPI_CHAR, all.data(), lengths.data(),
+                           begins.data(), MPI_CHAR, comm_));
+  std::vector<std::string> messages;
+  for (std::size_t r = 0; r < lengths.size(); ++r) {
+    messages.push_back(
+        all.substr(static_cast<std::size_t>(begins[r]), static_cast<std::size_t>(lengths[r])));
+  }
+  return messages;
+}
+
+std::string MpiCommunicator::broadcast(const std::string& message, int root) {
+  check_root(root);
+  std::int64_t length = static_cast<std::int64_t>(message.size());
+  MPI_CHECK(MPI_Bcast(&length, 1, MPI_INT64_T, root, comm_));
+  std::string result = message;
+  result.resize(static_cast<std::size_t>(length));
+  MPI_CHECK(MPI_Bcast(result.data(), static_cast<int>(length), MPI_CHAR, root, comm_));
+  return result;
+}
+
+std::unique_ptr<Communicator> MpiCommunicator::split(int color, int key, const std::string& name) {
+  MPI_Comm part = MPI_COMM_NULL;
+  MPI_CHECK(MPI_Comm_split(comm_, color, key, &part));
+  return std::make_unique<MpiCommunicator>(part, name);
+}
 
 }  // namespace
 
@@ -155,7 +323,7 @@ MpiSession::~MpiSession() {
 }
 
 std::unique_ptr<Communicator> MpiSession::world() {
-  return std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, false);
+  return std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, "world");
 }
 
 void abort_job(int exit_code) {

@@ -178,7 +178,8 @@ class DryDevice final : public Device {
   void require(const NumericTypes&) const override {}
   Buffer allocate(std::size_t) override { return {}; }
   std::size_t num_allocations() const override { return 0; }
-  std::unique_ptr<Stream> make_stream() override { return make_cpu_device(1)->make_stream(); }
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<InlineStream>(); }
+  std::unique_ptr<Stream> make_threaded_stream() override { return make_stream(); }
   std::unique_ptr<Ops> make_ops(Stream&) override { return std::make_unique<DryOps>(); }
   void copy_to_device(Tensor, const void*, Stream&) override {}
   void copy_to_host(void*, Tensor, Stream&) override {}

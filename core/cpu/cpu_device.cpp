@@ -9,6 +9,7 @@
 #include "core/cpu/kernel_sets.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/scratch.h"
+#include "core/threaded_stream.h"
 
 namespace dualpath {
 namespace {
@@ -34,12 +35,6 @@ std::int64_t available_bytes() {
   return kibibytes.empty() ? INT64_MAX : std::stoll(kibibytes) * 1024;
 }
 
-class CpuStream final : public Stream {
- public:
-  void wait_for(Stream&) override {}
-  void synchronize() override {}
-};
-
 class CpuDevice final : public Device {
  public:
   CpuDevice(int num_threads, const KernelSet& kernels)
@@ -54,17 +49,24 @@ class CpuDevice final : public Device {
   Buffer allocate(std::size_t bytes) override;
   std::size_t num_allocations() const override { return num_allocations_; }
 
-  std::unique_ptr<Stream> make_stream() override { return std::make_unique<CpuStream>(); }
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<InlineStream>(); }
+  std::unique_ptr<Stream> make_threaded_stream() override {
+    return std::make_unique<ThreadedStream>();
+  }
   std::unique_ptr<Ops> make_ops(Stream&) override { return kernels_.make_ops(num_threads_); }
 
-  void copy_to_device(Tensor dst, const void* host, Stream&) override {
-    if (dst.bytes() > 0) std::memcpy(dst.data, host, dst.bytes());
+  void copy_to_device(Tensor dst, const void* host, Stream& stream) override {
+    copy(dst.data, host, dst.bytes(), stream);
   }
-  void copy_to_host(void* host, Tensor src, Stream&) override {
-    if (src.bytes() > 0) std::memcpy(host, src.data, src.bytes());
+  void copy_to_host(void* host, Tensor src, Stream& stream) override {
+    copy(host, src.data, src.bytes(), stream);
   }
 
  private:
+  static void copy(void* to, const void* from, std::size_t bytes, Stream& stream) {
+    if (bytes > 0) stream.run([=] { std::memcpy(to, from, bytes); });
+  }
+
   int num_threads_;
   const KernelSet& kernels_;
   std::atomic<std::size_t> num_allocations_ = 0;

@@ -19,6 +19,7 @@ class ObservedDevice final : public Device {
   Buffer allocate(std::size_t bytes) override { return device_.allocate(bytes); }
   std::size_t num_allocations() const override { return device_.num_allocations(); }
   std::unique_ptr<Stream> make_stream() override { return device_.make_stream(); }
+  std::unique_ptr<Stream> make_threaded_stream() override { return device_.make_threaded_stream(); }
   std::unique_ptr<Ops> make_ops(Stream& stream) override;
   void copy_to_device(Tensor dst, const void* host, Stream& stream) override {
     device_.copy_to_device(dst, host, stream);

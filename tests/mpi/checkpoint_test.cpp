@@ -60,7 +60,7 @@ TEST_F(SharedCheckpoints, LoadUnderAnyOtherCut) {
 
 TEST_F(SharedCheckpoints, SavedAgainByFewerRanks) {
   save(1);
-  const auto half = world().split(world().rank() % 2, 0);
+  const auto half = world().split(world().rank() % 2, 0, "half");
   if (world().rank() % 2 == 0) {
     TestSlices slices = TestSlices::cut(9, half->rank(), half->size());
     load_slices(open_checkpoint(folder_ / checkpoint_name(1)), slices.slices());

@@ -3,16 +3,15 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/threaded_stream.h"
 #include "tests/reference_ops/reference_ops.h"
 
 namespace dualpath {
 namespace {
 
-class SynchronousStream final : public Stream {
- public:
-  void wait_for(Stream&) override {}
-  void synchronize() override {}
-};
+void copy(void* to, const void* from, std::size_t bytes, Stream& stream) {
+  if (bytes > 0) stream.run([=] { std::memcpy(to, from, bytes); });
+}
 
 }  // namespace
 
@@ -33,19 +32,23 @@ Buffer ReferenceDevice::allocate(std::size_t bytes) {
 }
 
 std::unique_ptr<Stream> ReferenceDevice::make_stream() {
-  return std::make_unique<SynchronousStream>();
+  return std::make_unique<InlineStream>();
+}
+
+std::unique_ptr<Stream> ReferenceDevice::make_threaded_stream() {
+  return std::make_unique<ThreadedStream>();
 }
 
 std::unique_ptr<Ops> ReferenceDevice::make_ops(Stream&) {
   return std::make_unique<ReferenceOps>();
 }
 
-void ReferenceDevice::copy_to_device(Tensor dst, const void* host, Stream&) {
-  if (dst.bytes() > 0) std::memcpy(dst.data, host, dst.bytes());
+void ReferenceDevice::copy_to_device(Tensor dst, const void* host, Stream& stream) {
+  copy(dst.data, host, dst.bytes(), stream);
 }
 
-void ReferenceDevice::copy_to_host(void* host, Tensor src, Stream&) {
-  if (src.bytes() > 0) std::memcpy(host, src.data, src.bytes());
+void ReferenceDevice::copy_to_host(void* host, Tensor src, Stream& stream) {
+  copy(host, src.data, src.bytes(), stream);
 }
 
 }  // namespace dualpath

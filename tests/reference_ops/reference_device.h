@@ -15,6 +15,7 @@ class ReferenceDevice : public Device {
   Buffer allocate(std::size_t bytes) override;
   std::size_t num_allocations() const override { return num_allocations_; }
   std::unique_ptr<Stream> make_stream() override;
+  std::unique_ptr<Stream> make_threaded_stream() override;
   std::unique_ptr<Ops> make_ops(Stream& stream) override;
   void copy_to_device(Tensor dst, const void* host, Stream& stream) override;
   void copy_to_host(void* host, Tensor src, Stream& stream) override;
