@@ -103,14 +103,14 @@ using Boundaries = std::vector<std::vector<TimedMessage>>;
 // that the receiver has passed at that time, so before the work that goes on meanwhile.
 //
 // Then no stage waits for ever, whatever the true durations. Suppose some do, each stuck in one
-// exchange, and of all messages they wait for take the one with the earliest time. One of its
-// stages has not come to its exchange of it, so is stuck in an earlier one; but all messages of
-// earlier exchanges have earlier times:
-//   that stage sends it: earlier exchanges hold sends of earlier work, and receives of messages
-//     that are computed before such work ends;
-//   that stage receives it: sends of work that has ended, receives of messages computed before the
-//     work between the two boundaries ends. Of two exchanges at one boundary (see assemble), all
-//     times of the first come before all of the second.
+// exchange, and of all messages they wait for take the one with the earliest time. The stage that
+// has not come to the exchange with this message is stuck in an earlier one, but there all messages
+// have earlier times:
+//   where that stage sends the message, earlier exchanges hold what it sent after earlier work, and
+//     receives of what is computed before the work that computes the message ends;
+//   where it receives the message, what it sent after earlier work, and receives of what is
+//     computed before a work ends that ends before the message's time. Of two exchanges at one
+//     boundary (see Assembly), the first has the earlier times.
 std::vector<Boundaries> place_messages(const std::vector<Timeline>& timelines,
                                        const PipelineShape& shape) {
   std::vector<Boundaries> boundaries;

@@ -164,6 +164,7 @@ std::string fault_of(Schedule schedule, const PipelineShape& shape,
     for (int stage = 0; stage < shape.stages; ++stage) {
       StageChecker(schedule, shape, stage, plans[static_cast<std::size_t>(stage)]).check();
     }
+    // Whether stages wait for ever depends on the order of things alone, not on costs.
     const PipelineCosts costs{std::vector<PieceCosts>(static_cast<std::size_t>(shape.pieces()))};
     for (Exchanges exchanges : {Exchanges::blocking, Exchanges::overlapped}) {
       simulate(plans, costs, exchanges);
