@@ -16,6 +16,7 @@
 #include "launcher/commands.h"
 #include "launcher/job.h"
 #include "launcher/training_data.h"
+#include "launcher/training_run.h"
 #include "launcher/version.h"
 
 namespace dualpath {
@@ -264,7 +265,7 @@ ExitCode run(std::span<const std::string> words) {
   // All ranks find the same problems; rank 0 tells them.
   if (!problems.empty() && !job.is_root()) return ExitCode::configuration;
   throw_if_any(problems, request.source);
-  config.run.model = resolve(config.run.model);
+  config.run = resolve(config.run, job);
   Bench bench(std::move(config), job);
   for (const Part* part : chosen) (bench.*part->run)();
   bench.finish();

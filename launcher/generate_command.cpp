@@ -16,8 +16,8 @@
 #include "launcher/run_config.h"
 #include "launcher/sampling.h"
 #include "launcher/text_format.h"
-#include "launcher/trainer.h"
 #include "model/decoder.h"
+#include "model/parameter_slices.h"
 
 namespace dualpath {
 

@@ -16,22 +16,29 @@ Job::Job() {
   }
 }
 
-std::string Job::prefix() const {
-  if (world_->size() == 1) return "";
-  return fmt::format("[rank {} d{}] ", world_->rank(), world_->rank());
+namespace {
+
+// The cores a rank may use: fewer than its share of the host's in a Slurm job or a container.
+int cores_of_rank(int ranks_of_host) {
+  const int host_cores = static_cast<int>(std::thread::hardware_concurrency());
+  cpu_set_t mine;
+  const int my_cores =
+      sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine) : host_cores;
+  return std::min(my_cores, host_cores / ranks_of_host);
 }
+
+}  // namespace
 
 int Job::num_threads(std::int64_t asked, int ranks_of_host) {
   if (asked > 0) return static_cast<int>(asked);
   if (const char* given = std::getenv("OMP_NUM_THREADS")) {
     if (const int threads = std::atoi(given); threads > 0) return threads;
   }
-  // The cores this process may use: fewer than the host's in a Slurm job or a container.
-  const int host_cores = static_cast<int>(std::thread::hardware_concurrency());
-  cpu_set_t mine;
-  const int my_cores =
-      sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine) : host_cores;
-  return std::max(1, std::min(my_cores, host_cores / ranks_of_host));
+  return std::max(1, cores_of_rank(ranks_of_host));
+}
+
+bool Job::has_spare_cores(int threads_per_rank) const {
+  return threads_per_rank < cores_of_rank(local_size());
 }
 
 }  // namespace dualpath

@@ -17,12 +17,13 @@ class Job {
   Job();
 
   Communicator& world() { return *world_; }
+  const Communicator& world() const { return *world_; }
   bool is_root() const { return world_->rank() == 0; }
   int local_size() const { return session_ ? session_->local_size() : 1; }
 
-  // "[rank 3 d3] " where there are several ranks, else "".
-  std::string prefix() const;
   int num_threads(std::int64_t asked) const { return num_threads(asked, local_size()); }
+  // Whether the host's ranks with so many threads each leave a core for communication.
+  bool has_spare_cores(int threads_per_rank) const;
   // Threads of a rank: `asked`, or OMP_NUM_THREADS, or the host's cores shared among its ranks.
   static int num_threads(std::int64_t asked, int ranks_of_host);
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "launcher/parallel_layout.h"
 
 namespace dualpath {
 
@@ -65,17 +66,48 @@ bool validate_layout(const ParallelConfig& parallel, std::int64_t num_ranks,
   return true;
 }
 
-void validate_batch(const TrainConfig& train, std::int64_t data_ranks, ConfigProblems& problems) {
-  const std::int64_t unit = train.micro_batch_size * data_ranks;
+// Whether the global batch can be dealt out.
+bool validate_batch(const TrainConfig& train, std::int64_t readers, ConfigProblems& problems) {
+  const std::int64_t unit = train.micro_batch_size * readers;
   const std::int64_t below = train.global_batch_size / unit * unit;
-  if (below == train.global_batch_size) return;
+  if (below == train.global_batch_size) return true;
   const std::string nearest =
       below == 0 ? fmt::format("{}", unit) : fmt::format("{} and {}", below, below + unit);
   problems.add("train.global_batch_size",
-               fmt::format("{} is no multiple of micro_batch_size {} * {} data ranks = {}; the "
-                           "nearest {} {}",
-                           train.global_batch_size, train.micro_batch_size, data_ranks, unit,
+               fmt::format("{} is no multiple of micro_batch_size {} * {} ranks that read "
+                           "(tensor * data) = {}; the nearest {} {}",
+                           train.global_batch_size, train.micro_batch_size, readers, unit,
                            below == 0 ? "is" : "are", nearest));
+  return false;
+}
+
+// REQUIRES: the layout fits the ranks, the batch can be dealt out.
+void validate_pipeline(const RunConfig& config, std::int64_t readers, ConfigProblems& problems) {
+  const ParallelConfig& parallel = config.parallel;
+  const PipelineShape shape = pipeline_shape(
+      parallel, config.train.global_batch_size / (config.train.micro_batch_size * readers));
+  if (const std::string problem = schedule_problem(parallel.schedule, shape); !problem.empty()) {
+    problems.add("parallel.schedule", problem);
+    return;
+  }
+  const std::string problem =
+      partition_problem(static_cast<int>(config.model.layers), parallel.stage_layers, shape);
+  if (problem.empty()) return;
+  problems.add(parallel.stage_layers.empty() ? "parallel.pipeline" : "parallel.stage_layers",
+               problem);
+}
+
+// REQUIRES: the model can be resolved.
+void validate_wide_cut(const RunConfig& config, ConfigProblems& problems) {
+  const ModelConfig model = resolve(config.model);
+  bool cut = false;
+  for (std::int64_t i = 0; i < model.layers; ++i)
+    cut |= model.architecture_of(i) != Architecture::looped;
+  const std::int64_t units = model.wide.ffn_hidden_size;
+  if (!cut || config.parallel.tensor <= units) return;
+  problems.add("parallel.tensor",
+               fmt::format("{} ranks cannot share {} hidden units of the wide FFN; {} are the most",
+                           config.parallel.tensor, units, units));
 }
 
 // What only the initial weights depend on.
@@ -104,19 +136,19 @@ NumericTypes numeric_types(const TrainConfig& config) {
           .operand = type(config.precision)};
 }
 
-std::int64_t data_ranks(const ParallelConfig& config, std::int64_t num_ranks) {
-  return num_ranks / (config.tensor * config.pipeline);
-}
-
 void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& problems) {
   validate_run(config.run, problems);
+  const std::size_t before_model = problems.all().size();
   validate(config.model, problems);
+  if (problems.all().size() == before_model) validate_wide_cut(config, problems);
   validate(config.optimizer, problems);
   validate(config.data, problems);
   validate_length(config.train, problems);
   validate_precision(config.train, problems);
   if (validate_layout(config.parallel, num_ranks, problems)) {
-    validate_batch(config.train, data_ranks(config.parallel, num_ranks), problems);
+    const std::int64_t readers = num_ranks / config.parallel.pipeline;
+    if (validate_batch(config.train, readers, problems))
+      validate_pipeline(config, readers, problems);
   }
   if (config.data.mock && config.model.vocab_size == 0) {
     problems.add("model.vocab_size", "data.mock has no tokenizer to take it from; give one");

@@ -140,9 +140,6 @@ void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& p
 // A model section that print_config wrote. Throws Error(configuration) where it cannot be read.
 ModelConfig parse_model(const std::string& yaml);
 
-// Size of the data axis. REQUIRES: validate found nothing.
-std::int64_t data_ranks(const ParallelConfig& config, std::int64_t num_ranks);
-
 // What a run that goes on has changed since its checkpoint: the new values hold. Throws
 // Error(configuration) naming all changed model fields, but for those that only initial weights
 // depend on. Give both as the user gave them, or both resolved.

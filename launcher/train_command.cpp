@@ -2,6 +2,7 @@
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
 #include "launcher/job.h"
+#include "launcher/parallel_layout.h"
 #include "launcher/run_config.h"
 #include "launcher/stop_request.h"
 #include "launcher/training_run.h"
@@ -40,7 +41,8 @@ ExitCode run(std::span<const std::string> words) {
   // All ranks find the same problems; rank 0 tells them.
   if (!problems.empty() && !job.is_root()) return ExitCode::configuration;
   throw_if_any(problems, source);
-  Log log(job.prefix(), job.is_root());
+  const ParallelConfig parallel = resolve(config.parallel, job.world().size(), false);
+  Log log(rank_prefix(job.world().rank(), grid_shape(parallel)), job.is_root());
   return TrainingRun(config, job, log).run();
 }
 

@@ -1,55 +1,83 @@
 #include "launcher/trainer.h"
 
 #include <algorithm>
-#include <chrono>
+#include <array>
 #include <cmath>
 
 #include "model/lr_schedule.h"
+#include "model/parameter_slices.h"
 #include "model/regularizers.h"
+#include "parallel/held_up.h"
 
 namespace dualpath {
 
 namespace {
 
-double now_ms() {
-  using namespace std::chrono;
-  return duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
+TrainerOptions resolved(TrainerOptions options, int ranks) {
+  options.parallel = resolve(options.parallel, ranks, false);
+  return options;
 }
 
-BatchLayout batch_layout(const TrainerOptions& options, const Communicator& ranks) {
-  const std::int64_t unit = options.micro_batch_size * ranks.size();
+BatchLayout batch_layout(const TrainerOptions& options, const GridShape& shape, int rank) {
+  const GridCoord coord = coord_of(rank, shape);
+  const std::int64_t readers = std::int64_t{shape.tensor} * shape.data;
+  const std::int64_t unit = options.micro_batch_size * readers;
   CHECK(options.global_batch_size % unit == 0, "global batch {} is no multiple of {}",
         options.global_batch_size, unit);
-  return {.data_rank = ranks.rank(),
-          .data_size = ranks.size(),
+  return {.data_rank = std::int64_t{coord.data} * shape.tensor + coord.tensor,
+          .data_size = readers,
           .micro_batch_size = options.micro_batch_size,
           .accumulation = options.global_batch_size / unit};
 }
 
+std::unique_ptr<Stream> communication_stream(const TrainerOptions& options, Device& device) {
+  return options.parallel.overlap == Overlap::on ? device.make_threaded_stream()
+                                                 : device.make_stream();
+}
+
+ModelOptions model_options(const TrainerOptions& options, const ParallelLayout& layout) {
+  return {.types = options.types,
+          .micro_batch_size = options.micro_batch_size,
+          .recompute = options.parallel.recompute,
+          .loss_chunk_tokens = options.loss_chunk_tokens,
+          .part = layout.part};
+}
+
 }  // namespace
 
-Trainer::Trainer(const TrainerOptions& options, Device& device, Stream& stream, Communicator& ranks)
-    : options_(options),
+Trainer::Trainer(const TrainerOptions& options, Device& device, Stream& stream, Communicator& world)
+    : options_(resolved(options, world.size())),
       device_(device),
       stream_(stream),
-      ranks_(ranks),
-      model_(options.model,
-             {.types = options.types,
-              .micro_batch_size = options.micro_batch_size,
-              .recompute = options.recompute,
-              .loss_chunk_tokens = options.loss_chunk_tokens},
-             device, stream),
-      optimizer_(options.optimizer, model_.parameters(), device, stream),
-      layout_(batch_layout(options, ranks)),
-      gradient_squares_(device.allocate(sizeof(double))),
+      ranks_(world, grid_shape(options_.parallel)),
+      batch_layout_(batch_layout(options_, ranks_.shape(), world.rank())),
+      layout_(
+          make_layout(options.model, options_.parallel, batch_layout_.accumulation, world.rank())),
+      ops_(device.make_ops(stream)),
+      tensor_stream_(communication_stream(options, device)),
+      pipeline_stream_(communication_stream(options, device)),
+      replica_stream_(communication_stream(options, device)),
+      tensor_(ranks_.of(GridGroup::tensor), stream, *tensor_stream_),
+      model_(options.model, model_options(options, layout_), device, stream, &tensor_),
+      optimizer_(options.optimizer, model_.parameters(), options.parallel.zero == Zero::on, device,
+                 stream),
+      replicas_(model_.parameters(), ranks_, options.parallel.zero == Zero::on, *ops_, stream,
+                *replica_stream_),
+      exchanged_(static_cast<std::size_t>(layout_.plan.exchanges)),
       sums_(static_cast<std::size_t>(model_.sums().numel())) {
   const auto sequences = static_cast<double>(options.global_batch_size);
   const auto tokens = sequences * static_cast<double>(options.model.sequence_length);
-  regularizers_ = make_regularizer_scales(options.regularizers, model_.stage(), tokens, sequences);
+  regularizers_ = make_regularizer_scales(options.regularizers, options.model, tokens, sequences);
   const auto micro_batch_tokens =
       static_cast<std::size_t>(options.micro_batch_size * options.model.sequence_length);
   validation_inputs_.resize(micro_batch_tokens);
   validation_targets_.resize(micro_batch_tokens);
+}
+
+// Before the memory goes that their work still reads and writes.
+Trainer::~Trainer() {
+  for (std::unique_ptr<Stream>* stream : {&tensor_stream_, &pipeline_stream_, &replica_stream_})
+    stream->reset();
 }
 
 void Trainer::initialize() {
@@ -58,56 +86,52 @@ void Trainer::initialize() {
 
 void Trainer::start(const SampleSource& source, const TrainingProgress& progress) {
   progress_ = progress;
-  model_.refresh_operands();
-  loader_.emplace(source, layout_, static_cast<std::uint64_t>(progress.consumed_samples),
+  if (options_.parallel.zero == Zero::on) {
+    replicas_.gather_everything();
+  } else {
+    model_.refresh_operands();
+  }
+  loader_.emplace(source, batch_layout_, static_cast<std::uint64_t>(progress.consumed_samples),
                   options_.prefetch_batches);
 }
 
 StepResult Trainer::step(const StepRequests& requests) {
   StepResult result;
+  const double exposed_before_ms = exposed_ms();
   const double waited_ms = loader_->wait_ms();
   const Batch& batch = loader_->next();
   result.data_wait_ms = loader_->wait_ms() - waited_ms;
 
   // Every sample of the training stream is full, so the number of targets is known beforehand.
   const std::int64_t batch_tokens = options_.global_batch_size * options_.model.sequence_length;
-  CHECK(batch.num_targets() * ranks_.size() == batch_tokens,
-        "{} targets on {} ranks, not {} tokens", batch.num_targets(), ranks_.size(), batch_tokens);
+  CHECK(batch.num_targets() * layout_.reading_ranks == batch_tokens,
+        "{} targets on {} ranks, not {} tokens", batch.num_targets(), layout_.reading_ranks,
+        batch_tokens);
   const double loss_scale = 1 / static_cast<double>(batch_tokens);
 
   model_.zero_gradients();
   model_.zero_sums();
-  for (std::int64_t m = 0; m < layout_.accumulation; ++m) {
-    model_.forward_backward(batch.inputs(m), batch.targets(m), loss_scale, regularizers_, true);
-  }
+  run_plan(batch, loss_scale);
+  replicas_.finish_reduction();
+
+  optimizer_.add_gradient_squares(
+      model_.sums().slice(StepSums::gradient_squares, StepSums::gradient_squares + 1),
+      model_.parameters());
   model_.set_sum(StepSums::stop, requests.stop ? 1 : 0);
   model_.set_sum(StepSums::save, requests.save ? 1 : 0);
-
-  const double communication_start = now_ms();
-  all_reduce_gradients();
-  ranks_.all_reduce(model_.sums(), Reduce::sum, stream_);
-  result.communication_ms = now_ms() - communication_start;
-
-  const Tensor squares{gradient_squares_.data(), DType::f64, {1}};
-  optimizer_.sum_of_gradient_squares(squares, model_.parameters());
-  // Ranks with other numbers of threads sum in another order; all must clip alike.
-  ranks_.broadcast(squares, 0, stream_);
-  double sum_of_squares = 0;
-  device_.copy_to_host(&sum_of_squares, squares, stream_);
-  device_.copy_to_host(sums_.data(), model_.sums(), stream_);
-  stream_.synchronize();
-  result.grad_norm = std::sqrt(sum_of_squares);
+  all_reduce_sums();
+  result.grad_norm = std::sqrt(sums_[StepSums::gradient_squares]);
   result.loss = loss_scale * sums_[StepSums::loss];
   check_finite(result.loss, result.grad_norm);
 
-  const std::int64_t step = progress_.step + 1;
-  result.learning_rate = learning_rate(options_.optimizer, step, options_.total_steps);
-  optimizer_.update(model_.parameters(), step, result.learning_rate,
-                    clip_scale(result.grad_norm, options_.optimizer.clip_grad));
+  result.learning_rate =
+      learning_rate(options_.optimizer, progress_.step + 1, options_.total_steps);
+  update(result.learning_rate, clip_scale(result.grad_norm, options_.optimizer.clip_grad));
 
-  progress_.step = step;
+  progress_.step += 1;
   progress_.consumed_samples += options_.global_batch_size;
   progress_.consumed_tokens += batch_tokens;
+  result.communication_ms = exposed_ms() - exposed_before_ms;
   result.requests = {sums_[StepSums::stop] > 0, sums_[StepSums::save] > 0};
   const auto readouts = std::span(sums_).subspan(StepSums::first_readout);
   for (double& readout : readouts) readout *= loss_scale;
@@ -115,8 +139,83 @@ StepResult Trainer::step(const StepRequests& requests) {
   return result;
 }
 
-void Trainer::all_reduce_gradients() {
-  ranks_.all_reduce(model_.parameters().flat_gradients(), Reduce::sum, stream_);
+// All micro-batches' passes on this stage, in the order that the plan gives.
+void Trainer::run_plan(const Batch& batch, double loss_scale) {
+  for (const PipelineOp& op : layout_.plan.ops) {
+    if (const auto* work = std::get_if<ComputeOp>(&op)) {
+      compute(*work, batch, loss_scale);
+    } else if (const auto* messages = std::get_if<ExchangeOp>(&op)) {
+      exchange(*messages);
+    } else {
+      const HeldUp held_up(pipeline_exposed_ms_);
+      stream_.wait_for(exchanged_[static_cast<std::size_t>(std::get<AwaitOp>(op).exchange)]);
+    }
+  }
+}
+
+void Trainer::compute(const ComputeOp& op, const Batch& batch, double loss_scale) {
+  const ChunkWork& work = op.work;
+  const bool forward = work.work == Work::forward;
+  const bool last = work.micro_batch + 1 == batch_layout_.accumulation;
+  const Model::Pass pass{.stage = work.chunk,
+                         .slot = op.slot,
+                         .deferred_slot = op.deferred_slot,
+                         .ids = batch.inputs(work.micro_batch),
+                         .targets = batch.targets(work.micro_batch),
+                         .loss_scale = loss_scale,
+                         .regularizers = regularizers_,
+                         .readouts = true,
+                         // Gradients are whole with the last micro-batch's.
+                         .events = forward || last ? &replicas_ : nullptr};
+  const auto message = [&](int buffer) { return buffer < 0 ? Tensor{} : model_.boundary(buffer); };
+  if (work.work == Work::backward_weight) {
+    model_.backward_weights(pass);
+    return;
+  }
+  const Tensor input_TD = message(op.input), output_TD = message(op.output);
+  Tensor result_TD;
+  if (forward) {
+    result_TD = model_.forward(pass, input_TD);
+  } else {
+    result_TD = !input_TD.empty()    ? input_TD
+                : !output_TD.empty() ? output_TD
+                                     : model_.boundary(layout_.plan.buffers);
+    model_.backward(pass, result_TD);
+  }
+  if (!output_TD.empty() && output_TD.data != result_TD.data) ops_->copy(output_TD, result_TD);
+}
+
+void Trainer::exchange(const ExchangeOp& op) {
+  std::array<Transfer, Communicator::max_transfers> transfers;
+  std::size_t count = 0;
+  for (const Message& m : op.messages)
+    transfers[count++] = {model_.boundary(m.buffer), m.peer, m.send};
+  const HeldUp held_up(pipeline_exposed_ms_);
+  pipeline_stream_->wait_for(stream_);
+  ranks_.of(GridGroup::pipeline).exchange(std::span(transfers).first(count), *pipeline_stream_);
+  exchanged_[static_cast<std::size_t>(op.id)] = pipeline_stream_->now();
+}
+
+double Trainer::exposed_ms() const {
+  return tensor_.exposed_ms() + replicas_.exposed_ms() + pipeline_exposed_ms_ + sums_exposed_ms_;
+}
+
+// The step's one all-reduce over the world; the sums are on the host then.
+void Trainer::all_reduce_sums() {
+  {
+    const HeldUp held_up(sums_exposed_ms_);
+    ranks_.world().all_reduce(model_.sums(), Reduce::sum, stream_);
+  }
+  device_.copy_to_host(sums_.data(), model_.sums(), stream_);
+  stream_.synchronize();
+}
+
+// A region's new values travel while the next region is updated.
+void Trainer::update(double learning_rate, double gradient_scale) {
+  for (std::size_t r = 0; r < model_.parameters().regions().size(); ++r) {
+    optimizer_.update(model_.parameters(), r, progress_.step + 1, learning_rate, gradient_scale);
+    replicas_.start_gather(r);
+  }
 }
 
 void Trainer::check_finite(double loss, double grad_norm) const {
@@ -128,81 +227,67 @@ void Trainer::check_finite(double loss, double grad_norm) const {
       progress_.step + 1, loss, grad_norm);
 }
 
+// All ranks go through the same number of whole micro-batches, since they share the work on each;
+// where there are no more samples, all targets are absent.
 ValidationResult Trainer::validate(const SampleSource& source, std::int64_t num_samples,
                                    std::span<const std::uint32_t> bytes_of_token) {
   const std::int64_t micro_batch = options_.micro_batch_size;
   const auto length = static_cast<std::size_t>(options_.model.sequence_length);
   std::int64_t targets = 0, bytes = 0;
   model_.zero_sums();
-  for (std::int64_t begin = ranks_.rank() * micro_batch; begin < num_samples;
-       begin += ranks_.size() * micro_batch) {
-    const std::int64_t count = std::min(micro_batch, num_samples - begin);
-    for (std::int64_t i = 0; i < count; ++i) {
+  replicas_.wait_for_values();
+  for (std::int64_t round = 0; round < num_samples; round += layout_.reading_ranks * micro_batch) {
+    const std::int64_t begin = round + layout_.reading_rank * micro_batch;
+    std::ranges::fill(validation_inputs_, 0);
+    std::ranges::fill(validation_targets_, -1);
+    for (std::int64_t i = 0; i < micro_batch && begin + i < num_samples; ++i) {
       const auto offset = static_cast<std::size_t>(i) * length;
       source.read(static_cast<std::uint64_t>(begin + i),
                   std::span(validation_inputs_).subspan(offset, length),
                   std::span(validation_targets_).subspan(offset, length));
     }
-    const std::size_t tokens = static_cast<std::size_t>(count) * length;
-    const auto batch_targets = std::span<const std::int32_t>(validation_targets_).first(tokens);
-    for (std::int32_t target : batch_targets) {
+    evaluate(validation_inputs_, validation_targets_);
+    if (!layout_.is_last_stage) continue;  // its ranks read the same: they count for all
+    for (const std::int32_t target : validation_targets_) {
       if (target < 0) continue;
       ++targets;
       if (!bytes_of_token.empty()) bytes += bytes_of_token[static_cast<std::size_t>(target)];
     }
-    model_.evaluate(std::span<const std::int32_t>(validation_inputs_).first(tokens), batch_targets,
-                    false);
   }
   model_.set_sum(StepSums::targets, static_cast<double>(targets));
   model_.set_sum(StepSums::bytes, static_cast<double>(bytes));
-  ranks_.all_reduce(model_.sums(), Reduce::sum, stream_);
-  device_.copy_to_host(sums_.data(), model_.sums(), stream_);
-  stream_.synchronize();
+  all_reduce_sums();
   return {.loss = sums_[StepSums::loss] / std::max(1.0, sums_[StepSums::targets]),
           .targets = static_cast<std::int64_t>(sums_[StepSums::targets]),
           .bytes = static_cast<std::int64_t>(sums_[StepSums::bytes])};
 }
 
-namespace {
-
-// Elements [numel·rank/ranks, numel·(rank+1)/ranks) of every parameter within a flat buffer.
-void add_slices(std::vector<TensorSlice>& slices, const ParameterStore& store, Tensor flat,
-                const std::string& group, int rank, int ranks) {
-  for (int i = 0; i < static_cast<int>(store.specs().size()); ++i) {
-    const ParameterSpec& spec = store.specs()[static_cast<std::size_t>(i)];
-    const std::int64_t size = spec.shape.numel();
-    const std::int64_t begin = size * rank / ranks;
-    const std::int64_t end = size * (rank + 1) / ranks;
-    if (begin == end) continue;
-    const std::int64_t offset = store.offset({i});
-    slices.push_back({group + "/" + spec.name, flat.dtype, spec.shape, begin, end,
-                      flat.slice(offset + begin, offset + end).data});
+// One micro-batch through all pieces of the model, in their order.
+void Trainer::evaluate(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets) {
+  for (int chunk = 0; chunk < std::ssize(model_.stages()); ++chunk) {
+    const Stage& stage = model_.stages()[static_cast<std::size_t>(chunk)];
+    const Tensor x_TD = model_.boundary(0);
+    if (!stage.is_first()) pass_on(x_TD, -1);
+    model_.evaluate_stage({.stage = chunk, .ids = ids, .targets = targets}, x_TD);
+    if (!stage.is_last()) pass_on(x_TD, 1);
   }
 }
 
-std::vector<TensorSlice> slices_of(const ParameterStore& store, const AdamW& optimizer, int rank,
-                                   int ranks) {
-  std::vector<TensorSlice> slices;
-  add_slices(slices, store, store.flat_values(), "parameters", rank, ranks);
-  add_slices(slices, store, optimizer.first_moment(), "adam_m", rank, ranks);
-  add_slices(slices, store, optimizer.second_moment(), "adam_v", rank, ranks);
-  return slices;
+// Receives x from the stage before (-1), or sends it to the one after (1).
+void Trainer::pass_on(Tensor x_TD, int direction) {
+  Communicator& stages = ranks_.of(GridGroup::pipeline);
+  const int peer = (stages.rank() + direction + stages.size()) % stages.size();
+  const Transfer transfer{x_TD, peer, direction > 0};
+  stages.exchange({&transfer, 1}, stream_);
 }
 
-}  // namespace
-
 std::vector<TensorSlice> Trainer::state() const {
-  return slices_of(model_.parameters(), optimizer_, 0, 1);
+  return options_.parallel.zero == Zero::on ? owned_state(model_.parameters(), optimizer_)
+                                            : updated_state(model_.parameters(), optimizer_);
 }
 
 std::vector<TensorSlice> Trainer::state_to_save() const {
-  return slices_of(model_.parameters(), optimizer_, ranks_.rank(), ranks_.size());
-}
-
-std::vector<TensorSlice> weights_of(const ParameterStore& store) {
-  std::vector<TensorSlice> slices;
-  add_slices(slices, store, store.flat_values(), "parameters", 0, 1);
-  return slices;
+  return owned_state(model_.parameters(), optimizer_);
 }
 
 }  // namespace dualpath

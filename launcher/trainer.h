@@ -1,5 +1,5 @@
-// Trainer: one rank's part in data-parallel training. step() reads like the algorithm; files, logs,
-// signals and schedules of saving are the run's (launcher/training_run.h).
+// Trainer: one rank's part in training on a grid of ranks. step() reads like the algorithm; files,
+// logs, signals and schedules of saving are the run's (launcher/training_run.h).
 #pragma once
 
 #include <cstdint>
@@ -10,19 +10,21 @@
 
 #include "core/tensor_slice.h"
 #include "data/batch_loader.h"
+#include "launcher/parallel_layout.h"
+#include "launcher/replica_sync.h"
 #include "model/model.h"
 #include "model/optimizer.h"
-#include "parallel/communicator.h"
+#include "parallel/grid_communicators.h"
 
 namespace dualpath {
 
 struct TrainerOptions {
-  ModelConfig model;  // resolved
+  ModelConfig model;  // what it leaves open follows from the ranks
   OptimizerConfig optimizer;
   RegularizerConfig regularizers;
   NumericTypes types = {};
-  Recompute recompute = Recompute::none;
-  std::int64_t global_batch_size = 1;  // sequences; a multiple of micro_batch_size·ranks
+  ParallelConfig parallel;             // what it leaves open follows from the ranks
+  std::int64_t global_batch_size = 1;  // sequences; a multiple of micro_batch_size·reading ranks
   std::int64_t micro_batch_size = 1;
   std::int64_t loss_chunk_tokens = 512;
   std::int64_t prefetch_batches = 2;
@@ -54,9 +56,6 @@ struct StepResult {
   std::span<const double> readouts;
 };
 
-// All parameters, whole, in host memory: what weights are loaded into.
-std::vector<TensorSlice> weights_of(const ParameterStore& store);
-
 struct ValidationResult {
   double loss = 0;  // nats, mean over targets
   std::int64_t targets = 0;
@@ -65,13 +64,16 @@ struct ValidationResult {
 
 class Trainer {
  public:
-  // `ranks` share the batch. Throws Error(configuration) where memory is not to be had.
-  Trainer(const TrainerOptions& options, Device& device, Stream& stream, Communicator& ranks);
+  // Collective among all `ranks`, the places of the grid. Throws Error(configuration) where memory
+  // is not to be had.
+  Trainer(const TrainerOptions& options, Device& device, Stream& stream, Communicator& world);
+  // Waits for the communication under way.
+  ~Trainer();
 
   // Random weights, the same on every grid.
   void initialize();
   // Begins to read ahead from where `progress` stands. The source outlives the trainer. What is
-  // loaded into state() must be there by now.
+  // loaded into state() must be there by now. Collective.
   void start(const SampleSource& source, const TrainingProgress& progress);
   // One update. Throws Error(numerics) before it if loss or gradient is not finite. Collective.
   StepResult step(const StepRequests& requests);
@@ -80,29 +82,49 @@ class Trainer {
   ValidationResult validate(const SampleSource& source, std::int64_t num_samples,
                             std::span<const std::uint32_t> bytes_of_token);
 
-  // Parameters and moments, whole, in host memory: what a checkpoint is loaded into.
+  // Parameters and moments in host memory: what a checkpoint is loaded into. With ZeRO-1 the own
+  // shards; start() gathers the rest.
   std::vector<TensorSlice> state() const;
-  // The part of it that this rank saves: together the ranks save every element once.
+  // What this rank saves: together the ranks save every element once.
   std::vector<TensorSlice> state_to_save() const;
 
   const TrainingProgress& progress() const { return progress_; }
   Model& model() { return model_; }
+  const ParallelLayout& layout() const { return layout_; }
+  GridCommunicators& ranks() { return ranks_; }
+  std::size_t moment_bytes() const { return optimizer_.moment_bytes(); }
 
  private:
-  void all_reduce_gradients();
+  void run_plan(const Batch& batch, double loss_scale);
+  void compute(const ComputeOp& op, const Batch& batch, double loss_scale);
+  void exchange(const ExchangeOp& op);
+  double exposed_ms() const;
+  void all_reduce_sums();
+  void update(double learning_rate, double gradient_scale);
+  void evaluate(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets);
+  void pass_on(Tensor x_TD, int direction);
   void check_finite(double loss, double grad_norm) const;
 
   TrainerOptions options_;
   Device& device_;
   Stream& stream_;
-  Communicator& ranks_;
+  GridCommunicators ranks_;
+  BatchLayout batch_layout_;
+  ParallelLayout layout_;
+  std::unique_ptr<Ops> ops_;
+  std::unique_ptr<Stream> tensor_stream_;
+  std::unique_ptr<Stream> pipeline_stream_;
+  std::unique_ptr<Stream> replica_stream_;
+  TensorAxis tensor_;
   Model model_;
   AdamW optimizer_;
+  ReplicaSync replicas_;
   RegularizerScales regularizers_;
-  BatchLayout layout_;
+  std::vector<Moment> exchanged_;  // by ExchangeOp::id
+  double pipeline_exposed_ms_ = 0;
+  double sums_exposed_ms_ = 0;
   TrainingProgress progress_;
   std::optional<BatchLoader> loader_;
-  Buffer gradient_squares_;                                           // one f64
   std::vector<double> sums_;                                          // host copy of the model's
   std::vector<std::int32_t> validation_inputs_, validation_targets_;  // one micro-batch
 };

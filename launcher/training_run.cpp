@@ -16,16 +16,11 @@
 #include "launcher/stop_request.h"
 #include "launcher/version.h"
 #include "model/counts.h"
+#include "model/parameter_slices.h"
 
 namespace dualpath {
 
 namespace {
-
-RunConfig resolve(RunConfig config, std::int64_t num_ranks) {
-  config.model = dualpath::resolve(config.model);
-  config.parallel.data = data_ranks(config.parallel, num_ranks);
-  return config;
-}
 
 std::string gigabytes(std::size_t bytes) {
   return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9);
@@ -84,12 +79,19 @@ std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done) 
   return done.step + std::max<std::int64_t>(0, std::llround(std::ceil(left / tokens_per_step)));
 }
 
+RunConfig resolve(RunConfig config, const Job& job) {
+  config.model = resolve(config.model);
+  const int threads = job.num_threads(config.train.threads);
+  config.parallel = resolve(config.parallel, job.world().size(), job.has_spare_cores(threads));
+  return config;
+}
+
 TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps) {
   return {.model = config.model,
           .optimizer = config.optimizer,
           .regularizers = config.train.regularizers,
           .types = numeric_types(config.train),
-          .recompute = config.parallel.recompute,
+          .parallel = config.parallel,
           .global_batch_size = config.train.global_batch_size,
           .micro_batch_size = config.train.micro_batch_size,
           .loss_chunk_tokens = config.train.loss_chunk_tokens,
@@ -99,13 +101,13 @@ TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps
 }
 
 TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
-    : config_(resolve(config, job.world().size())),
+    : config_(resolve(config, job)),
       job_(job),
       log_(log),
       folder_(config_.folder()),
       data_(open_training_data(config_)),
       bytes_of_token_(data_.bytes_of_token()),
-      num_threads_(job.num_threads(config.train.threads)),
+      num_threads_(job.num_threads(config_.train.threads)),
       device_(make_cpu_device(num_threads_)),
       stream_(device_->make_stream()) {
   run_on_root(job_.world(), "run folder", [this] {
@@ -160,7 +162,7 @@ void TrainingRun::report_plan() {
   log_.info(
       "memory a rank: weights {} | gradients {} | moments {} | kept activations {} | scratch {}",
       gigabytes(parameter_bytes + parameters.operand_bytes()), gigabytes(parameter_bytes),
-      gigabytes(2 * parameter_bytes), gigabytes(memory.stash_bytes),
+      gigabytes(trainer_->moment_bytes()), gigabytes(memory.stash_bytes),
       gigabytes(memory.scratch_bytes));
   for (const auto& [name, categories] :
        {std::pair{"kept activations", memory.stash}, std::pair{"scratch", memory.scratch}}) {
@@ -305,23 +307,29 @@ void TrainingRun::record_step(const StepResult& result, double step_ms) {
 
 // One value for each layer; a layer without such a value has NaN, a model without any has none.
 void TrainingRun::add_readouts(StepMetrics& m, std::span<const double> readouts) const {
-  const std::vector<Layer>& layers = trainer_->model().stage().layers();
+  const ModelConfig& model = config_.model;
   const auto fill = [&](std::vector<double>& values, std::int64_t column, auto has) {
-    if (std::none_of(layers.begin(), layers.end(), has)) return;
-    for (std::size_t i = 0; i < layers.size(); ++i) {
-      const double mean = readouts[i * num_readouts + static_cast<std::size_t>(column)];
-      values.push_back(has(layers[i]) ? mean : std::numeric_limits<double>::quiet_NaN());
+    std::vector<double> means;
+    bool any = false;
+    for (std::int64_t i = 0; i < model.layers; ++i) {
+      const bool here = has(model.architecture_of(i));
+      any |= here;
+      means.push_back(here ? readouts[static_cast<std::size_t>(i * num_readouts + column)]
+                           : std::numeric_limits<double>::quiet_NaN());
     }
+    if (any) values = std::move(means);
   };
-  const auto both = [](const Layer& layer) { return layer.has_both_paths(); };
+  const auto both = [](Architecture a) { return a == Architecture::dual_path; };
+  const auto deep = [](Architecture a) {
+    return a == Architecture::dual_path || a == Architecture::looped;
+  };
   fill(m.gate_deep, PathReadout::gate_deep, both);
   fill(m.gate_wide, PathReadout::gate_wide, both);
   fill(m.gate_entropy, PathReadout::gate_entropy, both);
   fill(m.deep_share, PathReadout::deep_share, both);
   fill(m.cosine, PathReadout::cosine, both);
   fill(m.input_norm, PathReadout::input_norm, both);
-  fill(m.expected_iterations, readout_expected_iterations,
-       [](const Layer& layer) { return layer.has_deep_path(); });
+  fill(m.expected_iterations, readout_expected_iterations, deep);
 }
 
 void TrainingRun::save() {
@@ -334,8 +342,12 @@ void TrainingRun::save() {
   manifest.consumed_tokens = progress.consumed_tokens;
   manifest.model = print_config(config_.model);
   manifest.tokenizer_hash = data_.tokenizer_hash;
+  const ParallelConfig& parallel = config_.parallel;
   manifest.layout = {{"ranks", std::to_string(job_.world().size())},
-                     {"data", std::to_string(config_.parallel.data)}};
+                     {"tensor", std::to_string(parallel.tensor)},
+                     {"pipeline", std::to_string(parallel.pipeline)},
+                     {"data", std::to_string(parallel.data)},
+                     {"zero", enum_name(parallel.zero)}};
   manifest.environment = environment();
   save_checkpoint(checkpoints(), manifest, trainer_->state_to_save(), job_.world());
   saved_step_ = progress.step;

@@ -82,7 +82,10 @@ class TrainingRun {
 // already (perhaps with another batch size). REQUIRES: the model is resolved.
 std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done);
 
-// REQUIRES: the model is resolved.
+// What the config leaves to the job and to rules. REQUIRES: it validates on the job's ranks.
+RunConfig resolve(RunConfig config, const Job& job);
+
+// REQUIRES: the config is resolved.
 TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps);
 
 }  // namespace dualpath

@@ -5,16 +5,39 @@
 // C = (H+2G)·E columns of q, k and v together, N = H+G.
 #pragma once
 
+#include <vector>
+
 #include "core/arena.h"
 #include "core/ops.h"
 #include "model/kv_cache.h"
 #include "model/parameter_store.h"
+#include "parallel/tensor_axis.h"
 
 namespace dualpath {
 
 struct RopeTables {
   Tensor cos_PR;  // P positions, R = E/2
   Tensor sin_PR;
+};
+
+// What a wide FFN's weight gradients are made of, once those of its inputs are known. Names as in
+// model/ffn.h, the tokens those of all ranks of the tensor axis.
+struct FfnWeightInputs {
+  Tensor act_TF;
+  Tensor dgate_up_T2F;
+  Tensor dy_TD;
+  Tensor normed_TD;
+};
+
+// Weight gradients of one micro-batch that a backward pass has left for later.
+struct DeferredWeights {
+  Arena arena;
+  std::vector<FfnWeightInputs> inputs;  // in the order of the backward pass
+
+  void clear() {
+    arena.release(0);
+    inputs.clear();
+  }
 };
 
 struct Context {
@@ -26,11 +49,19 @@ struct Context {
   AttentionShape shape;
   // Where a layer adds its read-outs' sums over tokens ([L, num_readouts], f64); empty: not wanted.
   Tensor readouts;
+  // The ranks among which the wide FFN is cut.
+  TensorAxis& tensor;
+  // Where a backward pass leaves the wide FFNs' weight gradients undone; null: nothing is left.
+  DeferredWeights* deferred = nullptr;
   // The tokens go on behind those it holds (inference); null: each sequence starts here.
   KvCache* cache = nullptr;
 
   std::int64_t tokens() const { return shape.tokens(); }
+  // Of all ranks among which the wide FFN is cut: each has other sequences.
+  std::int64_t group_tokens() const { return tokens() * tensor.size(); }
   const NumericTypes& types() const { return parameters.types(); }
+  // For what the wide FFN's weight gradients are made of.
+  Arena& weight_inputs_arena() const { return deferred == nullptr ? scratch : deferred->arena; }
 };
 
 }  // namespace dualpath

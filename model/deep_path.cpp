@@ -48,7 +48,7 @@ void DeepPath::allocate_stash(const Context& ctx, Arena& arena, Recompute recomp
     stash.states[k] = arena.allocate(ctx.types().stream, {ctx.tokens(), width_}, "residual stream");
     if (recompute == Recompute::none) {
       stash.applications[k] =
-          sublayer_.allocate_stash(ctx, arena, !shares(static_cast<std::int64_t>(k)));
+          sublayer_.allocate_stash(ctx, arena, !shares(static_cast<std::int64_t>(k)), ctx.tokens());
     }
   }
   stash.weight_KT =
@@ -58,47 +58,60 @@ void DeepPath::allocate_stash(const Context& ctx, Arena& arena, Recompute recomp
                             : Tensor{};
 }
 
-void DeepPath::forward(const Context& ctx, DeepStash& stash, Tensor x_TD, Tensor h_deep_TD,
-                       const SharedAttention& shared) const {
-  const ArenaFrame frame(ctx.scratch);
-  Tensor router_weight, router_bias, remaining_T;
+DeepPath::Forward DeepPath::begin_forward(const Context& ctx, Tensor x_TD, Tensor h_deep_TD,
+                                          const SharedAttention& shared) const {
+  Tensor remaining_T;
+  if (has_router()) {
+    remaining_T = ctx.scratch.allocate(ctx.types().master, {ctx.tokens()}, "router and gates");
+  }
+  return {x_TD, h_deep_TD, shared, remaining_T};
+}
+
+void DeepPath::run(const Context& ctx, DeepStash& stash, const Forward& pass, std::int64_t begin,
+                   std::int64_t end) const {
+  Tensor router_weight, router_bias;
   if (has_router()) {
     router_weight = ctx.parameters.value(router_weight_);
     router_bias = ctx.parameters.value(router_bias_);
-    remaining_T = ctx.scratch.allocate(ctx.types().master, {ctx.tokens()}, "router and gates");
   }
-  for (std::int64_t k = 0; k < iterations_; ++k) {
+  for (std::int64_t k = begin; k < end; ++k) {
     const ArenaFrame iteration(ctx.scratch);
     const auto i = static_cast<std::size_t>(k);
-    apply(ctx, stash.applications[i], input(ctx, stash, x_TD, k), stash.states[i], shared, k);
-    ctx.ops.mixture_step(h_deep_TD, stash.weight_KT.row(k), row_or_empty(stash.q_KT, k),
-                         remaining_T, stash.states[i], router_weight, router_bias, step(k));
+    apply(ctx, stash.applications[i], input(ctx, stash, pass.x_TD, k), stash.states[i], pass.shared,
+          k);
+    ctx.ops.mixture_step(pass.h_deep_TD, stash.weight_KT.row(k), row_or_empty(stash.q_KT, k),
+                         pass.remaining_T, stash.states[i], router_weight, router_bias, step(k));
   }
 }
 
-void DeepPath::backward(const Context& ctx, DeepStash& stash, Tensor x_TD, Tensor dh_deep_TD,
-                        Tensor dx_TD, const SharedAttention& shared, double ponder_scale) const {
-  const ArenaFrame frame(ctx.scratch);
+DeepPath::Backward DeepPath::begin_backward(const Context& ctx, const DeepStash& stash, Tensor x_TD,
+                                            Tensor dh_deep_TD, Tensor dx_TD,
+                                            const SharedAttention& shared,
+                                            double ponder_scale) const {
+  const Tensor d_TD = ctx.scratch.allocate(dx_TD.dtype, dx_TD.shape, "residual stream");
+  ctx.ops.fill(d_TD, 0);
+  const Tensor dlogit_KT = mixture_backward(ctx, stash, dh_deep_TD, ponder_scale);
+  return {x_TD, dh_deep_TD, dx_TD, shared, dlogit_KT, d_TD};
+}
+
+void DeepPath::run_backward(const Context& ctx, DeepStash& stash, const Backward& pass,
+                            std::int64_t begin, std::int64_t end) const {
   Tensor router_weight, drouter_weight, drouter_bias;
   if (has_router()) {
     router_weight = ctx.parameters.value(router_weight_);
     drouter_weight = ctx.parameters.gradient(router_weight_);
     drouter_bias = ctx.parameters.gradient(router_bias_);
   }
-  const Tensor dlogit_KT = mixture_backward(ctx, stash, dh_deep_TD, ponder_scale);
-  // d is ∂L/∂hᵏ before and ∂L/∂(input of iteration k) after each turn.
-  const Tensor d_TD = ctx.scratch.allocate(dx_TD.dtype, dx_TD.shape, "residual stream");
-  ctx.ops.fill(d_TD, 0);
-  for (std::int64_t k = iterations_ - 1; k >= 0; --k) {
+  for (std::int64_t k = end - 1; k >= begin; --k) {
     const ArenaFrame iteration(ctx.scratch);
     const auto i = static_cast<std::size_t>(k);
-    ctx.ops.mixture_step_backward(d_TD, drouter_weight, drouter_bias, dh_deep_TD, stash.states[i],
-                                  stash.weight_KT.row(k), row_or_empty(dlogit_KT, k), router_weight,
-                                  step(k));
-    backward_application(ctx, stash.applications[i], input(ctx, stash, x_TD, k), d_TD, shared, k);
-    if (input_injection_ && k > 0) ctx.ops.add(dx_TD, d_TD);
+    ctx.ops.mixture_step_backward(pass.d_TD, drouter_weight, drouter_bias, pass.dh_deep_TD,
+                                  stash.states[i], stash.weight_KT.row(k),
+                                  row_or_empty(pass.dlogit_KT, k), router_weight, step(k));
+    backward_application(ctx, stash.applications[i], input(ctx, stash, pass.x_TD, k), pass.d_TD,
+                         pass.shared, k);
+    if (input_injection_ || k == 0) ctx.ops.add(pass.dx_TD, pass.d_TD);
   }
-  ctx.ops.add(dx_TD, d_TD);
 }
 
 // What iteration k is applied to: hᵏ⁻¹, or hᵏ⁻¹ + x with input injection.
@@ -118,13 +131,9 @@ void DeepPath::apply(const Context& ctx, SublayerStash& kept, Tensor input_TD, T
                      const SharedAttention& shared, std::int64_t k) const {
   const ArenaFrame frame(ctx.scratch);
   SublayerStash passing;
-  if (!kept.kept()) passing = sublayer_.allocate_stash(ctx, ctx.scratch, !shares(k));
+  if (!kept.kept()) passing = sublayer_.allocate_stash(ctx, ctx.scratch, !shares(k), ctx.tokens());
   SublayerStash& stash = kept.kept() ? kept : passing;
-  if (shares(k)) {
-    sublayer_.forward_after_attention(ctx, stash, input_TD, shared.y_TD, out_TD, k);
-  } else {
-    sublayer_.forward(ctx, stash, input_TD, out_TD, k);
-  }
+  sublayer_.forward(ctx, stash, input_TD, shares(k) ? shared.y_TD : Tensor{}, out_TD, k);
 }
 
 void DeepPath::backward_application(const Context& ctx, SublayerStash& kept, Tensor input_TD,
@@ -133,12 +142,12 @@ void DeepPath::backward_application(const Context& ctx, SublayerStash& kept, Ten
   const ArenaFrame frame(ctx.scratch);
   SublayerStash rebuilt;
   if (!kept.kept()) {
-    rebuilt = sublayer_.allocate_stash(ctx, ctx.scratch, !shares(k));
+    rebuilt = sublayer_.allocate_stash(ctx, ctx.scratch, !shares(k), ctx.tokens());
     apply(ctx, rebuilt, input_TD, {}, shared, k);
   }
   const SublayerStash& stash = kept.kept() ? kept : rebuilt;
   if (shares(k)) {
-    sublayer_.backward_after_attention(ctx, stash, shared.y_TD, shared.dy_TD, d_TD, k);
+    sublayer_.backward_shared(ctx, stash, shared.y_TD, shared.dy_TD, d_TD, k);
   } else {
     sublayer_.backward(ctx, stash, input_TD, d_TD, k);
   }

@@ -32,12 +32,36 @@ class DeepPath {
   // `recompute` none keeps every application, otherwise only the states.
   void allocate_stash(const Context& ctx, Arena& arena, Recompute recompute,
                       DeepStash& stash) const;
-  // h_deep = . The shared attention's y is used where it is present.
-  void forward(const Context& ctx, DeepStash& stash, Tensor x_TD, Tensor h_deep_TD,
-               const SharedAttention& shared) const;
-  // dx += ∂L/∂x, shared.dy += , given dh_deep. ponder_scale: weight of Σ_t E_t in the loss.
-  void backward(const Context& ctx, DeepStash& stash, Tensor x_TD, Tensor dh_deep_TD, Tensor dx_TD,
-                const SharedAttention& shared, double ponder_scale) const;
+
+  // A pass goes through its iterations in one or several runs, between which its caller may do
+  // other work. Its tensors lie in scratch that the caller's frame holds.
+  struct Forward {
+    Tensor x_TD;
+    Tensor h_deep_TD;  // = Σ over the iterations run so far
+    SharedAttention shared;
+    Tensor remaining_T;
+  };
+  Forward begin_forward(const Context& ctx, Tensor x_TD, Tensor h_deep_TD,
+                        const SharedAttention& shared) const;
+  // Iterations [begin, end).
+  void run(const Context& ctx, DeepStash& stash, const Forward& pass, std::int64_t begin,
+           std::int64_t end) const;
+
+  struct Backward {
+    Tensor x_TD;
+    Tensor dh_deep_TD;
+    Tensor dx_TD;  // += ∂L/∂x
+    SharedAttention shared;
+    Tensor dlogit_KT;
+    Tensor d_TD;  // ∂L/∂hᵏ before and ∂L/∂(input of iteration k) after each turn
+  };
+  // ponder_scale: weight of Σ_t E_t in the loss.
+  Backward begin_backward(const Context& ctx, const DeepStash& stash, Tensor x_TD,
+                          Tensor dh_deep_TD, Tensor dx_TD, const SharedAttention& shared,
+                          double ponder_scale) const;
+  // Iterations end-1 down to begin; with iteration 0, dx is complete.
+  void run_backward(const Context& ctx, DeepStash& stash, const Backward& pass, std::int64_t begin,
+                    std::int64_t end) const;
 
   std::int64_t iterations() const { return iterations_; }
   bool has_router() const { return static_cast<bool>(router_weight_); }

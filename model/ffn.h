@@ -1,5 +1,7 @@
 // SwiGLU feed-forward network of one path: y = (silu(n·W_gateᵀ)·(n·W_upᵀ))·W_down. All three
-// weights are stored [F, D], so that a cut along dim 0 cuts the hidden units.
+// weights are stored [F, D], so that a cut along dim 0 cuts the hidden units: each rank of the
+// tensor axis then has F of them for the tokens T of all its group, its y and dnormed are summands,
+// and the group's ranks add them up.
 #pragma once
 
 #include <string>
@@ -15,22 +17,28 @@ class Ffn {
  public:
   // Declares "PREFIX.ffn_norm", "PREFIX.gate", "PREFIX.up" and "PREFIX.down".
   Ffn(ParameterStore& store, const std::string& prefix, const ModelConfig& config,
-      std::int64_t hidden_units, double down_std, std::int64_t num_norms);
+      std::int64_t hidden_units, double down_std, std::int64_t num_norms, Cut cut);
 
   // The only tensor the backward pass needs besides the normalised input: gate_up_T2F.
-  Tensor allocate_gate_up(const Context& ctx, Arena& arena) const;
+  Tensor allocate_gate_up(const Context& ctx, Arena& arena, std::int64_t tokens) const;
   // gate_up = normed·[W_gate; W_up]ᵀ
   void project_up(const Context& ctx, Tensor gate_up_T2F, Tensor normed_TD) const;
   // y = swiglu(gate_up)·W_down
   void project_down(const Context& ctx, Tensor gate_up_T2F, Tensor y_TD) const;
-  // dnormed = ; parameter gradients +=, and that of the gain that scales y. Overwrites gate_up.
-  void backward(const Context& ctx, Tensor gate_up_T2F, Tensor dnormed_TD, Tensor dy_TD,
-                Tensor normed_TD, const Gain& gain) const;
+
+  // dnormed = ; the gradient of the gain that scales y +=. dgate_up may be gate_up, act is new in
+  // `arena`: both are what it returns.
+  FfnWeightInputs backward_inputs(const Context& ctx, Arena& arena, Tensor dgate_up_T2F,
+                                  Tensor gate_up_T2F, Tensor dnormed_TD, Tensor dy_TD,
+                                  Tensor normed_TD, const Gain& gain) const;
+  // The weights' gradients +=.
+  void backward_weights(const Context& ctx, const FfnWeightInputs& inputs) const;
 
   const Norm& norm() const { return norm_; }  // of this FFN's input
 
  private:
-  std::int64_t hidden_units_;
+  std::int64_t hidden_units(const Context& ctx) const { return ctx.parameters.value(down_).rows(); }
+
   Norm norm_;
   Parameter gate_;  // followed by up: one fused matrix
   Parameter down_;

@@ -14,16 +14,17 @@ std::string layer_name(std::int64_t index) {
   return fmt::format("layers.{}", index);
 }
 
-std::optional<Sublayer> make_wide(ParameterStore& store, const ModelConfig& config,
+std::optional<WidePath> make_wide(ParameterStore& store, const ModelConfig& config,
                                   const std::string& name, Architecture architecture,
                                   double output_std, const Attention* shared) {
   if (architecture == Architecture::looped) return std::nullopt;
   const bool standard = architecture == Architecture::standard;
-  return Sublayer(store, name + (standard ? ".standard" : ".wide"), config,
+  return WidePath(store, name + (standard ? ".standard" : ".wide"), config,
                   {.hidden_units = config.wide.ffn_hidden_size,
                    .gained = !standard,
                    .gain_init = config.wide.gain_init,
-                   .output_std = output_std},
+                   .output_std = output_std,
+                   .ffn_cut = Cut::rows},
                   shared);
 }
 
@@ -58,6 +59,8 @@ std::int64_t Layer::num_attentions() const {
 void Layer::forward(const Context& ctx, LayerStash& stash, Tensor y_TD, Recompute recompute) const {
   if (recompute != Recompute::layer) {
     allocate_stash(ctx, ctx.stash, recompute, stash);
+    if (wide_ && recompute == Recompute::none)
+      stash.wide = wide_->allocate_stash(ctx, ctx.stash, !shared_attention_);
     run(ctx, stash, y_TD);
     return;
   }
@@ -75,6 +78,7 @@ void Layer::backward(const Context& ctx, LayerStash& stash, LayerStash& rebuilt,
   const ArenaFrame frame(ctx.scratch);
   rebuilt.x_TD = stash.x_TD;
   allocate_stash(ctx, ctx.scratch, Recompute::none, rebuilt);
+  if (wide_) rebuilt.wide = wide_->allocate_rebuilt(ctx, !shared_attention_);
   {
     const ArenaFrame inner(ctx.scratch);
     Context again = ctx;
@@ -84,11 +88,13 @@ void Layer::backward(const Context& ctx, LayerStash& stash, LayerStash& rebuilt,
   backward_kept(ctx, rebuilt, d_TD, regularizers);
 }
 
+void Layer::backward_weights(const Context& ctx, const FfnWeightInputs& inputs) const {
+  wide_->backward_weights(ctx, inputs);
+}
+
 void Layer::allocate_stash(const Context& ctx, Arena& arena, Recompute recompute,
                            LayerStash& stash) const {
-  const bool keep_all = recompute == Recompute::none;
-  stash.wide =
-      wide_ && keep_all ? wide_->allocate_stash(ctx, arena, !shared_attention_) : SublayerStash{};
+  stash.wide = {};
   if (deep_) deep_->allocate_stash(ctx, arena, recompute, stash.deep);
   if (!has_both_paths()) return;
   const Shape shape{ctx.tokens(), width_};
@@ -106,34 +112,50 @@ void Layer::run(const Context& ctx, LayerStash& stash, Tensor y_TD) const {
   if (has_both_paths()) {
     run_both(ctx, stash, y_TD);
   } else if (deep_) {
-    deep_->forward(ctx, stash.deep, stash.x_TD, y_TD, {});
+    const ArenaFrame frame(ctx.scratch);
+    const DeepPath::Forward pass = deep_->begin_forward(ctx, stash.x_TD, y_TD, {});
+    deep_->run(ctx, stash.deep, pass, 0, deep_->iterations());
   } else {
-    run_wide(ctx, stash.wide, stash.x_TD, {}, y_TD);
+    run_wide(ctx, stash, y_TD);
   }
   if (!ctx.readouts.empty()) add_readouts(ctx, stash);
 }
 
 void Layer::run_both(const Context& ctx, LayerStash& stash, Tensor y_TD) const {
   if (shared_attention_) run_shared_attention(ctx, stash);
-  run_wide(ctx, stash.wide, stash.x_TD, stash.shared_y_TD, stash.h_wide_TD);
-  deep_->forward(ctx, stash.deep, stash.x_TD, stash.h_deep_TD, {stash.shared_y_TD, {}});
+  run_paths(ctx, stash);
   const bool learned = static_cast<bool>(gate_weight_);
   ctx.ops.gate(y_TD, stash.gates_T2, stash.x_TD, stash.h_deep_TD, stash.h_wide_TD,
                learned ? ctx.parameters.value(gate_weight_) : Tensor{},
                learned ? ctx.parameters.value(gate_bias_) : Tensor{}, gate_.mode, gate_.target);
 }
 
-void Layer::run_wide(const Context& ctx, SublayerStash& kept, Tensor x_TD, Tensor shared_y_TD,
-                     Tensor out_TD) const {
+void Layer::run_wide(const Context& ctx, LayerStash& stash, Tensor out_TD) const {
   const ArenaFrame frame(ctx.scratch);
-  SublayerStash passing;
-  if (!kept.kept()) passing = wide_->allocate_stash(ctx, ctx.scratch, !shared_attention_);
-  SublayerStash& stash = kept.kept() ? kept : passing;
-  if (shared_attention_) {
-    wide_->forward_after_attention(ctx, stash, x_TD, shared_y_TD, out_TD, 0);
-  } else {
-    wide_->forward(ctx, stash, x_TD, out_TD, 0);
+  const WidePath::Forward wide =
+      wide_->begin_forward(ctx, stash.wide, stash.x_TD, stash.shared_y_TD);
+  wide_->run_ffn(ctx, wide);
+  wide_->finish_forward(ctx, wide, out_TD);
+}
+
+// The wide path's data travels while the deep loop runs: first half the gather, second half the
+// scatter. With nothing to travel, one path after the other needs less memory.
+void Layer::run_paths(const Context& ctx, LayerStash& stash) const {
+  const ArenaFrame frame(ctx.scratch);
+  const std::int64_t all = deep_->iterations(), half = (all + 1) / 2;
+  const SharedAttention shared{stash.shared_y_TD, {}};
+  if (ctx.tensor.size() == 1) {
+    run_wide(ctx, stash, stash.h_wide_TD);
+    deep_->run(ctx, stash.deep, deep_->begin_forward(ctx, stash.x_TD, stash.h_deep_TD, shared), 0,
+               all);
+    return;
   }
+  const WidePath::Forward wide = wide_->begin_forward(ctx, stash.wide, stash.x_TD, shared.y_TD);
+  const DeepPath::Forward deep = deep_->begin_forward(ctx, stash.x_TD, stash.h_deep_TD, shared);
+  deep_->run(ctx, stash.deep, deep, 0, half);
+  wide_->run_ffn(ctx, wide);
+  deep_->run(ctx, stash.deep, deep, half, all);
+  wide_->finish_forward(ctx, wide, stash.h_wide_TD);
 }
 
 void Layer::run_shared_attention(const Context& ctx, LayerStash& stash) const {
@@ -150,10 +172,10 @@ void Layer::backward_kept(const Context& ctx, LayerStash& stash, Tensor d_TD,
     const ArenaFrame frame(ctx.scratch);
     const Tensor dx_TD = scratch_TD(ctx, d_TD);
     ctx.ops.fill(dx_TD, 0);
-    deep_->backward(ctx, stash.deep, stash.x_TD, d_TD, dx_TD, {}, regularizers.ponder);
+    backward_deep(ctx, stash, d_TD, dx_TD, {}, regularizers.ponder);
     ctx.ops.copy(d_TD, dx_TD);
   } else {
-    backward_wide(ctx, stash.wide, stash.x_TD, d_TD, {});
+    backward_wide(ctx, stash, d_TD, {});
   }
 }
 
@@ -171,27 +193,49 @@ void Layer::backward_both(const Context& ctx, LayerStash& stash, Tensor d_TD,
       stash.h_wide_TD, stash.gates_T2, learned ? ctx.parameters.value(gate_weight_) : Tensor{},
       gate_.mode, gate_.target);
   const SharedAttention shared = begin_shared_backward(ctx, stash);
-  backward_wide(ctx, stash.wide, stash.x_TD, dh_wide_TD, shared);
-  ctx.ops.add(dx_TD, dh_wide_TD);
-  deep_->backward(ctx, stash.deep, stash.x_TD, dh_deep_TD, dx_TD, shared, regularizers.ponder);
+  backward_paths(ctx, stash, dh_deep_TD, dh_wide_TD, dx_TD, shared, regularizers.ponder);
   finish_shared_backward(ctx, stash, shared, dx_TD);
 }
 
 // In place: d = ∂L/∂h_wide becomes ∂L/∂x (without the part through a shared attention).
-void Layer::backward_wide(const Context& ctx, SublayerStash& kept, Tensor x_TD, Tensor d_TD,
+void Layer::backward_wide(const Context& ctx, LayerStash& stash, Tensor d_TD,
                           const SharedAttention& shared) const {
   const ArenaFrame frame(ctx.scratch);
-  SublayerStash rebuilt;
-  if (!kept.kept()) {
-    rebuilt = wide_->allocate_stash(ctx, ctx.scratch, !shared_attention_);
-    run_wide(ctx, rebuilt, x_TD, shared.y_TD, {});
+  const WidePath::Backward wide =
+      wide_->begin_backward(ctx, stash.wide, stash.x_TD, shared.y_TD, d_TD);
+  wide_->run_ffn_backward(ctx, wide);
+  wide_->finish_backward(ctx, wide, stash.x_TD, shared.y_TD, shared.dy_TD, d_TD);
+}
+
+void Layer::backward_deep(const Context& ctx, LayerStash& stash, Tensor dh_deep_TD, Tensor dx_TD,
+                          const SharedAttention& shared, double ponder_scale) const {
+  const ArenaFrame frame(ctx.scratch);
+  const DeepPath::Backward deep =
+      deep_->begin_backward(ctx, stash.deep, stash.x_TD, dh_deep_TD, dx_TD, shared, ponder_scale);
+  deep_->run_backward(ctx, stash.deep, deep, 0, deep_->iterations());
+}
+
+// dx += ∂L/∂x through both paths; dh_wide is used up. The order is that of run_paths().
+void Layer::backward_paths(const Context& ctx, LayerStash& stash, Tensor dh_deep_TD,
+                           Tensor dh_wide_TD, Tensor dx_TD, const SharedAttention& shared,
+                           double ponder_scale) const {
+  if (ctx.tensor.size() == 1) {
+    backward_wide(ctx, stash, dh_wide_TD, shared);
+    ctx.ops.add(dx_TD, dh_wide_TD);
+    backward_deep(ctx, stash, dh_deep_TD, dx_TD, shared, ponder_scale);
+    return;
   }
-  const SublayerStash& stash = kept.kept() ? kept : rebuilt;
-  if (shared_attention_) {
-    wide_->backward_after_attention(ctx, stash, shared.y_TD, shared.dy_TD, d_TD, 0);
-  } else {
-    wide_->backward(ctx, stash, x_TD, d_TD, 0);
-  }
+  const ArenaFrame frame(ctx.scratch);
+  const std::int64_t all = deep_->iterations(), half = all / 2;
+  const WidePath::Backward wide =
+      wide_->begin_backward(ctx, stash.wide, stash.x_TD, shared.y_TD, dh_wide_TD);
+  const DeepPath::Backward deep =
+      deep_->begin_backward(ctx, stash.deep, stash.x_TD, dh_deep_TD, dx_TD, shared, ponder_scale);
+  deep_->run_backward(ctx, stash.deep, deep, half, all);
+  wide_->run_ffn_backward(ctx, wide);
+  deep_->run_backward(ctx, stash.deep, deep, 0, half);
+  wide_->finish_backward(ctx, wide, stash.x_TD, shared.y_TD, shared.dy_TD, dh_wide_TD);
+  ctx.ops.add(dx_TD, dh_wide_TD);
 }
 
 SharedAttention Layer::begin_shared_backward(const Context& ctx, LayerStash& stash) const {

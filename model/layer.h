@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "model/deep_path.h"
+#include "model/wide_path.h"
 
 namespace dualpath {
 
@@ -28,7 +29,7 @@ struct RegularizerScales {
 struct LayerStash {
   Tensor x_TD;  // the layer's input, set by the caller
   // The rest is filled by the forward pass, unless the whole layer is recomputed.
-  SublayerStash wide;
+  WideStash wide;
   DeepStash deep;
   Tensor h_wide_TD;
   Tensor h_deep_TD;
@@ -48,7 +49,10 @@ class Layer {
   // `rebuilt` is a work place for Recompute::layer.
   void backward(const Context& ctx, LayerStash& stash, LayerStash& rebuilt, Tensor d_TD,
                 const RegularizerScales& regularizers, Recompute recompute) const;
+  // What backward() left in ctx.deferred; parameter gradients +=. REQUIRES: has_wide_path().
+  void backward_weights(const Context& ctx, const FfnWeightInputs& inputs) const;
 
+  bool has_wide_path() const { return wide_.has_value(); }
   bool has_both_paths() const { return deep_.has_value() && wide_.has_value(); }
   bool has_router() const { return deep_.has_value() && deep_->has_router(); }
   bool has_deep_path() const { return deep_.has_value(); }
@@ -65,10 +69,14 @@ class Layer {
                      const RegularizerScales& regularizers) const;
   void backward_both(const Context& ctx, LayerStash& stash, Tensor d_TD,
                      const RegularizerScales& regularizers) const;
-  void run_wide(const Context& ctx, SublayerStash& kept, Tensor x_TD, Tensor shared_y_TD,
-                Tensor out_TD) const;
-  void backward_wide(const Context& ctx, SublayerStash& kept, Tensor x_TD, Tensor d_TD,
+  void run_wide(const Context& ctx, LayerStash& stash, Tensor out_TD) const;
+  void run_paths(const Context& ctx, LayerStash& stash) const;
+  void backward_wide(const Context& ctx, LayerStash& stash, Tensor d_TD,
                      const SharedAttention& shared) const;
+  void backward_deep(const Context& ctx, LayerStash& stash, Tensor dh_deep_TD, Tensor dx_TD,
+                     const SharedAttention& shared, double ponder_scale) const;
+  void backward_paths(const Context& ctx, LayerStash& stash, Tensor dh_deep_TD, Tensor dh_wide_TD,
+                      Tensor dx_TD, const SharedAttention& shared, double ponder_scale) const;
   void run_shared_attention(const Context& ctx, LayerStash& stash) const;
   SharedAttention begin_shared_backward(const Context& ctx, LayerStash& stash) const;
   void finish_shared_backward(const Context& ctx, const LayerStash& stash,
@@ -82,7 +90,7 @@ class Layer {
   GateConfig gate_;
   std::optional<Attention> shared_attention_;
   std::optional<DeepPath> deep_;
-  std::optional<Sublayer> wide_;  // also the one path of a standard layer
+  std::optional<WidePath> wide_;  // also the one path of a standard layer
   Parameter gate_weight_;
   Parameter gate_bias_;
 };

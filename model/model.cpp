@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "core/dry_ops.h"
 
@@ -23,6 +24,7 @@ struct Constants {
   Tensor tokens;
   Tensor loss_T;
   Tensor sums;
+  Tensor boundaries;
 };
 
 Constants lay_out_constants(const ModelConfig& config, const ModelOptions& options, Arena& arena) {
@@ -34,6 +36,10 @@ Constants lay_out_constants(const ModelConfig& config, const ModelOptions& optio
   c.tokens = take(arena, DType::i32, {2 * tokens});
   c.loss_T = take(arena, options.types.master, {tokens});
   c.sums = take(arena, DType::f64, {StepSums::first_readout + config.layers * num_readouts});
+  if (options.training) {
+    c.boundaries =
+        take(arena, options.types.stream, {options.part.boundaries, tokens, config.hidden_size});
+  }
   return c;
 }
 
@@ -55,71 +61,132 @@ void fill_rope(const ModelConfig& config, const RopeTables& rope, Device& device
   stream.synchronize();
 }
 
-// The passes themselves, shared by the dry run and the real one.
-void training_pass(Stage& stage, const Context& ctx, Tensor ids_T, Tensor targets_T, Tensor loss_T,
-                   double loss_scale, const RegularizerScales& regularizers) {
-  const ArenaFrame stash_frame(ctx.stash);
-  const ArenaFrame frame(ctx.scratch);
-  const Tensor x_TD = stage.forward(ctx, ids_T);
-  const Tensor d_TD = ctx.scratch.allocate(x_TD.dtype, x_TD.shape, "residual stream");
-  stage.head().loss_and_gradient(ctx, loss_T, d_TD, x_TD, targets_T, loss_scale);
-  stage.backward(ctx, ids_T, d_TD, regularizers);
+std::vector<StageLayers> stages_of(const ModelConfig& config, const ModelPart& part) {
+  if (!part.stages.empty()) return part.stages;
+  return {{.begin = 0, .end = config.layers, .first = true, .last = true}};
 }
 
-void evaluation_pass(Stage& stage, const Context& ctx, Tensor ids_T, Tensor targets_T,
-                     Tensor loss_T) {
-  const ArenaFrame frame(ctx.scratch);
-  const Tensor x_TD =
-      ctx.scratch.allocate(ctx.types().stream, {ctx.tokens(), stage.width()}, "residual stream");
+std::deque<Stage> make_stages(const ModelConfig& config, const ModelOptions& options,
+                              ParameterStore& parameters) {
+  std::deque<Stage> stages;
+  for (const StageLayers& layers : stages_of(config, options.part)) {
+    stages.emplace_back(config, parameters, layers, options.recompute, options.loss_chunk_tokens);
+  }
+  parameters.seal();
+  return stages;
+}
+
+int slots_of(const ModelPart& part, std::size_t stage) {
+  return part.slots.empty() ? 1 : part.slots[stage];
+}
+
+int deferred_slots_of(const ModelPart& part, std::size_t stage) {
+  return part.deferred_slots.empty() ? 0 : part.deferred_slots[stage];
+}
+
+Tensor readout_sums(const ModelConfig& config, Tensor sums) {
+  return sums.slice(StepSums::first_readout, sums.numel()).reshape({config.layers, num_readouts});
+}
+
+void infer_with_loss(Stage& stage, const Context& ctx, Tensor loss_T, Tensor x_TD, Tensor ids_T,
+                     Tensor targets_T) {
   stage.infer(ctx, ids_T, x_TD);
-  stage.head().loss(ctx, loss_T, x_TD, targets_T);
+  if (stage.is_last()) stage.head().loss(ctx, loss_T, x_TD, targets_T);
+}
+
+void add_categories(std::vector<CategoryBytes>& sums, const std::vector<CategoryBytes>& more,
+                    std::int64_t times) {
+  for (CategoryBytes c : more) {
+    c.bytes *= static_cast<std::size_t>(times);
+    const auto it = std::ranges::find(sums, c.category, &CategoryBytes::category);
+    if (it == sums.end()) {
+      sums.push_back(c);
+    } else {
+      it->bytes += c.bytes;
+    }
+  }
+  std::ranges::stable_sort(sums, std::greater<>(), &CategoryBytes::bytes);
 }
 
 }  // namespace
 
 ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options) {
-  ParameterStore parameters;
+  ParameterStore parameters(options.part.place);
   parameters.set_types(options.types);
-  Stage stage(config, parameters, options.recompute, options.loss_chunk_tokens);
+  std::deque<Stage> stages = make_stages(config, options, parameters);
+  const GridPlace& place = options.part.place;
+  TensorAxis tensor(coord_of(place.rank, place.shape).tensor, place.shape.tensor);
   DryOps ops;
-  Arena stash, scratch, constants_arena;
-  const Constants constants = lay_out_constants(config, options, constants_arena);
-  const Context ctx{ops,
-                    parameters,
-                    stash,
-                    scratch,
-                    constants.rope,
-                    attention_shape(config, options.micro_batch_size, config.sequence_length),
-                    constants.sums.slice(StepSums::first_readout, constants.sums.numel())
-                        .reshape({config.layers, num_readouts})};
-  const Tensor ids_T = constants.tokens.slice(0, ctx.tokens());
+  Arena scratch, constants_arena;
+  const Constants c = lay_out_constants(config, options, constants_arena);
+  const Tensor ids_T = c.tokens.slice(0, c.loss_T.numel());
+  const RegularizerScales all_on{.ponder = 1, .entropy = 1, .balance = 1, .gate_losses = c.loss_T};
   ActivationMemory memory;
-  if (options.training) {
-    training_pass(stage, ctx, ids_T, ids_T, constants.loss_T, 1,
-                  {.ponder = 1, .entropy = 1, .balance = 1, .gate_losses = constants.loss_T});
-    memory.matmul_flops = ops.matmul_flops();
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    Stage& stage = stages[i];
+    Arena stash;
+    DeferredWeights deferred;
+    const int deferred_slots = deferred_slots_of(options.part, i);
+    const Context ctx{ops,
+                      parameters,
+                      stash,
+                      scratch,
+                      c.rope,
+                      attention_shape(config, options.micro_batch_size, config.sequence_length),
+                      readout_sums(config, c.sums),
+                      tensor,
+                      deferred_slots > 0 ? &deferred : nullptr};
+    const Tensor x_TD{nullptr, options.types.stream, {ctx.tokens(), config.hidden_size}};
+    if (options.training) {
+      StageStash layers;
+      const double flops_before = ops.matmul_flops();
+      const Tensor out_TD = stage.forward(ctx, layers, ids_T, x_TD, nullptr);
+      if (stage.is_last()) stage.head_backward(ctx, c.loss_T, x_TD, out_TD, ids_T, 1, nullptr);
+      stage.backward(ctx, layers, ids_T, x_TD, all_on, nullptr);
+      if (deferred_slots > 0) stage.backward_weights(ctx, nullptr);
+      memory.matmul_flops += ops.matmul_flops() - flops_before;
+    }
+    {
+      const ArenaFrame frame(scratch);
+      infer_with_loss(stage, ctx, c.loss_T,
+                      scratch.allocate(x_TD.dtype, x_TD.shape, "residual stream"), ids_T, ids_T);
+    }
+    const int slots = slots_of(options.part, i);
+    memory.slot_bytes.push_back(stash.peak_bytes());
+    memory.deferred_bytes.push_back(deferred.arena.peak_bytes());
+    memory.stash_bytes += stash.peak_bytes() * static_cast<std::size_t>(slots) +
+                          deferred.arena.peak_bytes() * static_cast<std::size_t>(deferred_slots);
+    add_categories(memory.stash, stash.peak_by_category(), slots);
+    add_categories(memory.stash, deferred.arena.peak_by_category(), deferred_slots);
   }
-  evaluation_pass(stage, ctx, ids_T, ids_T, constants.loss_T);
-  memory.stash_bytes = stash.peak_bytes();
   memory.scratch_bytes = scratch.peak_bytes();
-  memory.stash = stash.peak_by_category();
   memory.scratch = scratch.peak_by_category();
   return memory;
 }
 
-Model::Model(const ModelConfig& config, const ModelOptions& options, Device& device, Stream& stream)
+Model::Model(const ModelConfig& config, const ModelOptions& options, Device& device, Stream& stream,
+             TensorAxis* tensor)
     : config_(config),
       options_(options),
       device_(device),
       stream_(stream),
+      tensor_(tensor == nullptr ? alone_ : *tensor),
       ops_(device.make_ops(stream)),
-      parameters_(std::make_unique<ParameterStore>()),
-      stage_(std::make_unique<Stage>(config, *parameters_, options.recompute,
-                                     options.loss_chunk_tokens)),
+      parameters_(std::make_unique<ParameterStore>(options.part.place)),
+      stages_(make_stages(config, options, *parameters_)),
       memory_(measure_activations(config, options)) {
+  CHECK(tensor_.size() == options.part.place.shape.tensor, "a tensor axis of {} ranks, not {}",
+        tensor_.size(), options.part.place.shape.tensor);
   device.require(options.types);
   parameters_->allocate(device, options.types, options.training);
-  stash_ = Arena(device.allocate(memory_.stash_bytes));
+  for (std::size_t i = 0; i < stages_.size(); ++i) {
+    std::vector<Slot>& slots = slots_.emplace_back();
+    for (int n = slots_of(options.part, i); n > 0; --n)
+      slots.push_back({Arena(device.allocate(memory_.slot_bytes[i])), {}, {}});
+    std::vector<DeferredWeights>& deferred = deferred_.emplace_back();
+    for (int n = deferred_slots_of(options.part, i); n > 0; --n)
+      deferred.push_back({Arena(device.allocate(memory_.deferred_bytes[i])), {}});
+  }
   scratch_ = Arena(device.allocate(memory_.scratch_bytes));
   Arena measuring;
   lay_out_constants(config, options, measuring);
@@ -130,6 +197,7 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, Device& dev
   tokens_ = c.tokens;
   loss_T_ = c.loss_T;
   sums_ = c.sums;
+  boundaries_ = c.boundaries;
   if (options.types.master == DType::f64) {
     fill_rope<double>(config, rope_, device, stream);
   } else {
@@ -138,13 +206,42 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, Device& dev
   zero_sums();
 }
 
-Context Model::context(AttentionShape shape, bool readouts) {
-  Tensor sums_LC;
-  if (readouts) {
-    sums_LC =
-        sums_.slice(StepSums::first_readout, sums_.numel()).reshape({config_.layers, num_readouts});
+std::size_t Model::stash_peak_bytes() const {
+  std::size_t bytes = 0;
+  for (const std::vector<Slot>& slots : slots_) {
+    for (const Slot& slot : slots) bytes += slot.stash.peak_bytes();
   }
-  return {*ops_, *parameters_, stash_, scratch_, rope_, shape, sums_LC};
+  for (const std::vector<DeferredWeights>& deferred : deferred_) {
+    for (const DeferredWeights& weights : deferred) bytes += weights.arena.peak_bytes();
+  }
+  return bytes;
+}
+
+Model::Slot& Model::slot_of(const Pass& pass) {
+  return slots_[static_cast<std::size_t>(pass.stage)][static_cast<std::size_t>(pass.slot)];
+}
+
+Context Model::context(Arena& stash, AttentionShape shape, bool readouts) {
+  return {*ops_,
+          *parameters_,
+          stash,
+          scratch_,
+          rope_,
+          shape,
+          readouts ? readout_sums(config_, sums_) : Tensor{},
+          tensor_};
+}
+
+// Of a whole micro-batch.
+Context Model::pass_context(const Pass& pass) {
+  Context ctx = context(
+      slot_of(pass).stash,
+      attention_shape(config_, options_.micro_batch_size, config_.sequence_length), pass.readouts);
+  if (pass.deferred_slot >= 0) {
+    ctx.deferred = &deferred_[static_cast<std::size_t>(pass.stage)]
+                             [static_cast<std::size_t>(pass.deferred_slot)];
+  }
+  return ctx;
 }
 
 Tensor Model::upload(std::span<const std::int32_t> host, std::int64_t begin) {
@@ -153,42 +250,90 @@ Tensor Model::upload(std::span<const std::int32_t> host, std::int64_t begin) {
   return device_tokens;
 }
 
+Tensor Model::upload_micro_batch(std::span<const std::int32_t> host, std::int64_t begin) {
+  CHECK(static_cast<std::int64_t>(host.size()) == loss_T_.numel(),
+        "a micro-batch has {} tokens, not {}", loss_T_.numel(), host.size());
+  return upload(host, begin);
+}
+
 void Model::zero_gradients() {
   ops_->fill(parameters_->flat_gradients(), 0);
+}
+
+Tensor Model::forward(const Pass& pass, Tensor x_TD) {
+  Slot& slot = slot_of(pass);
+  Stage& stage = stage_of(pass);
+  CHECK(slot.stash.mark() == 0, "slot {} of stage {} is taken", pass.slot, pass.stage);
+  const Tensor ids_T = stage.is_first() ? upload_micro_batch(pass.ids, 0) : Tensor{};
+  slot.output_TD = stage.forward(pass_context(pass), slot.layers, ids_T, x_TD, pass.events);
+  return slot.output_TD;
+}
+
+void Model::backward(const Pass& pass, Tensor d_TD) {
+  Slot& slot = slot_of(pass);
+  Stage& stage = stage_of(pass);
+  const Context ctx = pass_context(pass);
+  if (stage.is_last()) {
+    const Tensor targets_T = upload_micro_batch(pass.targets, ctx.tokens());
+    stage.head_backward(ctx, loss_T_, d_TD, slot.output_TD, targets_T, pass.loss_scale,
+                        pass.events);
+    ops_->column_sums(sums_.slice(StepSums::loss, StepSums::loss + 1), loss_T_);
+  }
+  const Tensor ids_T = stage.is_first() ? upload_micro_batch(pass.ids, 0) : Tensor{};
+  RegularizerScales regularizers = pass.regularizers;
+  regularizers.gate_losses = sums_.slice(StepSums::gate_entropy, StepSums::gate_balance + 1);
+  stage.backward(ctx, slot.layers, ids_T, d_TD, regularizers, pass.events);
+  slot.stash.release(0);
+}
+
+void Model::backward_weights(const Pass& pass) {
+  const Context ctx = pass_context(pass);
+  stage_of(pass).backward_weights(ctx, pass.events);
+  ctx.deferred->clear();
+}
+
+void Model::evaluate_stage(const Pass& pass, Tensor x_TD) {
+  Stage& stage = stage_of(pass);
+  const std::int64_t tokens = x_TD.rows();
+  CHECK(tokens % config_.sequence_length == 0 && tokens <= loss_T_.numel(),
+        "{} tokens are not up to {} sequences of {}", tokens, options_.micro_batch_size,
+        config_.sequence_length);
+  const Context ctx =
+      context(no_stash_,
+              attention_shape(config_, tokens / config_.sequence_length, config_.sequence_length),
+              pass.readouts);
+  const Tensor loss_T = loss_T_.slice(0, tokens);
+  infer_with_loss(stage, ctx, loss_T, x_TD, stage.is_first() ? upload(pass.ids, 0) : Tensor{},
+                  stage.is_last() ? upload(pass.targets, tokens) : Tensor{});
+  if (stage.is_last()) ops_->column_sums(sums_.slice(StepSums::loss, StepSums::loss + 1), loss_T);
 }
 
 void Model::forward_backward(std::span<const std::int32_t> ids,
                              std::span<const std::int32_t> targets, double loss_scale,
                              RegularizerScales regularizers, bool readouts) {
-  const Context ctx = context(
-      attention_shape(config_, options_.micro_batch_size, config_.sequence_length), readouts);
-  CHECK(static_cast<std::int64_t>(ids.size()) == ctx.tokens() && ids.size() == targets.size(),
-        "a micro-batch has {} tokens, not {}", ctx.tokens(), ids.size());
-  regularizers.gate_losses = sums_.slice(StepSums::gate_entropy, StepSums::gate_balance + 1);
-  training_pass(*stage_, ctx, upload(ids, 0), upload(targets, ctx.tokens()), loss_T_, loss_scale,
-                regularizers);
-  ops_->column_sums(sums_.slice(StepSums::loss, StepSums::loss + 1), loss_T_);
+  const Pass pass{.ids = ids,
+                  .targets = targets,
+                  .loss_scale = loss_scale,
+                  .regularizers = regularizers,
+                  .readouts = readouts};
+  forward(pass, {});
+  backward(pass, boundary(0));
 }
 
 void Model::evaluate(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets,
                      bool readouts) {
-  const auto tokens = static_cast<std::int64_t>(ids.size());
-  CHECK(tokens % config_.sequence_length == 0 && tokens <= loss_T_.numel(),
-        "{} tokens are not up to {} sequences of {}", tokens, options_.micro_batch_size,
-        config_.sequence_length);
-  const Context ctx =
-      context(attention_shape(config_, tokens / config_.sequence_length, config_.sequence_length),
-              readouts);
-  const Tensor loss_T = loss_T_.slice(0, tokens);
-  evaluation_pass(*stage_, ctx, upload(ids, 0), upload(targets, tokens), loss_T);
-  ops_->column_sums(sums_.slice(StepSums::loss, StepSums::loss + 1), loss_T);
+  const ArenaFrame frame(scratch_);
+  const Tensor x_TD = scratch_.allocate(
+      parameters_->types().stream, {static_cast<std::int64_t>(ids.size()), config_.hidden_size},
+      "residual stream");
+  evaluate_stage({.ids = ids, .targets = targets, .readouts = readouts}, x_TD);
 }
 
 KvCache Model::make_cache(std::int64_t capacity) const {
   CHECK(0 < capacity && capacity <= config_.sequence_length,
         "a cache of {} tokens, the model takes 1 to {}", capacity, config_.sequence_length);
   std::int64_t entries = 0;
-  for (const Layer& layer : stage_->layers()) entries += layer.num_attentions();
+  for (const Layer& layer : stages_[0].layers()) entries += layer.num_attentions();
   return {entries, capacity, config_.kv_heads, config_.head_size(), parameters_->types().operand,
           device_};
 }
@@ -198,7 +343,7 @@ Tensor Model::logits(std::span<const std::int32_t> ids, bool last_only, KvCache*
   const std::int64_t past = cache == nullptr ? 0 : cache->length();
   const std::int64_t room = (cache == nullptr ? config_.sequence_length : cache->capacity()) - past;
   CHECK(0 < tokens && tokens <= room, "{} tokens, the model takes 1 to {}", tokens, room);
-  Context ctx = context(attention_shape(config_, 1, tokens), false);
+  Context ctx = context(no_stash_, attention_shape(config_, 1, tokens), false);
   ctx.shape.first_position = past;
   ctx.cache = cache;
   const std::int64_t rows = last_only ? 1 : tokens;
@@ -210,9 +355,9 @@ Tensor Model::logits(std::span<const std::int32_t> ids, bool last_only, KvCache*
   const Tensor x_TD =
       scratch_.allocate(ctx.types().stream, {tokens, config_.hidden_size}, "residual stream");
   if (cache != nullptr) cache->begin_pass();
-  stage_->infer(ctx, upload(ids, 0), x_TD);
+  stages_[0].infer(ctx, upload(ids, 0), x_TD);
   if (cache != nullptr) cache->end_pass(tokens);
-  stage_->head().logits(ctx, logits_TV, x_TD.slice(tokens - rows, tokens));
+  stages_[0].head().logits(ctx, logits_TV, x_TD.slice(tokens - rows, tokens));
   return logits_TV;
 }
 

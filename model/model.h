@@ -1,8 +1,10 @@
-// Model: parameters, activation memory and the passes over one micro-batch, on one device. How many
-// micro-batches make a step, and over which ranks, is the trainer's.
+// Model: what one rank has of the model — parameters, activation memory and the passes over one
+// micro-batch — on one device. How many micro-batches make a step, over which ranks, and in which
+// order passes of several micro-batches and stages run, is the trainer's.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <vector>
@@ -11,17 +13,33 @@
 
 namespace dualpath {
 
+// Which part of the model a rank has. By default all of it.
+struct ModelPart {
+  GridPlace place;
+  std::vector<StageLayers> stages;  // in the model's order; empty: one stage with all layers
+  // By stage: of how many micro-batches activations are held at once; empty: one each.
+  std::vector<int> slots;
+  // By stage: of how many the weight gradients that backward() leaves to backward_weights(); empty:
+  // it leaves none.
+  std::vector<int> deferred_slots;
+  int boundaries = 1;  // tensors [T, D] of what travels between stages
+};
+
 struct ModelOptions {
   NumericTypes types = {};
   std::int64_t micro_batch_size = 1;  // sequences
   Recompute recompute = Recompute::none;
   std::int64_t loss_chunk_tokens = 512;
   bool training = true;  // false: no memory for a backward pass
+  ModelPart part = {};
 };
 
 // Activation memory of a model, found by a dry run.
 struct ActivationMemory {
-  std::size_t stash_bytes = 0;
+  // By stage, of one micro-batch: from forward to backward, and on to backward_weights.
+  std::vector<std::size_t> slot_bytes;
+  std::vector<std::size_t> deferred_bytes;
+  std::size_t stash_bytes = 0;  // of all that are held at once
   std::size_t scratch_bytes = 0;
   std::vector<CategoryBytes> stash;  // at the peak, largest first
   std::vector<CategoryBytes> scratch;
@@ -34,38 +52,67 @@ ActivationMemory measure_activations(const ModelConfig& config, const ModelOptio
 // model adds token losses, regularisers and read-outs; the other slots are its caller's to set.
 struct StepSums {
   enum Slot : std::int64_t {
-    loss,          // Σ token losses
-    gate_entropy,  // Σ (-H(p))
-    gate_balance,  // Σ_sequences (mean p - ½)²
-    targets,       // tokens that have a target (evaluation)
-    bytes,         // of text that they stand for (evaluation)
-    stop,          // ranks that were asked to stop
-    save,          // ranks that were asked to save
-    first_readout  // [L, num_readouts]
+    loss,              // Σ token losses
+    gate_entropy,      // Σ (-H(p))
+    gate_balance,      // Σ_sequences (mean p - ½)²
+    targets,           // tokens that have a target (evaluation)
+    bytes,             // of text that they stand for (evaluation)
+    gradient_squares,  // of the reduced gradient, each element counted by one rank
+    stop,              // ranks that were asked to stop
+    save,              // ranks that were asked to save
+    first_readout      // [L, num_readouts]
   };
 };
 
 class Model {
  public:
-  // REQUIRES: config is resolved. Throws Error(configuration) where the memory is not to be had.
-  Model(const ModelConfig& config, const ModelOptions& options, Device& device, Stream& stream);
+  // REQUIRES: config is resolved. `tensor` outlives the model; null: a group of one. Throws
+  // Error(configuration) where the memory is not to be had.
+  Model(const ModelConfig& config, const ModelOptions& options, Device& device, Stream& stream,
+        TensorAxis* tensor = nullptr);
 
   const ModelConfig& config() const { return config_; }
   ParameterStore& parameters() { return *parameters_; }
   const ParameterStore& parameters() const { return *parameters_; }
   const ActivationMemory& activation_memory() const { return memory_; }
-  std::size_t stash_peak_bytes() const { return stash_.peak_bytes(); }
-  const Stage& stage() const { return *stage_; }
+  std::size_t stash_peak_bytes() const;
+  const std::deque<Stage>& stages() const { return stages_; }
 
   // To be called after parameter values were written from outside.
   void refresh_operands() { parameters_->refresh_operands(*ops_); }
 
   void zero_gradients();
-  // gradients += ∂/∂parameters of loss_scale·Σ token losses + regularisers; sums += .
-  // ids, targets: micro_batch_size·sequence_length tokens each.
+
+  // ---- one micro-batch on one stage; ids and targets: micro_batch_size·sequence_length tokens.
+  // `slot` counts the micro-batches held at once. `events` may be null.
+  struct Pass {
+    int stage = 0;
+    int slot = 0;
+    int deferred_slot = -1;  // of backward() and backward_weights(); -1: nothing is deferred
+    std::span<const std::int32_t> ids;      // count on the first stage
+    std::span<const std::int32_t> targets;  // count on the last stage
+    double loss_scale = 1;
+    RegularizerScales regularizers = {};
+    bool readouts = false;
+    BucketEvents* events = nullptr;
+  };
+  // Takes the slot. x: what the stage before has made, [T, D]; empty on the first stage. Returns
+  // the stage's output [T, D], which lies in the slot.
+  Tensor forward(const Pass& pass, Tensor x_TD);
+  // gradients += ∂/∂parameters of loss_scale·Σ token losses + regularisers; sums += . d: ∂L/∂output
+  // on entry (but on the last stage), ∂L/∂input on return. Gives the slot free.
+  void backward(const Pass& pass, Tensor d_TD);
+  // What backward() deferred: gradients += . Gives the deferred slot free.
+  void backward_weights(const Pass& pass);
+  // Memory for what travels between stages, [T, D]; i below ModelPart::boundaries.
+  Tensor boundary(int i) const { return boundaries_.row(i); }
+  // sums += the token losses (and read-outs); nothing else changes. x: the stage's input on entry
+  // (but the first stage's), its output on return. ids: up to micro_batch_size sequences.
+  void evaluate_stage(const Pass& pass, Tensor x_TD);
+
+  // ---- the same with all stages here: one forward and one backward pass
   void forward_backward(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets,
                         double loss_scale, RegularizerScales regularizers, bool readouts);
-  // sums += the token losses (and read-outs); nothing else changes.
   void evaluate(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets,
                 bool readouts);
   // Logits [positions, V] of one sequence of at most sequence_length tokens, or of its last token
@@ -83,25 +130,40 @@ class Model {
   }
 
  private:
-  Context context(AttentionShape shape, bool readouts);
+  // The activations of one micro-batch on one stage.
+  struct Slot {
+    Arena stash;
+    StageStash layers;
+    Tensor output_TD;
+  };
+  Context context(Arena& stash, AttentionShape shape, bool readouts);
+  Context pass_context(const Pass& pass);
+  Stage& stage_of(const Pass& pass) { return stages_[static_cast<std::size_t>(pass.stage)]; }
+  Slot& slot_of(const Pass& pass);
   Tensor upload(std::span<const std::int32_t> host, std::int64_t begin);
+  Tensor upload_micro_batch(std::span<const std::int32_t> host, std::int64_t begin);
 
   ModelConfig config_;
   ModelOptions options_;
   Device& device_;
   Stream& stream_;
+  TensorAxis alone_;
+  TensorAxis& tensor_;
   std::unique_ptr<Ops> ops_;
   std::unique_ptr<ParameterStore> parameters_;
-  std::unique_ptr<Stage> stage_;
+  std::deque<Stage> stages_;
   ActivationMemory memory_;
-  Arena stash_;
+  std::vector<std::vector<Slot>> slots_;                // by stage
+  std::vector<std::vector<DeferredWeights>> deferred_;  // by stage
+  Arena no_stash_;
   Arena scratch_;
   Buffer logits_;
-  Buffer constants_;  // RoPE tables, token ids, token losses, sums
+  Buffer constants_;  // RoPE tables, token ids, token losses, sums, boundaries
   RopeTables rope_;
   Tensor tokens_;  // i32: ids, then targets
   Tensor loss_T_;
   Tensor sums_;
+  Tensor boundaries_;  // [ModelPart::boundaries, T, D]
 };
 
 }  // namespace dualpath

@@ -9,26 +9,26 @@ Norm::Norm(ParameterStore& store, const std::string& name, std::int64_t width,
   weight_ = store.declare({name, shape, {ParameterInit::Law::constant, 1}, false});
 }
 
-namespace {
-Norm::Output allocate(const Context& ctx, Tensor x_TD) {
-  return {ctx.scratch.allocate(ctx.types().operand, x_TD.shape, "residual stream"),
-          ctx.scratch.allocate(ctx.types().master, {x_TD.rows()}, "residual stream")};
+Norm::Output Norm::allocate(const Context& ctx, std::int64_t tokens) const {
+  return {ctx.scratch.allocate(ctx.types().operand, {tokens, width_}, "residual stream"),
+          ctx.scratch.allocate(ctx.types().master, {tokens}, "residual stream")};
 }
-}  // namespace
 
 Norm::Output Norm::forward(const Context& ctx, Tensor x_TD, std::int64_t k) const {
-  const Output out = allocate(ctx, x_TD);
-  ctx.ops.rms_norm(out.normed_TD, out.rstd_T, x_TD, row(ctx.parameters.value(weight_), k),
-                   epsilon_);
+  const Output out = allocate(ctx, x_TD.rows());
+  forward(ctx, out, x_TD, k);
   return out;
 }
 
-Norm::Output Norm::residual_forward(const Context& ctx, Tensor u_TD, Tensor x_TD, Tensor y_TD,
-                                    Tensor gain, std::int64_t k) const {
-  const Output out = allocate(ctx, x_TD);
+void Norm::forward(const Context& ctx, const Output& out, Tensor x_TD, std::int64_t k) const {
+  ctx.ops.rms_norm(out.normed_TD, out.rstd_T, x_TD, row(ctx.parameters.value(weight_), k),
+                   epsilon_);
+}
+
+void Norm::residual_forward(const Context& ctx, const Output& out, Tensor u_TD, Tensor x_TD,
+                            Tensor y_TD, Tensor gain, std::int64_t k) const {
   ctx.ops.residual_rms_norm(u_TD, out.normed_TD, out.rstd_T, x_TD, y_TD, gain,
                             row(ctx.parameters.value(weight_), k), epsilon_);
-  return out;
 }
 
 void Norm::backward(const Context& ctx, Tensor dx_TD, Tensor dnormed_TD, Tensor x_TD, Tensor rstd_T,

@@ -5,30 +5,44 @@
 
 namespace dualpath {
 
-AdamW::AdamW(const OptimizerConfig& config, const ParameterStore& parameters, Device& device,
-             Stream& stream)
+AdamW::AdamW(const OptimizerConfig& config, const ParameterStore& parameters, bool sharded,
+             Device& device, Stream& stream)
     : config_(config),
+      sharded_(sharded),
       dtype_(parameters.types().master),
-      flat_size_(parameters.flat_size()),
-      ranges_(parameters.ranges()),
-      m_(device.allocate(static_cast<std::size_t>(flat_size_) * size_of(dtype_))),
-      v_(device.allocate(static_cast<std::size_t>(flat_size_) * size_of(dtype_))),
-      ops_(device.make_ops(stream)) {}
-
-void AdamW::sum_of_gradient_squares(Tensor out, const ParameterStore& parameters) {
-  ops_->fill(out, 0);
-  ops_->sum_of_squares(out, parameters.flat_gradients());
+      ops_(device.make_ops(stream)) {
+  for (const ParameterRegion& region : parameters.regions()) {
+    parts_.push_back({own(region), size_, parameters.ranges(own(region))});
+    size_ += own(region).size();
+  }
+  const std::size_t bytes = static_cast<std::size_t>(size_) * size_of(dtype_);
+  m_ = device.allocate(bytes);
+  v_ = device.allocate(bytes);
 }
 
-void AdamW::update(const ParameterStore& parameters, std::int64_t step, double learning_rate,
-                   double gradient_scale) {
+Tensor AdamW::moment(const Buffer& buffer, std::size_t region, Interval interval) const {
+  const Part& part = parts_[region];
+  const std::int64_t begin = part.offset + interval.begin - part.own.begin;
+  return Tensor{buffer.data(), dtype_, {size_}}.slice(begin, begin + interval.size());
+}
+
+void AdamW::add_gradient_squares(Tensor out, const ParameterStore& parameters) {
+  const Tensor gradients = parameters.flat_gradients();
+  for (const ParameterRegion& region : parameters.regions())
+    ops_->sum_of_squares(out, gradients.slice(region.shard.begin, region.shard.end));
+}
+
+void AdamW::update(const ParameterStore& parameters, std::size_t region, std::int64_t step,
+                   double learning_rate, double gradient_scale) {
   const double b1 = config_.betas[0];
   const double b2 = config_.betas[1];
   const auto t = static_cast<double>(step);
-  for (const ParameterRange& range : ranges_) {
-    const auto part = [&](Tensor flat) { return flat.slice(range.begin, range.end); };
-    ops_->adamw(part(parameters.flat_values()), part(first_moment()), part(second_moment()),
-                range.operand, part(parameters.flat_gradients()),
+  for (const ParameterRange& range : parts_[region].ranges) {
+    const auto [begin, end] = range.interval;
+    ops_->adamw(parameters.flat_values().slice(begin, end), first_moment(region, range.interval),
+                second_moment(region, range.interval),
+                parameters.operands_of(parameters.regions()[region], range.interval),
+                parameters.flat_gradients().slice(begin, end),
                 {.learning_rate = learning_rate,
                  .beta1 = b1,
                  .beta2 = b2,
@@ -38,6 +52,12 @@ void AdamW::update(const ParameterStore& parameters, std::int64_t step, double l
                  .correction2 = 1 - std::pow(b2, t),
                  .gradient_scale = gradient_scale});
   }
+}
+
+void AdamW::update(const ParameterStore& parameters, std::int64_t step, double learning_rate,
+                   double gradient_scale) {
+  for (std::size_t region = 0; region < parts_.size(); ++region)
+    update(parameters, region, step, learning_rate, gradient_scale);
 }
 
 double clip_scale(double gradient_norm, double clip) {

@@ -1,6 +1,7 @@
-// ParameterStore: the one enumeration of a model's parameters. Values and gradients each lie in one
-// flat buffer, in order of declaration (embedding, layer by layer, final norm, head), so that
-// initialisation, optimizer, reduction, checkpoint and counts all walk the same list.
+// ParameterStore: the one enumeration of a model's parameters, as far as this rank holds them.
+// Values and gradients each lie in one flat buffer that is laid out in regions: runs of one bucket
+// (a layer, the embedding, the head) whose gradients are summed over the same ranks.
+// Initialisation, optimizer, reduction, checkpoint and counts all walk this enumeration.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include "core/device.h"
 #include "core/tensor.h"
 #include "core/tensor_slice.h"
+#include "parallel/process_grid.h"
 
 namespace dualpath {
 
@@ -21,6 +23,10 @@ struct ParameterInit {
   double value;  // the constant, the standard deviation, or the bound of uniform ±value
 };
 
+// Whether the ranks of the tensor axis all hold a parameter, or rank r of t its rows
+// [R·r/t, R·(r+1)/t), R the size of dim 0.
+enum class Cut { whole, rows };
+
 struct ParameterSpec {
   std::string name;  // "layers.0.deep.gate"
   Shape shape;       // global
@@ -28,6 +34,9 @@ struct ParameterSpec {
   bool decay;                   // weight decay applies
   bool product = false;         // enters matrix products: has a copy in the operand type
   bool joins_previous = false;  // placed without a gap behind the one before: one fused matrix
+  Cut cut = Cut::whole;
+  bool on_both_ends = false;  // also on the pipeline's other end (tied embedding)
+  bool looked_up = false;     // read row by row from the values (embedding)
 };
 
 // A handle into the store; a default one stands for "this model has no such parameter".
@@ -36,18 +45,49 @@ struct Parameter {
   explicit operator bool() const { return index >= 0; }
 };
 
-// A run of the flat buffers with one treatment.
+// Where this rank stands: it decides which rows of a cut parameter it holds, and which shard of a
+// region's optimizer state.
+struct GridPlace {
+  int rank = 0;
+  GridShape shape;
+};
+
+// [begin, end), of the flat buffers' elements, or of rows.
+struct Interval {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  std::int64_t size() const { return end - begin; }
+};
+
+// A run of the flat buffers that is reduced, updated and gathered as one.
+struct ParameterRegion {
+  int bucket;
+  GridGroup group;  // the ranks over which its gradients are summed, and who share its shards
+  bool product;
+  bool looked_up;  // read row by row from the values, product or not
+  Interval all;
+  Interval shard;               // this rank's equal part of it
+  std::int64_t operand_offset;  // where all.begin stands among the operand copies; product only
+};
+
+// A part of one region with one decay.
 struct ParameterRange {
-  std::int64_t begin;
-  std::int64_t end;
+  Interval interval;
   bool decay;
-  Tensor operand;  // the copy of these values in the operand type; empty where there is none
 };
 
 class ParameterStore {
  public:
-  // REQUIRES: names are unique, allocate() has not been called.
+  explicit ParameterStore(const GridPlace& place = {}) : place_(place) {}
+
+  // What is declared from here on belongs to the next bucket, but for what is small (norms, gains,
+  // gates: neither `product` nor `looked_up`), which has bucket 0 together.
+  void begin_bucket() { ++bucket_; }
+  int num_buckets() const { return bucket_ + 1; }
+  // REQUIRES: names are unique, seal() has not been called.
   Parameter declare(ParameterSpec spec);
+  // Lays out the flat buffers. To be called once, after the last declare().
+  void seal();
 
   // Before allocate() every tensor has its shape but no memory (a dry run needs no more).
   void set_types(const NumericTypes& types) { types_ = types; }
@@ -72,30 +112,44 @@ class ParameterStore {
   }
 
   const NumericTypes& types() const { return types_; }
-  std::int64_t flat_size() const { return flat_size_; }  // elements, gaps for alignment included
+  const GridPlace& place() const { return place_; }
+  std::int64_t flat_size() const { return flat_size_; }  // elements, gaps included
   // Of the copies in the operand type; 0 where that is the master type.
   std::size_t operand_bytes() const { return operands_.bytes(); }
   Tensor flat_values() const { return {values_.data(), types_.master, {flat_size_}}; }
   Tensor flat_gradients() const { return {gradients_.data(), types_.master, {flat_size_}}; }
+  // The operand copies of an interval within one region; empty where there are none.
+  Tensor operands_of(const ParameterRegion& region, Interval interval) const;
 
   std::span<const ParameterSpec> specs() const { return specs_; }
+  // The rows of dim 0 that this rank holds, and the shape that they make.
+  Interval local_rows(Parameter parameter) const;
+  Shape local_shape(Parameter parameter) const;
+  // Where they begin in the flat buffers.
   std::int64_t offset(Parameter parameter) const { return offsets_[index(parameter)]; }
-  std::int64_t num_parameters() const;         // elements of all parameters, without gaps
-  std::vector<ParameterRange> ranges() const;  // maximal runs of one treatment, in order
+  std::int64_t num_parameters() const;  // elements held, without gaps
+
+  std::span<const ParameterRegion> regions() const { return regions_; }
+  // Runs of one decay within an interval of one region, in order; together they cover it.
+  std::vector<ParameterRange> ranges(Interval interval) const;
 
  private:
   static std::size_t index(Parameter parameter) {
     return static_cast<std::size_t>(parameter.index);
   }
+  void append_region(int bucket, GridGroup group, bool product);
   Tensor view(std::byte* base, Parameter first, int count) const;
-
   bool has_operands() const { return types_.operand != types_.master; }
-  Tensor operands_at(std::int64_t offset, Shape shape) const;
 
+  GridPlace place_;
   NumericTypes types_;
+  int bucket_ = 0;
+  bool sealed_ = false;
   std::vector<ParameterSpec> specs_;
-  std::vector<std::int64_t> offsets_;          // elements
-  std::vector<std::int64_t> operand_offsets_;  // elements of operands_; of `product` ones only
+  std::vector<int> buckets_;              // of each spec
+  std::vector<std::int64_t> offsets_;     // elements
+  std::vector<int> region_of_parameter_;  // index into regions_
+  std::vector<ParameterRegion> regions_;  // in order of place
   std::int64_t flat_size_ = 0;
   std::int64_t operand_size_ = 0;
   Buffer values_;

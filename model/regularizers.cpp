@@ -2,15 +2,15 @@
 
 namespace dualpath {
 
-RegularizerScales make_regularizer_scales(const RegularizerConfig& config, const Stage& stage,
+RegularizerScales make_regularizer_scales(const RegularizerConfig& config, const ModelConfig& model,
                                           double tokens, double sequences) {
-  double routers = 0, gates = 0, more_iterations = 0;
-  for (const Layer& layer : stage.layers()) {
-    if (layer.has_router() && layer.iterations() > 1) {
-      routers += 1;
-      more_iterations = static_cast<double>(layer.iterations() - 1);
-    }
-    if (layer.has_both_paths()) gates += 1;
+  const auto more_iterations = static_cast<double>(model.deep.iterations - 1);
+  double routers = 0, gates = 0;
+  for (std::int64_t i = 0; i < model.layers; ++i) {
+    const Architecture a = model.architecture_of(i);
+    const bool deep = a == Architecture::looped || a == Architecture::dual_path;
+    if (deep && model.deep.combine == LoopCombine::mixture && more_iterations > 0) routers += 1;
+    if (a == Architecture::dual_path) gates += 1;
   }
   RegularizerScales scales;
   if (routers > 0) scales.ponder = config.ponder / (more_iterations * tokens * routers);

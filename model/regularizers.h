@@ -1,7 +1,7 @@
 // From the regularisers' weights λ to what the layers add to the gradient.
 #pragma once
 
-#include "model/stage.h"
+#include "model/layer.h"
 
 namespace dualpath {
 
@@ -10,7 +10,7 @@ namespace dualpath {
 //   ponder   λ(E-1)/(K-1), E the mean over tokens and layers with a router (K > 1)
 //   entropy  -λ·mean H(p) over tokens and dual_path layers
 //   balance  λ·Σ_layers mean over sequences of (mean_{t in sequence} p - ½)²
-RegularizerScales make_regularizer_scales(const RegularizerConfig& config, const Stage& stage,
+RegularizerScales make_regularizer_scales(const RegularizerConfig& config, const ModelConfig& model,
                                           double tokens, double sequences);
 
 }  // namespace dualpath

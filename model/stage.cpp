@@ -22,81 +22,124 @@ double output_std(const ModelConfig& config) {
   return config.init_std / std::sqrt(2.0 * static_cast<double>(n));
 }
 
-Parameter declare_embedding(ParameterStore& store, const ModelConfig& config) {
-  return store.declare({"embedding",
-                        {config.vocab_size, config.hidden_size},
-                        {ParameterInit::Law::normal, config.init_std},
-                        false,
-                        config.tied_embeddings});
+// The embedding; where it is tied, the last stage has it too, as the head's weight.
+Parameter declare_embedding(ParameterStore& store, const ModelConfig& config, bool on_both_ends) {
+  return store.declare({.name = "embedding",
+                        .shape = {config.vocab_size, config.hidden_size},
+                        .init = {ParameterInit::Law::normal, config.init_std},
+                        .decay = false,
+                        .product = config.tied_embeddings,
+                        .on_both_ends = on_both_ends,
+                        .looked_up = true});
 }
 
-std::vector<Layer> make_layers(ParameterStore& store, const ModelConfig& config) {
-  std::vector<Layer> layers;
-  for (std::int64_t i = 0; i < config.layers; ++i) {
-    layers.emplace_back(store, config, i, output_std(config));
-  }
-  return layers;
-}
-
-LossHead make_head(ParameterStore& store, const ModelConfig& config, Parameter embedding,
-                   std::int64_t chunk_tokens) {
-  const Norm norm(store, "final_norm", config.hidden_size, 1, config.norm_epsilon);
-  if (config.tied_embeddings) return {norm, embedding, chunk_tokens};
-  const Parameter weight = store.declare({"head",
-                                          {config.vocab_size, config.hidden_size},
-                                          {ParameterInit::Law::normal, config.init_std},
-                                          true,
-                                          true});
-  return {norm, weight, chunk_tokens};
+Parameter declare_head(ParameterStore& store, const ModelConfig& config) {
+  return store.declare({.name = "head",
+                        .shape = {config.vocab_size, config.hidden_size},
+                        .init = {ParameterInit::Law::normal, config.init_std},
+                        .decay = true,
+                        .product = true});
 }
 
 }  // namespace
 
-Stage::Stage(const ModelConfig& config, ParameterStore& store, Recompute recompute,
-             std::int64_t chunk_tokens)
-    : width_(config.hidden_size),
-      recompute_(recompute),
-      embedding_(declare_embedding(store, config)),
-      layers_(make_layers(store, config)),
-      head_(make_head(store, config, embedding_, chunk_tokens)),
-      stashes_(layers_.size()) {}
+Stage::Stage(const ModelConfig& config, ParameterStore& store, const StageLayers& layers,
+             Recompute recompute, std::int64_t chunk_tokens)
+    : width_(config.hidden_size), layers_of_(layers), recompute_(recompute) {
+  const auto next_bucket = [&] {
+    store.begin_bucket();
+    return store.num_buckets() - 1;
+  };
+  const bool tied_apart = config.tied_embeddings && layers.first != layers.last;
+  if (layers.first) {
+    embedding_bucket_ = next_bucket();
+    embedding_ = declare_embedding(store, config, tied_apart);
+  }
+  first_layer_bucket_ = store.num_buckets();
+  for (std::int64_t i = layers.begin; i < layers.end; ++i) {
+    next_bucket();
+    layers_.emplace_back(store, config, i, output_std(config));
+  }
+  passing_.layers.resize(layers_.size());
+  if (!layers.last) return;
+  head_bucket_ = next_bucket();
+  const Norm norm(store, "final_norm", config.hidden_size, 1, config.norm_epsilon);
+  const Parameter weight = !config.tied_embeddings ? declare_head(store, config)
+                           : layers.first          ? embedding_
+                                                   : declare_embedding(store, config, true);
+  head_.emplace(norm, weight, chunk_tokens);
+}
 
-Tensor Stage::forward(const Context& ctx, Tensor ids_T) {
+void Stage::embed(const Context& ctx, Tensor ids_T, Tensor x_TD) const {
+  const Tensor table_VD = ctx.parameters.value(embedding_);
+  ctx.ops.embedding(x_TD, ids_T, table_VD, VocabularyRows::all_of(table_VD));
+}
+
+Tensor Stage::forward(const Context& ctx, StageStash& stash, Tensor ids_T, Tensor input_TD,
+                      BucketEvents* events) const {
+  const auto before = [&](int bucket) {
+    if (events != nullptr) events->before_forward(bucket);
+  };
   const auto allocate_x = [&] {
     return ctx.stash.allocate(ctx.types().stream, {ctx.tokens(), width_}, "residual stream");
   };
+  stash.layers.resize(layers_.size());
   Tensor x_TD = allocate_x();
-  const Tensor table_VD = ctx.parameters.value(embedding_);
-  ctx.ops.embedding(x_TD, ids_T, table_VD, VocabularyRows::all_of(table_VD));
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    stashes_[i].x_TD = x_TD;
-    x_TD = allocate_x();
-    layers_[i].forward(ctx, stashes_[i], x_TD, recompute_);
+  before(0);
+  if (is_first()) {
+    before(embedding_bucket_);
+    embed(ctx, ids_T, x_TD);
+  } else {
+    ctx.ops.copy(x_TD, input_TD);
   }
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    before(first_layer_bucket_ + static_cast<int>(i));
+    stash.layers[i].x_TD = x_TD;
+    x_TD = allocate_x();
+    layers_[i].forward(ctx, stash.layers[i], x_TD, recompute_);
+  }
+  if (is_last()) before(head_bucket_);
   return x_TD;
 }
 
-void Stage::backward(const Context& ctx, Tensor ids_T, Tensor d_TD,
-                     const RegularizerScales& regularizers) {
-  for (std::size_t i = layers_.size(); i-- > 0;) {
-    layers_[i].backward(ctx, stashes_[i], rebuilt_, d_TD, regularizers, recompute_);
-  }
-  const Tensor grad_VD = ctx.parameters.gradient(embedding_);
-  ctx.ops.embedding_backward(grad_VD, ids_T, d_TD, VocabularyRows::all_of(grad_VD));
+void Stage::head_backward(const Context& ctx, Tensor loss_T, Tensor dx_TD, Tensor x_TD,
+                          Tensor targets_T, double grad_scale, BucketEvents* events) const {
+  head_->loss_and_gradient(ctx, loss_T, dx_TD, x_TD, targets_T, grad_scale);
+  if (events != nullptr) events->after_backward(head_bucket_);
 }
 
-void Stage::infer(const Context& ctx, Tensor ids_T, Tensor out_TD) {
-  const ArenaFrame frame(ctx.scratch);
-  Tensor x_TD = ctx.scratch.allocate(ctx.types().stream, {ctx.tokens(), width_}, "residual stream");
-  Tensor y_TD = ctx.scratch.allocate(ctx.types().stream, {ctx.tokens(), width_}, "residual stream");
-  const Tensor table_VD = ctx.parameters.value(embedding_);
-  ctx.ops.embedding(x_TD, ids_T, table_VD, VocabularyRows::all_of(table_VD));
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    stashes_[i].x_TD = x_TD;
-    layers_[i].forward(ctx, stashes_[i], y_TD, Recompute::layer);
-    std::swap(x_TD, y_TD);
+void Stage::backward(const Context& ctx, StageStash& stash, Tensor ids_T, Tensor d_TD,
+                     const RegularizerScales& regularizers, BucketEvents* events) {
+  for (std::size_t i = layers_.size(); i-- > 0;) {
+    layers_[i].backward(ctx, stash.layers[i], rebuilt_, d_TD, regularizers, recompute_);
+    if (events != nullptr && ctx.deferred == nullptr)
+      events->after_backward(first_layer_bucket_ + static_cast<int>(i));
   }
-  ctx.ops.copy(out_TD, x_TD);
+  if (!is_first()) return;
+  const Tensor grad_VD = ctx.parameters.gradient(embedding_);
+  ctx.ops.embedding_backward(grad_VD, ids_T, d_TD, VocabularyRows::all_of(grad_VD));
+  if (events != nullptr) events->after_backward(embedding_bucket_);
+}
+
+void Stage::backward_weights(const Context& ctx, BucketEvents* events) const {
+  std::size_t next = 0;
+  for (std::size_t i = layers_.size(); i-- > 0;) {
+    if (layers_[i].has_wide_path()) layers_[i].backward_weights(ctx, ctx.deferred->inputs[next++]);
+    if (events != nullptr) events->after_backward(first_layer_bucket_ + static_cast<int>(i));
+  }
+}
+
+void Stage::infer(const Context& ctx, Tensor ids_T, Tensor x_TD) {
+  const ArenaFrame frame(ctx.scratch);
+  Tensor in_TD = x_TD;
+  Tensor out_TD = ctx.scratch.allocate(ctx.types().stream, x_TD.shape, "residual stream");
+  if (is_first()) embed(ctx, ids_T, in_TD);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    passing_.layers[i].x_TD = in_TD;
+    layers_[i].forward(ctx, passing_.layers[i], out_TD, Recompute::layer);
+    std::swap(in_TD, out_TD);
+  }
+  if (in_TD.data != x_TD.data) ctx.ops.copy(x_TD, in_TD);
 }
 
 }  // namespace dualpath

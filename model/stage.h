@@ -1,8 +1,10 @@
-// Stage: the layers that one rank holds, with the embedding before and the loss head behind them.
-// Its functions are one micro-batch's forward and backward pass; batches, steps and memory are the
-// caller's (model/model.h).
+// Stage: consecutive layers of the model that one pipeline rank holds, on the first stage with the
+// embedding before them, on the last with the loss head behind them. (With virtual stages a rank
+// has several.) Its functions are one micro-batch's forward and backward pass; batches, steps and
+// memory are the caller's (model/model.h).
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "model/layer.h"
@@ -10,35 +12,74 @@
 
 namespace dualpath {
 
+// Which of the model's layers a stage has.
+struct StageLayers {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  bool first = true;  // with the embedding
+  bool last = true;   // with the head
+};
+
+// A call back to whoever gathers values and reduces gradients, bucket by bucket.
+class BucketEvents {
+ public:
+  virtual ~BucketEvents() = default;
+  // The values of this bucket's parameters are about to be read.
+  virtual void before_forward(int bucket) = 0;
+  // This bucket's gradients are complete for this pass.
+  virtual void after_backward(int bucket) = 0;
+};
+
+// What a stage keeps of one micro-batch between its forward and its backward pass.
+struct StageStash {
+  std::vector<LayerStash> layers;
+};
+
 class Stage {
  public:
-  // Declares all parameters of the model in `store`. REQUIRES: resolve(config) was applied.
+  // Declares the parameters of these layers in `store`. REQUIRES: resolve(config) was applied.
   // chunk_tokens: how many tokens' logits exist at once.
-  Stage(const ModelConfig& config, ParameterStore& store, Recompute recompute,
-        std::int64_t chunk_tokens);
+  Stage(const ModelConfig& config, ParameterStore& store, const StageLayers& layers,
+        Recompute recompute, std::int64_t chunk_tokens);
 
-  // Runs embedding and layers, keeps in ctx.stash what backward() needs, and returns the last
-  // layer's output [T, D], which lies there too.
-  Tensor forward(const Context& ctx, Tensor ids_T);
-  // d = ∂L/∂(forward's output) on entry; consumed. Parameter gradients +=.
-  void backward(const Context& ctx, Tensor ids_T, Tensor d_TD,
-                const RegularizerScales& regularizers);
+  // Runs the layers on the input, on the first stage on the embedding of ids instead; keeps in
+  // ctx.stash what backward() needs, a copy of it included, and returns the last layer's output [T,
+  // D], which lies there too. `events` may be null.
+  Tensor forward(const Context& ctx, StageStash& stash, Tensor ids_T, Tensor input_TD,
+                 BucketEvents* events) const;
+  // d = ∂L/∂(forward's output) on entry; ∂L/∂(forward's input) on return, but on the first stage.
+  // Parameter gradients +=, but for those that are left in ctx.deferred.
+  void backward(const Context& ctx, StageStash& stash, Tensor ids_T, Tensor d_TD,
+                const RegularizerScales& regularizers, BucketEvents* events);
+  // What backward() left in ctx.deferred.
+  void backward_weights(const Context& ctx, BucketEvents* events) const;
 
-  // out = the last layer's output, with nothing kept.
-  void infer(const Context& ctx, Tensor ids_T, Tensor out_TD);
+  // In place: the stage's input x (on the first stage: whatever it holds) becomes its output, with
+  // nothing kept.
+  void infer(const Context& ctx, Tensor ids_T, Tensor x_TD);
+  // Loss and ∂(grad_scale·Σ loss)/∂x of the last layer's output x (model/loss_head.h); last stage.
+  void head_backward(const Context& ctx, Tensor loss_T, Tensor dx_TD, Tensor x_TD, Tensor targets_T,
+                     double grad_scale, BucketEvents* events) const;
 
-  const LossHead& head() const { return head_; }
+  bool is_first() const { return layers_of_.first; }
+  bool is_last() const { return layers_of_.last; }
+  const LossHead& head() const { return *head_; }  // REQUIRES: is_last()
   const std::vector<Layer>& layers() const { return layers_; }
-  std::int64_t width() const { return width_; }
+  const StageLayers& layer_range() const { return layers_of_; }
 
  private:
+  void embed(const Context& ctx, Tensor ids_T, Tensor x_TD) const;
+
   std::int64_t width_;
+  StageLayers layers_of_;
   Recompute recompute_;
   Parameter embedding_;
+  int embedding_bucket_ = 0;
   std::vector<Layer> layers_;
-  LossHead head_;
-  // One for each layer, reused from step to step, so that a step allocates nothing.
-  std::vector<LayerStash> stashes_;
+  int first_layer_bucket_ = 0;  // the others' follow
+  std::optional<LossHead> head_;
+  int head_bucket_ = 0;
+  StageStash passing_;  // of infer(); reused, so that a pass allocates nothing
   LayerStash rebuilt_;
 };
 

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "core/field.h"
+#include "parallel/pipeline_order.h"
 
 namespace dualpath {
 
@@ -17,25 +19,61 @@ struct EnumNames<Recompute> {
       {Recompute::none, "none"}, {Recompute::iteration, "iteration"}, {Recompute::layer, "layer"}};
 };
 
+// How the master weights, moments and updates of what several ranks hold are shared among them.
+enum class Zero { off, on };
+
+template <>
+struct EnumNames<Zero> {
+  static constexpr std::pair<Zero, const char*> values[] = {{Zero::off, "0"}, {Zero::on, "1"}};
+};
+
+// Whether communication goes on beside computation, on a thread of its own.
+enum class Overlap { automatic, on, off };
+
+template <>
+struct EnumNames<Overlap> {
+  static constexpr std::pair<Overlap, const char*> values[] = {
+      {Overlap::automatic, "auto"}, {Overlap::on, "on"}, {Overlap::off, "off"}};
+};
+
 struct ParallelConfig {
   std::int64_t tensor = 1;
   std::int64_t pipeline = 1;
   std::int64_t data = 0;  // 0: the number of ranks
+  std::int64_t virtual_pipeline = 1;
+  Schedule schedule = Schedule::one_f_one_b;
+  std::vector<std::int64_t> stage_layers;
+  Zero zero = Zero::on;
   Recompute recompute = Recompute::none;
+  Overlap overlap = Overlap::automatic;
 };
 
 template <class Visitor>
 void visit_fields(Visitor& visit, ParallelConfig& c) {
   visit.field("tensor", c.tensor,
-              {.help = "ranks of the tensor axis; this version has data parallelism only",
+              {.help = "ranks among which the wide FFN is cut; each has sequences of its own",
                .min = 1,
-               .max = 1});
+               .max = 1 << 20});
+  visit.field("pipeline", c.pipeline,
+              {.help = "stages, each with some of the layers", .min = 1, .max = 1 << 20});
   visit.field(
-      "pipeline", c.pipeline,
-      {.help = "pipeline stages; this version has data parallelism only", .min = 1, .max = 1});
-  visit.field("data", c.data, {.help = "ranks of the data axis; 0: all ranks", .min = 0});
+      "data", c.data,
+      {.help = "ranks of the data axis; 0: as many as there are", .min = 0, .max = 1 << 20});
+  visit.field("virtual_pipeline", c.virtual_pipeline,
+              {.help = "pieces of the model a stage has, taken in turn", .min = 1, .max = 1 << 20});
+  visit.field("schedule", c.schedule,
+              {.help = "order of a stage's micro-batches; 1f1b is interleaved where "
+                       "virtual_pipeline > 1"});
+  visit.field("stage_layers", c.stage_layers,
+              {.help = "layers of each piece, in the model's order; empty: balanced by FLOPs"});
+  visit.field("zero", c.zero,
+              {.help = "1: optimizer state and update sharded over the ranks that hold the same "
+                       "weights (ZeRO-1); 0: each has all of it"});
   visit.field("recompute", c.recompute,
               {.help = "activations recomputed in the backward pass instead of kept"});
+  visit.field("overlap", c.overlap,
+              {.help = "communication beside computation, on a thread of its own; auto: where "
+                       "ranks * threads leave a core free"});
 }
 
 }  // namespace dualpath

@@ -49,6 +49,12 @@ int rank_of(const GridCoord& coord, const GridShape& shape) {
   return (coord.pipeline * shape.data + coord.data) * shape.tensor + coord.tensor;
 }
 
+const char* name_of(GridGroup group) {
+  constexpr const char* names[num_grid_groups] = {"tensor",   "data", "replicated",
+                                                  "pipeline", "tied", "tied_shard"};
+  return names[static_cast<std::size_t>(group)];
+}
+
 std::vector<int> group_members(GridGroup group, int rank, const GridShape& shape) {
   const GridCoord coord = coord_of(rank, shape);
   std::vector<int> members;

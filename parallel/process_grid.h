@@ -1,6 +1,7 @@
 // ProcessGrid: how the ranks of a job stand on the axes tensor, data and pipeline. Pure arithmetic.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,9 @@ enum class GridGroup {
   tied,        // first and last stage: they hold the same replicated, tied embedding
   tied_shard,  // one tensor rank of the first and last stage: the tied embedding is cut
 };
+
+inline constexpr std::size_t num_grid_groups = 6;
+const char* name_of(GridGroup group);  // "tensor"
 
 // The world ranks of this rank's group, ascending. Ranks between first and last stage are each
 // alone in their tied group; with one stage, tied is replicated and tied_shard is data.

@@ -79,7 +79,7 @@ struct Rig {
 
   RegularizerScales scales() const {
     const auto tokens = static_cast<double>(ids.size());
-    return make_regularizer_scales(regularizers, model.stage(), tokens, batch);
+    return make_regularizer_scales(regularizers, model.config(), tokens, batch);
   }
 
   double loss_scale() const { return 1.0 / static_cast<double>(ids.size() - 1); }
@@ -93,7 +93,7 @@ struct Rig {
     double total = loss_scale() * sums[StepSums::loss] + s.entropy * sums[StepSums::gate_entropy] +
                    s.balance * sums[StepSums::gate_balance];
     for (std::int64_t layer = 0; layer < model.config().layers; ++layer) {
-      if (!model.stage().layers()[static_cast<std::size_t>(layer)].has_router()) continue;
+      if (!model.stages()[0].layers()[static_cast<std::size_t>(layer)].has_router()) continue;
       total += s.ponder *
                sums[StepSums::first_readout + layer * num_readouts + readout_expected_iterations];
     }

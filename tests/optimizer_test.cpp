@@ -60,7 +60,8 @@ TEST(WeightDecay, OnTheMatricesOfTheRecipe) {
   config.vocab_size = 128;
   config.deep.ffn_hidden_size = config.wide.ffn_hidden_size = 8;
   ParameterStore store;
-  const Stage stage(resolve(config), store, Recompute::none, 16);
+  const Stage stage(resolve(config), store, {.end = 2}, Recompute::none, 16);
+  store.seal();
   const std::set<std::string> matrices = {"query", "key", "value", "output", "gate", "up", "down"};
   for (const ParameterSpec& spec : store.specs()) {
     const std::string last = spec.name.substr(spec.name.rfind('.') + 1);
@@ -70,9 +71,13 @@ TEST(WeightDecay, OnTheMatricesOfTheRecipe) {
     EXPECT_EQ(spec.decay, expected) << spec.name;
   }
   std::int64_t covered = 0;
-  for (const ParameterRange& range : store.ranges()) {
-    EXPECT_EQ(range.begin, covered);
-    covered = range.end;
+  for (const ParameterRegion& region : store.regions()) {
+    EXPECT_EQ(region.all.begin, covered);
+    for (const ParameterRange& range : store.ranges(region.all)) {
+      EXPECT_EQ(range.interval.begin, covered);
+      covered = range.interval.end;
+    }
+    EXPECT_EQ(covered, region.all.end);
   }
   EXPECT_EQ(covered, store.flat_size());
 }

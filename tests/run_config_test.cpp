@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "launcher/parallel_layout.h"
 
 namespace dualpath {
 namespace {
@@ -90,10 +91,10 @@ TEST(RunConfig, WantsExactlyOneLength) {
 TEST(RunConfig, BatchesDivideOverRanks) {
   EXPECT_THAT(problems_of({}, 3),
               ElementsAre("train.global_batch_size: 8 is no multiple of micro_batch_size 2 * 3 "
-                          "data ranks = 6; the nearest are 6 and 12"));
+                          "ranks that read (tensor * data) = 6; the nearest are 6 and 12"));
   EXPECT_THAT(problems_of({}, 8),
               ElementsAre("train.global_batch_size: 8 is no multiple of micro_batch_size 2 * 8 "
-                          "data ranks = 16; the nearest is 16"));
+                          "ranks that read (tensor * data) = 16; the nearest is 16"));
 }
 
 TEST(RunConfig, TheLayoutMakesTheRanks) {
@@ -102,23 +103,31 @@ TEST(RunConfig, TheLayoutMakesTheRanks) {
                           "has 4; data 4 fits"));
   RunConfig config = read();
   config.parallel.tensor = 2;
-  EXPECT_EQ(data_ranks(config.parallel, 4), 2);
+  EXPECT_EQ(resolve(config.parallel, 4, false).data, 2);
   ConfigProblems problems;
   validate(config, 3, problems);
   ASSERT_EQ(problems.all().size(), 1u);
   EXPECT_EQ(problems.all()[0].message, "tensor 2 * pipeline 1 does not divide the job's 3 ranks");
 }
 
-TEST(RunConfig, AxesThatDoNotWorkYetAreRefused) {
-  for (const char* key : {"parallel.tensor", "parallel.pipeline"}) {
-    try {
-      read({std::string(key) + "=2"});
-      FAIL() << key;
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ExitCode::configuration);
-      EXPECT_THAT(error.what(), HasSubstr("found 2"));
-    }
-  }
+TEST(RunConfig, PipelinesMustFitLayersAndMicroBatches) {
+  EXPECT_THAT(problems_of({"parallel.pipeline=2"}, 2), IsEmpty());
+  EXPECT_THAT(problems_of({"parallel.pipeline=8"}, 8),
+              ElementsAre("parallel.pipeline: 8 stages want at least 8 layers, the model has 4"));
+  EXPECT_THAT(problems_of({"parallel.pipeline=2", "parallel.stage_layers=[1, 2]"}, 2),
+              ElementsAre("parallel.stage_layers: the pieces have 3 layers together, the model 4"));
+  EXPECT_THAT(problems_of({"parallel.pipeline=2", "parallel.virtual_pipeline=2"}, 2), IsEmpty());
+  EXPECT_THAT(
+      problems_of({"parallel.pipeline=2", "parallel.virtual_pipeline=2", "parallel.schedule=gpipe"},
+                  2),
+      ElementsAre(HasSubstr("parallel.schedule: the schedule gpipe has 1 chunk")));
+}
+
+TEST(RunConfig, NoRankIsWithoutHiddenUnits) {
+  EXPECT_THAT(problems_of({"parallel.tensor=2"}, 2), IsEmpty());
+  EXPECT_THAT(problems_of({"parallel.tensor=4", "model.wide.ffn_hidden_size=3"}, 4),
+              ElementsAre("parallel.tensor: 4 ranks cannot share 3 hidden units of the wide FFN; 3 "
+                          "are the most"));
 }
 
 TEST(RunConfig, WantsSomethingToTrainOn) {

@@ -73,7 +73,7 @@ class Subject {
                 .micro_batch_size = micro_batch_size,
                 .loss_chunk_tokens = 5},
                device, *stream_),
-        optimizer_(optimizer_config_, model_.parameters(), device, *stream_),
+        optimizer_(optimizer_config_, model_.parameters(), false, device, *stream_),
         square_sum_(device.allocate(sizeof(double))) {
     for (const int p : indices()) write(value(p), file.reals("parameters." + name(p)));
   }
@@ -108,7 +108,7 @@ class Subject {
     double valid = 0;
     for (const std::int32_t target : batch(targets_, step, 0, sequences_)) valid += target >= 0;
     const RegularizerScales scales =
-        make_regularizer_scales(regularizer_, model_.stage(), static_cast<double>(tokens_),
+        make_regularizer_scales(regularizer_, model_.config(), static_cast<double>(tokens_),
                                 static_cast<double>(sequences_));
     model_.zero_gradients();
     model_.zero_sums();
@@ -122,7 +122,7 @@ class Subject {
                    scales.balance * sums[StepSums::gate_balance];
     if (scales.ponder > 0) {
       for (std::int64_t layer = 0; layer < config().layers; ++layer) {
-        if (!model_.stage().layers()[static_cast<std::size_t>(layer)].has_router()) continue;
+        if (!model_.stages()[0].layers()[static_cast<std::size_t>(layer)].has_router()) continue;
         losses.total += scales.ponder * readout_sums(layer)[readout_expected_iterations];
       }
       losses.total -= regularizer_.ponder / static_cast<double>(config().deep.iterations - 1);
@@ -140,7 +140,9 @@ class Subject {
   // AdamW with clipping; step counts from 0. Returns the norm before clipping.
   double update(std::int64_t step, double learning_rate) {
     const Tensor out{square_sum_.data(), DType::f64, {1}};
-    optimizer_.sum_of_gradient_squares(out, parameters());
+    const double zero = 0;
+    device_.copy_to_device(out, &zero, *stream_);
+    optimizer_.add_gradient_squares(out, parameters());
     const double gradient_norm = std::sqrt(read(out)[0]);
     optimizer_.update(parameters(), step + 1, learning_rate,
                       clip_scale(gradient_norm, optimizer_config_.clip_grad));

@@ -103,7 +103,7 @@ TEST(Trainer, AStepAllocatesNothingAfterTheFirst) {
     for (Recompute recompute : {Recompute::none, Recompute::iteration, Recompute::layer}) {
       SCOPED_TRACE(name + ", recompute " + enum_name(recompute));
       TrainerOptions options = small_options(types);
-      options.recompute = recompute;
+      options.parallel.recompute = recompute;
       options.regularizers = {.ponder = 0.1, .gate_entropy = 0.1, .gate_balance = 0.1};
       expect_no_allocation(options);
     }

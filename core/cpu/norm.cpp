@@ -19,17 +19,11 @@ float rstd_of(float sum_of_squares, std::int64_t n, double epsilon) {
   return static_cast<float>(1 / std::sqrt(mean + epsilon));
 }
 
-// out = x + scale·y; returns Σ out²
+// out = x + scale·y
 template <class S, class O>
-float residual_row(S* out, const S* x, const O* y, float scale, std::int64_t n) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t d = 0; d < n; ++d) {
-    out[d] = x[d] + scale * y[d];
-    const float kept = out[d];
-    sum += kept * kept;
-  }
-  return sum;
+void residual_row(S* out, const S* x, const O* y, float scale, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t d = 0; d < n; ++d) out[d] = x[d] + scale * y[d];
 }
 
 // out = x·rstd·weight
@@ -107,7 +101,7 @@ void CpuOps::residual(Tensor out_TD, Tensor x_TD, Tensor y_TD, Tensor gain) {
   });
 }
 
-// A bf16 stream is normalised as it was stored, so that the backward pass sees the same input.
+// The same bits as residual() and rms_norm() one after the other.
 void CpuOps::residual_rms_norm(Tensor out_TD, Tensor normed_TD, Tensor rstd_T, Tensor x_TD,
                                Tensor y_TD, Tensor gain, Tensor weight_D, double epsilon) {
   check_residual_rms_norm(out_TD, normed_TD, rstd_T, x_TD, y_TD, gain, weight_D);
@@ -122,9 +116,10 @@ void CpuOps::residual_rms_norm(Tensor out_TD, Tensor normed_TD, Tensor rstd_T, T
     const O* y = y_TD.as<O>();
     parallel_for(num_threads_, {out_TD.rows(), D}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
-        const float sum = residual_row(out + t * D, x + t * D, y + t * D, scale, D);
-        rstd[t] = rstd_of(sum, D, epsilon);
-        normalize_row(normed + t * D, out + t * D, weight, rstd[t], D);
+        S* row = out + t * D;
+        residual_row(row, x + t * D, y + t * D, scale, D);
+        rstd[t] = rstd_of(dot(D, row, row), D, epsilon);
+        normalize_row(normed + t * D, row, weight, rstd[t], D);
       }
     });
   });

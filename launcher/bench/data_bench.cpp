@@ -6,6 +6,7 @@
 #include "data/batch_loader.h"
 #include "data/encoder.h"
 #include "data/text_reader.h"
+#include "launcher/parallel_layout.h"
 
 namespace dualpath {
 namespace {
@@ -46,11 +47,13 @@ void encode_all(const std::vector<std::string>& texts, std::vector<Encoder>& enc
 MeasuredTable measure_loader(const BenchConfig& config, const SampleSource& source,
                              const MachinePeaks& peaks, Communicator& ranks) {
   const TrainConfig& train = config.run.train;
+  const GridShape shape = grid_shape(config.run.parallel);
+  const std::int64_t readers = std::int64_t{shape.tensor} * shape.data;
   const BatchLayout layout = {
-      .data_rank = ranks.rank(),
-      .data_size = ranks.size(),
+      .data_rank = ranks.rank() % readers,  // stage by stage, each reads all
+      .data_size = readers,
       .micro_batch_size = train.micro_batch_size,
-      .accumulation = train.global_batch_size / (train.micro_batch_size * ranks.size())};
+      .accumulation = train.global_batch_size / (train.micro_batch_size * readers)};
   const std::int64_t batch_tokens =
       layout.micro_batch_size * layout.accumulation * source.sequence_length();
   const std::int64_t batches = std::max<std::int64_t>(1, loader_tokens / batch_tokens);

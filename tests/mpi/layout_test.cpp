@@ -1,89 +1,25 @@
-// Any split of the global batch over ranks and micro-batches trains the same model. Each case is
-// held against one rank with one micro-batch, computed here by every rank for itself.
+// Any layout trains the same model. Each is held against one rank with one micro-batch, computed
+// here by every rank for itself.
 #include <cmath>
 #include <gtest/gtest.h>
-#include <memory>
 #include <vector>
 
-#include "core/cpu/cpu_device.h"
 #include "core/random.h"
-#include "data/sample_source.h"
-#include "launcher/trainer.h"
+#include "model/parameter_slices.h"
+#include "tests/mpi/grid_rig.h"
 #include "tests/mpi/world.h"
 #include "tests/numbers.h"
-#include "tests/reference_ops/reference_device.h"
 
 namespace dualpath {
 namespace {
 
-constexpr std::int64_t global_batch = 8;
 constexpr std::int64_t steps = 20;
 
-TrainerOptions options_of(Architecture architecture, const NumericTypes& types,
-                          std::int64_t micro_batch) {
-  TrainerOptions o;
-  o.model.architecture = {architecture};
-  o.model.layers = 2;
-  o.model.hidden_size = 16;
-  o.model.attention_heads = 2;
-  o.model.sequence_length = 12;
-  o.model.vocab_size = 31;
-  o.model.deep.iterations = 3;
-  o.model.deep.ffn_hidden_size = 12;
-  o.model.wide.ffn_hidden_size = 20;
-  o.model.deep.gain_init = o.model.wide.gain_init = 0.5;
-  o.model.init_std = 0.2;
-  o.model = resolve(o.model);
-  o.optimizer.lr = 1e-2;
-  o.optimizer.warmup_steps = 5;
-  o.regularizers = {.ponder = 0.01, .gate_entropy = 0.01, .gate_balance = 0.1};
-  o.types = types;
-  o.global_batch_size = global_batch;
-  o.micro_batch_size = micro_batch;
-  o.loss_chunk_tokens = 7;
-  o.total_steps = steps;
-  return o;
-}
+constexpr Architecture architectures[] = {Architecture::standard, Architecture::looped,
+                                          Architecture::wide, Architecture::dual_path};
 
-constexpr NumericTypes fp64 = NumericTypes::all(DType::f64);
-constexpr NumericTypes fp32;
-
-std::unique_ptr<Device> device_for(const NumericTypes& types) {
-  if (types.master == DType::f64) return std::make_unique<ReferenceDevice>();
-  return make_cpu_device(1);
-}
-
-struct Rig {
-  Rig(const TrainerOptions& options, Communicator& ranks)
-      : device(device_for(options.types)),
-        stream(device->make_stream()),
-        source(9, static_cast<std::uint64_t>(options.model.vocab_size),
-               options.model.sequence_length),
-        trainer(options, *device, *stream, ranks) {
-    trainer.initialize();
-  }
-  Tensor values() { return trainer.model().parameters().flat_values(); }
-
-  std::unique_ptr<Device> device;
-  std::unique_ptr<Stream> stream;
-  MockTokens source;
-  Trainer trainer;
-};
-
-struct History {
-  std::vector<double> losses, norms, readouts;
-};
-
-History train(Rig& rig, std::int64_t count) {
-  History history;
-  rig.trainer.start(rig.source, {});
-  for (std::int64_t i = 0; i < count; ++i) {
-    const StepResult result = rig.trainer.step({});
-    history.losses.push_back(result.loss);
-    history.norms.push_back(result.grad_norm);
-    history.readouts.insert(history.readouts.end(), result.readouts.begin(), result.readouts.end());
-  }
-  return history;
+TrainerOptions alone_options(Architecture architecture, const NumericTypes& types) {
+  return grid_options(architecture, types, {}, grid_batch);
 }
 
 void expect_relative(const std::vector<double>& actual, const std::vector<double>& expected,
@@ -94,52 +30,104 @@ void expect_relative(const std::vector<double>& actual, const std::vector<double
   }
 }
 
-constexpr Architecture architectures[] = {Architecture::standard, Architecture::looped,
-                                          Architecture::wide, Architecture::dual_path};
+class EveryArchitecture : public testing::TestWithParam<Architecture> {};
 
-TEST(Layout, TwentyStepsInFp64) {
-  for (Architecture architecture : architectures) {
-    const auto self = make_self_communicator();
-    Rig alone(options_of(architecture, fp64, global_batch), *self);
-    const History expected = train(alone, steps);
-    for (std::int64_t micro_batch = 1; micro_batch * world().size() <= global_batch;
-         micro_batch *= 2) {
-      Rig rig(options_of(architecture, fp64, micro_batch), world());
-      const History actual = train(rig, steps);
-      expect_relative(actual.losses, expected.losses, 1e-9);
-      expect_relative(actual.norms, expected.norms, 1e-9);
-      expect_relative(actual.readouts, expected.readouts, 1e-9);
+TEST_P(EveryArchitecture, TwentyStepsInFp64) {
+  const auto self = make_self_communicator();
+  const History expected = GridRig(alone_options(GetParam(), fp64), *self).train(steps);
+  for (const ParallelConfig& layout : layouts_of(world().size())) {
+    SCOPED_TRACE(describe(layout));
+    const History actual = GridRig(grid_options(GetParam(), fp64, layout), world()).train(steps);
+    expect_relative(actual.losses, expected.losses, 1e-9);
+    expect_relative(actual.norms, expected.norms, 1e-9);
+    expect_relative(actual.readouts, expected.readouts, 1e-9);
+  }
+}
+
+// Micro-batches larger than one sequence.
+TEST_P(EveryArchitecture, AnySplitIntoMicroBatches) {
+  const auto self = make_self_communicator();
+  const History expected = GridRig(alone_options(GetParam(), fp64), *self).train(5);
+  for (std::int64_t micro_batch = 2; micro_batch * world().size() <= grid_batch; micro_batch *= 2) {
+    const History actual =
+        GridRig(grid_options(GetParam(), fp64, {}, micro_batch), world()).train(5);
+    expect_relative(actual.losses, expected.losses, 1e-9);
+    expect_relative(actual.norms, expected.norms, 1e-9);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Layout, EveryArchitecture, testing::ValuesIn(architectures),
+                         [](const auto& info) { return enum_name(info.param); });
+
+// What only moves waits or computes again what was thrown away changes no bit.
+TEST(Layout, ScheduleOverlapAndRecomputationChangeNoBit) {
+  for (const auto& [name, types] : cpu_numbers()) {
+    for (const ParallelConfig& layout : layouts_of(world().size())) {
+      if (layout.schedule != Schedule::one_f_one_b || layout.zero == Zero::off) continue;
+      // What an operand's type changes is the same in all layouts with a tensor axis.
+      if (types.operand == DType::bf16 && layout.tensor < world().size()) continue;
+      SCOPED_TRACE(name + ", " + describe(layout));
+      const TrainerOptions options = grid_options(Architecture::dual_path, types, layout);
+      const History expected = GridRig(options, world()).train(2);
+      const auto expect_same = [&](auto change) {
+        TrainerOptions changed = options;
+        change(changed.parallel);
+        SCOPED_TRACE(describe(changed.parallel));
+        const History actual = GridRig(changed, world()).train(2);
+        EXPECT_EQ(actual.losses, expected.losses);
+        EXPECT_EQ(actual.norms, expected.norms);
+        EXPECT_EQ(actual.readouts, expected.readouts);
+      };
+      expect_same([](ParallelConfig& p) { p.overlap = Overlap::on; });
+      expect_same([](ParallelConfig& p) { p.recompute = Recompute::iteration; });
+      expect_same([](ParallelConfig& p) { p.recompute = Recompute::layer; });
+      if (layout.pipeline == 1) continue;
+      expect_same([](ParallelConfig& p) { p.schedule = Schedule::gpipe; });
+      expect_same([](ParallelConfig& p) { p.schedule = Schedule::zero_bubble; });
+      expect_same([](ParallelConfig& p) {
+        p.schedule = Schedule::zero_bubble;
+        p.recompute = Recompute::layer;
+        p.overlap = Overlap::on;
+      });
     }
   }
 }
 
 TEST(Layout, InitialWeightsAreBitIdentical) {
   const auto self = make_self_communicator();
-  Rig alone(options_of(Architecture::dual_path, fp32, global_batch), *self);
-  Rig rig(options_of(Architecture::dual_path, fp32, 1), world());
-  const float* a = alone.values().as<float>();
-  const float* b = rig.values().as<float>();
-  EXPECT_TRUE(std::equal(a, a + alone.values().numel(), b));
+  const auto weights = [](GridRig& rig, Communicator& ranks) {
+    const ParameterStore& parameters = rig.trainer.model().parameters();
+    return assemble(owned_slices(parameters, "w", parameters.flat_values()), ranks);
+  };
+  GridRig alone(alone_options(Architecture::dual_path, fp32), *self);
+  const GlobalTensors expected = weights(alone, *self);
+  for (const ParallelConfig& layout : layouts_of(world().size())) {
+    GridRig rig(grid_options(Architecture::dual_path, fp32, layout), world());
+    EXPECT_EQ(weights(rig, world()), expected) << describe(layout);
+  }
 }
 
 struct FirstStep {
   double loss;
-  std::vector<double> gradient;
+  GlobalTensors gradient;
 };
 
-FirstStep first_step(Rig& rig) {
+FirstStep first_step(GridRig& rig, Communicator& ranks) {
   FirstStep result;
-  result.loss = train(rig, 1).losses[0];
-  const Tensor g = rig.trainer.model().parameters().flat_gradients();
-  for (std::int64_t i = 0; i < g.numel(); ++i) {
-    result.gradient.push_back(g.dtype == DType::f64 ? g.as<double>()[i] : g.as<float>()[i]);
-  }
+  result.loss = rig.train(1).losses[0];
+  const ParameterStore& parameters = rig.trainer.model().parameters();
+  result.gradient = assemble(owned_slices(parameters, "g", parameters.flat_gradients()), ranks);
   return result;
 }
 
-double distance(const std::vector<double>& a, const std::vector<double>& b) {
+double distance(const GlobalTensors& a, const GlobalTensors& b) {
   double squares = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) squares += (a[i] - b[i]) * (a[i] - b[i]);
+  for (const auto& [name, values] : a) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const double difference = values[i] - b.at(name)[i];
+      squares += difference * difference;
+    }
+  }
   return std::sqrt(squares);
 }
 
@@ -151,31 +139,33 @@ double distance(const std::vector<double>& a, const std::vector<double>& b) {
 void expect_first_step_within_the_rounding_bound(const NumericTypes& types,
                                                  Architecture architecture) {
   constexpr double probe = 0x1p-30;
-  constexpr double n = global_batch * 12;
+  constexpr double n = grid_batch * grid_tokens;
   const double rounding = n * 0x1p-24 + (types.operand == DType::bf16 ? 4 * 0x1p-8 : 0);
   const auto self = make_self_communicator();
-  Rig exact(options_of(architecture, fp64, global_batch), *self);
-  const FirstStep at_weights = first_step(exact);
-  Rig changed(options_of(architecture, fp64, global_batch), *self);
+  GridRig exact(alone_options(architecture, fp64), *self);
+  const FirstStep at_weights = first_step(exact, *self);
+  GridRig changed(alone_options(architecture, fp64), *self);
   const CounterRng signs(3, "signs");
-  for (std::int64_t i = 0; i < changed.values().numel(); ++i) {
+  const Tensor values = changed.trainer.model().parameters().flat_values();
+  for (std::int64_t i = 0; i < values.numel(); ++i) {
     const bool up = signs.bits(static_cast<std::uint64_t>(i)) & 1;
-    changed.values().as<double>()[i] *= up ? 1 + probe : 1 - probe;
+    values.as<double>()[i] *= up ? 1 + probe : 1 - probe;
   }
-  const FirstStep nearby = first_step(changed);
+  const FirstStep nearby = first_step(changed, *self);
   const double scale = 2 * rounding / probe;
   const double gradient_bound = scale * distance(at_weights.gradient, nearby.gradient);
   // The loss is itself a sum over the tokens.
   const double loss_bound =
       scale * std::abs(at_weights.loss - nearby.loss) + 2 * n * 0x1p-24 * at_weights.loss;
 
-  Rig alone(options_of(architecture, types, global_batch), *self);
-  const FirstStep expected = first_step(alone);
+  GridRig alone(alone_options(architecture, types), *self);
+  const FirstStep expected = first_step(alone, *self);
   EXPECT_LE(distance(expected.gradient, at_weights.gradient), gradient_bound);
-  for (std::int64_t micro_batch = 1; micro_batch * world().size() <= global_batch;
-       micro_batch *= 2) {
-    Rig rig(options_of(architecture, types, micro_batch), world());
-    const FirstStep actual = first_step(rig);
+  for (const ParallelConfig& layout : layouts_of(world().size())) {
+    if (layout.schedule != Schedule::one_f_one_b || layout.zero == Zero::off) continue;
+    SCOPED_TRACE(describe(layout));
+    GridRig rig(grid_options(architecture, types, layout), world());
+    const FirstStep actual = first_step(rig, world());
     EXPECT_NEAR(actual.loss, expected.loss, loss_bound);
     EXPECT_LE(distance(actual.gradient, expected.gradient), gradient_bound);
   }
@@ -186,6 +176,27 @@ TEST(Layout, FirstStepWithinTheRoundingBound) {
     for (Architecture architecture : architectures) {
       SCOPED_TRACE(name + ", " + enum_name(architecture));
       expect_first_step_within_the_rounding_bound(types, architecture);
+    }
+  }
+}
+
+// Validation counts each target once, whatever the layout.
+TEST(Layout, ValidationIsTheSame) {
+  const auto self = make_self_communicator();
+  const std::vector<std::uint32_t> bytes_of_token(31, 3);
+  GridRig alone(alone_options(Architecture::dual_path, fp64), *self);
+  alone.train(1);
+  for (const std::int64_t samples : {1, 7, 8, 19}) {
+    const ValidationResult expected = alone.trainer.validate(alone.source, samples, bytes_of_token);
+    for (const ParallelConfig& layout : layouts_of(world().size())) {
+      if (layout.zero == Zero::off || layout.schedule == Schedule::gpipe) continue;
+      SCOPED_TRACE(describe(layout));
+      GridRig rig(grid_options(Architecture::dual_path, fp64, layout), world());
+      rig.train(1);
+      const ValidationResult actual = rig.trainer.validate(rig.source, samples, bytes_of_token);
+      EXPECT_NEAR(actual.loss, expected.loss, 1e-9);
+      EXPECT_EQ(actual.targets, samples * grid_tokens);
+      EXPECT_EQ(actual.bytes, 3 * samples * grid_tokens);
     }
   }
 }

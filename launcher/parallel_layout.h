@@ -1,0 +1,42 @@
+// From a configuration to what each rank has and does: pure functions of model, layout and rank.
+#pragma once
+
+#include <vector>
+
+#include "model/config.h"
+#include "model/model.h"
+#include "parallel/parallel_config.h"
+#include "parallel/pipeline_plan.h"
+#include "parallel/process_grid.h"
+#include "parallel/stage_balance.h"
+
+namespace dualpath {
+
+// What was left open: the data axis, and whether communication overlaps (where the host has cores
+// to spare). REQUIRES: validate found nothing.
+ParallelConfig resolve(ParallelConfig config, int num_ranks, bool spare_cores);
+
+struct ParallelLayout {
+  GridShape shape;
+  // Of this rank's pipeline stage.
+  ModelPart part;
+  StagePlan plan;
+  // The sequences of a step are dealt out to this many ranks, of which this is one; the stages of a
+  // pipeline read the same.
+  int reading_rank = 0;
+  int reading_ranks = 1;
+  bool is_last_stage = true;
+};
+
+// REQUIRES: both configs are resolved and validate on shape.size() ranks.
+ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& parallel,
+                           std::int64_t micro_batches, int rank);
+
+GridShape grid_shape(const ParallelConfig& parallel);
+
+PipelineShape pipeline_shape(const ParallelConfig& parallel, std::int64_t micro_batches);
+
+// The costs by which stages are balanced.
+LayerCosts layer_costs(const ModelConfig& model);
+
+}  // namespace dualpath

@@ -1,0 +1,23 @@
+// Adds to a counter the time, in ms, that the host spends in a scope.
+#pragma once
+
+#include <chrono>
+
+namespace dualpath {
+
+class HeldUp {
+ public:
+  explicit HeldUp(double& total_ms) : total_ms_(total_ms) {}
+  ~HeldUp() {
+    total_ms_ += std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
+  }
+  HeldUp(const HeldUp&) = delete;
+  HeldUp& operator=(const HeldUp&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  double& total_ms_;
+  Clock::time_point start_ = Clock::now();
+};
+
+}  // namespace dualpath

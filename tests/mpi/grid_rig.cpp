@@ -1,0 +1,129 @@
+#include "tests/mpi/grid_rig.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <sstream>
+
+#include "core/cpu/cpu_device.h"
+#include "tests/reference_ops/reference_device.h"
+
+namespace dualpath {
+
+TrainerOptions grid_options(Architecture architecture, const NumericTypes& types,
+                            const ParallelConfig& parallel, std::int64_t micro_batch) {
+  TrainerOptions o;
+  o.model.architecture = {architecture};
+  o.model.layers = 8;
+  o.model.hidden_size = 8;
+  o.model.attention_heads = 2;
+  o.model.sequence_length = grid_tokens;
+  o.model.vocab_size = 31;
+  o.model.deep.iterations = 3;
+  o.model.deep.ffn_hidden_size = 6;
+  o.model.wide.ffn_hidden_size = 13;  // no rank's part is like another's
+  o.model.deep.gain_init = o.model.wide.gain_init = 0.5;
+  o.model.init_std = 0.2;
+  o.model = resolve(o.model);
+  o.optimizer.lr = 1e-2;
+  o.optimizer.warmup_steps = 5;
+  o.regularizers = {.ponder = 0.01, .gate_entropy = 0.01, .gate_balance = 0.1};
+  o.types = types;
+  o.parallel = parallel;
+  o.global_batch_size = grid_batch;
+  o.micro_batch_size = micro_batch;
+  o.loss_chunk_tokens = 7;
+  o.total_steps = 20;
+  return o;
+}
+
+GridRig::GridRig(const TrainerOptions& options, Communicator& ranks)
+    : device(options.types.master == DType::f64 ? std::make_unique<ReferenceDevice>()
+                                                : make_cpu_device(1)),
+      stream(device->make_stream()),
+      source(9, static_cast<std::uint64_t>(options.model.vocab_size),
+             options.model.sequence_length),
+      trainer(options, *device, *stream, ranks) {
+  trainer.initialize();
+}
+
+History GridRig::train(std::int64_t steps) {
+  trainer.start(source, {});
+  return go_on(steps);
+}
+
+History GridRig::go_on(std::int64_t steps) {
+  History history;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const StepResult result = trainer.step({});
+    history.losses.push_back(result.loss);
+    history.norms.push_back(result.grad_norm);
+    history.readouts.insert(history.readouts.end(), result.readouts.begin(), result.readouts.end());
+  }
+  return history;
+}
+
+GlobalTensors assemble(const std::vector<TensorSlice>& own, Communicator& ranks) {
+  // A line a slice: name, numel, begin, then its numbers in hexadecimal.
+  std::string message;
+  for (const TensorSlice& slice : own) {
+    message += fmt::format("{} {} {} {}", slice.name, slice.global_shape.numel(), slice.begin,
+                           slice.end - slice.begin);
+    for (std::int64_t i = 0; i < slice.end - slice.begin; ++i) {
+      const double value = slice.dtype == DType::f64 ? static_cast<const double*>(slice.data)[i]
+                                                     : static_cast<const float*>(slice.data)[i];
+      message += fmt::format(" {:a}", value);
+    }
+    message += '\n';
+  }
+  GlobalTensors tensors;
+  for (const std::string& of_rank : ranks.all_gather(message)) {
+    std::istringstream lines(of_rank);
+    std::string name;
+    std::size_t numel = 0, begin = 0, count = 0;
+    while (lines >> name >> numel >> begin >> count) {
+      std::vector<double>& values = tensors[name];
+      values.resize(numel, NAN);
+      for (std::size_t i = 0; i < count; ++i) {
+        std::string word;
+        lines >> word;
+        CHECK(std::isnan(values[begin + i]), "{} is owned twice at {}", name, begin + i);
+        values[begin + i] = std::strtod(word.c_str(), nullptr);
+      }
+    }
+  }
+  return tensors;
+}
+
+std::string describe(const ParallelConfig& p) {
+  return fmt::format("t{} p{}x{} {} zero {} overlap {} recompute {}", p.tensor, p.pipeline,
+                     p.virtual_pipeline, enum_name(p.schedule), enum_name(p.zero),
+                     enum_name(p.overlap), enum_name(p.recompute));
+}
+
+std::vector<ParallelConfig> layouts_of(int ranks) {
+  std::vector<ParallelConfig> layouts;
+  const auto add = [&](int tensor, int pipeline, int chunks, Schedule schedule, Zero zero) {
+    ParallelConfig p;
+    p.tensor = tensor;
+    p.pipeline = pipeline;
+    p.virtual_pipeline = chunks;
+    p.schedule = schedule;
+    p.zero = zero;
+    layouts.push_back(p);
+  };
+  for (int tensor = 1; tensor <= ranks; tensor *= 2) {
+    for (int pipeline = 1; tensor * pipeline <= ranks && pipeline <= 4; pipeline *= 2) {
+      if (ranks == 8 && (tensor == 1 || tensor == 8)) continue;
+      add(tensor, pipeline, 1, Schedule::one_f_one_b, Zero::on);
+      add(tensor, pipeline, 1, Schedule::one_f_one_b, Zero::off);
+      if (pipeline == 1) continue;
+      add(tensor, pipeline, 1, Schedule::gpipe, Zero::on);
+      add(tensor, pipeline, 1, Schedule::zero_bubble, Zero::on);
+      add(tensor, pipeline, 2, Schedule::interleaved, Zero::on);
+    }
+  }
+  return layouts;
+}
+
+}  // namespace dualpath
