@@ -44,6 +44,24 @@ TEST_P(EveryArchitecture, TwentyStepsInFp64) {
   }
 }
 
+// One embedding on both ends of the pipeline.
+TEST(Layout, TiedEmbeddings) {
+  const auto tied = [](const ParallelConfig& layout, std::int64_t micro_batch) {
+    TrainerOptions options = grid_options(Architecture::dual_path, fp64, layout, micro_batch);
+    options.model.tied_embeddings = true;
+    return options;
+  };
+  const auto self = make_self_communicator();
+  const History expected = GridRig(tied({}, grid_batch), *self).train(5);
+  for (const ParallelConfig& layout : layouts_of(world().size())) {
+    if (layout.schedule == Schedule::gpipe || layout.schedule == Schedule::zero_bubble) continue;
+    SCOPED_TRACE(describe(layout));
+    const History actual = GridRig(tied(layout, 1), world()).train(5);
+    expect_relative(actual.losses, expected.losses, 1e-9);
+    expect_relative(actual.norms, expected.norms, 1e-9);
+  }
+}
+
 // Micro-batches larger than one sequence.
 TEST_P(EveryArchitecture, AnySplitIntoMicroBatches) {
   const auto self = make_self_communicator();
