@@ -9,7 +9,7 @@ namespace dualpath {
 
 Job::Job() {
   if (started_by_mpi_launcher()) {
-    session_.emplace();
+    session_.emplace(operations_);
     world_ = session_->world();
   } else {
     world_ = make_self_communicator();

@@ -18,6 +18,8 @@ class Job {
 
   Communicator& world() { return *world_; }
   const Communicator& world() const { return *world_; }
+  // Those of world() and of all groups split from it.
+  OperationsUnderWay& operations() { return operations_; }
   bool is_root() const { return world_->rank() == 0; }
   int local_size() const { return session_ ? session_->local_size() : 1; }
 
@@ -28,6 +30,7 @@ class Job {
   static int num_threads(std::int64_t asked, int ranks_of_host);
 
  private:
+  OperationsUnderWay operations_;
   std::optional<MpiSession> session_;
   std::unique_ptr<Communicator> world_;
 };

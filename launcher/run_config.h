@@ -11,6 +11,7 @@
 #include "data/data_config.h"
 #include "model/config.h"
 #include "model/optimizer_config.h"
+#include "parallel/fault_config.h"
 #include "parallel/parallel_config.h"
 
 namespace dualpath {
@@ -59,6 +60,7 @@ struct RunConfig {
   DataConfig data;
   CheckpointConfig checkpoint;
   LoggingConfig logging;
+  FaultConfig fault;
 
   std::filesystem::path folder() const {
     return run.folder.empty() ? std::filesystem::path("runs") / run.name
@@ -129,6 +131,7 @@ void visit_fields(Visitor& visit, RunConfig& c) {
   visit.section("data", c.data, "what is trained and validated on");
   visit.section("checkpoint", c.checkpoint, "saving and resuming");
   visit.section("logging", c.logging, "console and TensorBoard");
+  visit.section("fault", c.fault, "ranks that fail");
 }
 
 // Of the model's numbers. REQUIRES: validate found nothing.

@@ -1,11 +1,14 @@
 // dualpath train: one process or many; goes on by itself from the newest whole checkpoint.
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
+#include "launcher/config_agreement.h"
 #include "launcher/job.h"
 #include "launcher/parallel_layout.h"
+#include "launcher/report_error.h"
 #include "launcher/run_config.h"
 #include "launcher/stop_request.h"
 #include "launcher/training_run.h"
+#include "parallel/watchdog.h"
 
 namespace dualpath {
 
@@ -27,6 +30,13 @@ std::string help() {
       usage, config_help<RunConfig>());
 }
 
+ErrorReport hanging(const OperationDescription& operation, double seconds) {
+  return {ExitCode::peer,
+          fmt::format("step {}: {} {} of {} bytes has not ended after {} s; another rank hangs or "
+                      "is gone (fault.timeout_seconds)",
+                      operation.step, operation.group, operation.kind, operation.bytes, seconds)};
+}
+
 ExitCode run(std::span<const std::string> words) {
   const Arguments arguments = split_arguments(words, usage, 0, words.size());
   ConfigSource source;
@@ -38,11 +48,18 @@ ExitCode run(std::span<const std::string> words) {
   ConfigProblems problems;
   const RunConfig config = read_config<RunConfig>(source, problems);
   validate(config, job.world().size(), problems);
-  // All ranks find the same problems; rank 0 tells them.
-  if (!problems.empty() && !job.is_root()) return ExitCode::configuration;
-  throw_if_any(problems, source);
+  const ConfigAgreement agreement = agree_on_config(config, problems, job.world());
+  if (agreement.tells) throw_if_any(problems, source);
+  if (!agreement.can_run) return ExitCode::configuration;
   const ParallelConfig parallel = resolve(config.parallel, job.world().size(), false);
-  Log log(rank_prefix(job.world().rank(), grid_shape(parallel)), job.is_root());
+  const std::string prefix = rank_prefix(job.world().rank(), grid_shape(parallel));
+  const Watchdog watchdog(
+      job.operations(), std::chrono::duration<double>(config.fault.timeout_seconds),
+      [&](const OperationDescription& operation) {
+        print_error(hanging(operation, config.fault.timeout_seconds), prefix + "dualpath: ");
+        abort_job(static_cast<int>(ExitCode::peer));
+      });
+  Log log(prefix, job.is_root());
   return TrainingRun(config, job, log).run();
 }
 

@@ -236,6 +236,7 @@ ExitCode TrainingRun::run() {
   }
   while (trainer_->progress().step < total_steps_) {
     const auto start = Clock::now();
+    job_.operations().at_step(trainer_->progress().step + 1);
     const StepResult result = trainer_->step(requests());
     const double step_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
     record_step(result, step_ms);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <exception>
@@ -115,9 +116,10 @@ int num_ranks(MPI_Comm comm) {
 class MpiCommunicator final : public Communicator {
  public:
   // Owns `comm` but for MPI_COMM_WORLD.
-  MpiCommunicator(MPI_Comm comm, const std::string& name)
+  MpiCommunicator(MPI_Comm comm, const std::string& name, OperationsUnderWay& operations)
       : Communicator(name, rank_in(comm), num_ranks(comm)),
         comm_(comm),
+        operations_(operations),
         addends_(static_cast<std::size_t>(size())) {
     MPI_CHECK(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN));
     requests_.reserve(2 * static_cast<std::size_t>(size()) + max_transfers);
@@ -128,7 +130,7 @@ class MpiCommunicator final : public Communicator {
 
   std::vector<std::string> all_gather(const std::string& message) override;
   std::string broadcast(const std::string& message, int root) override;
-  void barrier() override { MPI_CHECK(MPI_Barrier(comm_)); }
+  void barrier() override;
   std::unique_ptr<Communicator> split(int color, int key, const std::string& name) override;
 
  private:
@@ -141,9 +143,24 @@ class MpiCommunicator final : public Communicator {
   void gather_pieces(Tensor whole, Tensor part);
   void reduce_pieces(Tensor part, Tensor whole);
 
-  // Issues body() on the stream as one operation.
+  // The one operation that is under way.
+  class Operation {
+   public:
+    Operation(MpiCommunicator& ranks, const char* kind, std::int64_t bytes)
+        : ranks_(ranks), entry_(ranks.operations_, ranks.name(), kind, bytes) {
+      CHECK(!ranks.in_use_.test_and_set(), "{}: {} meets another operation of the group",
+            ranks.name(), kind);
+    }
+    ~Operation() { ranks_.in_use_.clear(); }
+
+   private:
+    MpiCommunicator& ranks_;
+    OperationsUnderWay::Operation entry_;
+  };
+
+  // Issues body() on the stream.
   template <class Body>
-  void run(Stream& stream, Body body);
+  void run(Stream& stream, Collective kind, std::int64_t bytes, Body body);
 
   // The rank that lies `distance` behind this one in the ring of all.
   int rank_after(int distance) const { return (rank() + distance) % size(); }
@@ -164,6 +181,8 @@ class MpiCommunicator final : public Communicator {
   }
 
   MPI_Comm comm_;
+  OperationsUnderWay& operations_;
+  std::atomic_flag in_use_;
   // Of the operation under way.
   std::vector<MPI_Request> requests_;
   std::vector<std::byte> staging_;         // reduce_scatter: a piece of each rank
@@ -171,17 +190,18 @@ class MpiCommunicator final : public Communicator {
 };
 
 template <class Body>
-void MpiCommunicator::run(Stream& stream, Body body) {
-  stream.run([this, body] {
+void MpiCommunicator::run(Stream& stream, Collective kind, std::int64_t bytes, Body body) {
+  stream.run([this, kind, bytes, body] {
     using namespace std::chrono;
     const auto start = steady_clock::now();
+    const Operation operation(*this, name_of(kind), bytes);
     body();
     add_busy_ns(duration_cast<nanoseconds>(steady_clock::now() - start).count());
   });
 }
 
 void MpiCommunicator::start_all_reduce(Tensor data, Reduce reduce, Stream& stream) {
-  run(stream, [this, data, reduce] {
+  run(stream, Collective::all_reduce, num_bytes(data), [this, data, reduce] {
     const MPI_Datatype type = mpi_type(data.dtype);
     const auto size = static_cast<std::int64_t>(size_of(data.dtype));
     for_each_piece(num_bytes(data), piece_bytes, [&](std::int64_t offset, std::int64_t bytes) {
@@ -192,7 +212,7 @@ void MpiCommunicator::start_all_reduce(Tensor data, Reduce reduce, Stream& strea
 }
 
 void MpiCommunicator::start_broadcast(Tensor data, int root, Stream& stream) {
-  run(stream, [this, data, root] {
+  run(stream, Collective::broadcast, num_bytes(data), [this, data, root] {
     for_each_piece(num_bytes(data), piece_bytes, [&](std::int64_t offset, std::int64_t bytes) {
       MPI_CHECK(MPI_Bcast(bytes_of(data) + offset, static_cast<int>(bytes), MPI_BYTE, root, comm_));
     });
@@ -200,7 +220,8 @@ void MpiCommunicator::start_broadcast(Tensor data, int root, Stream& stream) {
 }
 
 void MpiCommunicator::start_all_gather(Tensor whole, Tensor part, Stream& stream) {
-  run(stream, [this, whole, part] { gather_pieces(whole, part); });
+  run(stream, Collective::all_gather, num_bytes(whole),
+      [this, whole, part] { gather_pieces(whole, part); });
 }
 
 void MpiCommunicator::start_reduce_scatter(Tensor part, Tensor whole, Stream& stream) {
@@ -208,7 +229,8 @@ void MpiCommunicator::start_reduce_scatter(Tensor part, Tensor whole, Stream& st
     const std::int64_t piece = std::max(piece_bytes / size() / 64 * 64, min_piece_bytes);
     staging_.resize(static_cast<std::size_t>(piece * size()));
   }
-  run(stream, [this, part, whole] { reduce_pieces(part, whole); });
+  run(stream, Collective::reduce_scatter, num_bytes(whole),
+      [this, part, whole] { reduce_pieces(part, whole); });
 }
 
 void MpiCommunicator::start_exchange(std::span<const Transfer> transfers, Stream& stream) {
@@ -222,7 +244,9 @@ void MpiCommunicator::start_exchange(std::span<const Transfer> transfers, Stream
   std::transform(transfers.begin(), transfers.end(), messages.begin(), [](const Transfer& t) {
     return Message{bytes_of(t.data), num_bytes(t.data), t.peer, t.send};
   });
-  run(stream, [this, messages, num_messages = transfers.size()] {
+  std::int64_t bytes = 0;
+  for (const Message& message : messages) bytes += message.bytes;
+  run(stream, Collective::exchange, bytes, [this, messages, num_messages = transfers.size()] {
     for (const Message& message : std::span(messages).first(num_messages)) {
       for_each_piece(message.bytes, piece_bytes, [&](std::int64_t offset, std::int64_t bytes) {
         if (message.send)
@@ -272,6 +296,7 @@ void MpiCommunicator::reduce_pieces(Tensor part, Tensor whole) {
 
 std::vector<std::string> MpiCommunicator::all_gather(const std::string& message) {
   const int length = static_cast<int>(message.size());
+  const Operation operation(*this, "all_gather", length);
   std::vector<int> lengths(static_cast<std::size_t>(size())), begins(lengths.size());
   MPI_CHECK(MPI_Allgather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, comm_));
   std::exclusive_scan(lengths.begin(), lengths.end(), begins.begin(), 0);
@@ -289,6 +314,7 @@ std::vector<std::string> MpiCommunicator::all_gather(const std::string& message)
 std::string MpiCommunicator::broadcast(const std::string& message, int root) {
   check_root(root);
   std::int64_t length = static_cast<std::int64_t>(message.size());
+  const Operation operation(*this, "broadcast", length);
   MPI_CHECK(MPI_Bcast(&length, 1, MPI_INT64_T, root, comm_));
   std::string result = message;
   result.resize(static_cast<std::size_t>(length));
@@ -296,15 +322,21 @@ std::string MpiCommunicator::broadcast(const std::string& message, int root) {
   return result;
 }
 
+void MpiCommunicator::barrier() {
+  const Operation operation(*this, "barrier", 0);
+  MPI_CHECK(MPI_Barrier(comm_));
+}
+
 std::unique_ptr<Communicator> MpiCommunicator::split(int color, int key, const std::string& name) {
+  const Operation operation(*this, "split", 0);
   MPI_Comm part = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_split(comm_, color, key, &part));
-  return std::make_unique<MpiCommunicator>(part, name);
+  return std::make_unique<MpiCommunicator>(part, name, operations_);
 }
 
 }  // namespace
 
-MpiSession::MpiSession() {
+MpiSession::MpiSession(OperationsUnderWay& operations) : operations_(operations) {
   int provided = MPI_THREAD_SINGLE;
   MPI_CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided));
   CHECK_AS(ExitCode::configuration, provided == MPI_THREAD_MULTIPLE,
@@ -323,7 +355,7 @@ MpiSession::~MpiSession() {
 }
 
 std::unique_ptr<Communicator> MpiSession::world() {
-  return std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, "world");
+  return std::make_unique<MpiCommunicator>(MPI_COMM_WORLD, "world", operations_);
 }
 
 void abort_job(int exit_code) {

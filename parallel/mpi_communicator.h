@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "parallel/communicator.h"
+#include "parallel/operations_under_way.h"
 
 namespace dualpath {
 
@@ -11,7 +12,8 @@ namespace dualpath {
 // MPI_Finalize, which waits for all ranks, unless an exception is under way.
 class MpiSession {
  public:
-  MpiSession();
+  // `operations` outlives the communicators; they tell it what they do.
+  explicit MpiSession(OperationsUnderWay& operations);
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
@@ -21,6 +23,7 @@ class MpiSession {
   int local_size() const { return local_size_; }
 
  private:
+  OperationsUnderWay& operations_;
   int local_rank_ = 0;
   int local_size_ = 1;
 };

@@ -42,7 +42,8 @@ Communicator& world() {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  dualpath::MpiSession session;
+  dualpath::OperationsUnderWay operations;
+  dualpath::MpiSession session(operations);
   const std::unique_ptr<dualpath::Communicator> world = session.world();
   dualpath::world_communicator = world.get();
   return dualpath::run_on_all_ranks();

@@ -1,0 +1,55 @@
+// Operations among ranks that have begun and not ended: what a watchdog looks at.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string>
+
+namespace dualpath {
+
+struct OperationDescription {
+  std::uint64_t number = 0;  // operations are counted from 1 in the order in which they begin
+  std::int64_t step = 0;     // training step; 0: none has begun
+  std::string group;         // name of the communicator
+  std::string kind;          // "all_reduce", "barrier"
+  std::int64_t bytes = 0;    // of this rank's tensors or message
+};
+
+// Any thread may call anything here. No call waits for another rank.
+class OperationsUnderWay {
+ public:
+  // One operation, from construction to destruction. What it is given outlives it.
+  class Operation {
+   public:
+    Operation(OperationsUnderWay& all, const std::string& group, const char* kind,
+              std::int64_t bytes);
+    ~Operation();
+    Operation(const Operation&) = delete;
+    Operation& operator=(const Operation&) = delete;
+
+   private:
+    friend OperationsUnderWay;
+    OperationsUnderWay& all_;
+    const std::string& group_;
+    const char* const kind_;
+    const std::int64_t bytes_;
+    std::uint64_t number_ = 0;
+    Operation* older_ = nullptr;  // the neighbours in the list of those under way
+    Operation* newer_ = nullptr;
+  };
+
+  // Operations found from here on are described as this step's.
+  void at_step(std::int64_t step);
+
+  std::optional<OperationDescription> oldest() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::int64_t step_ = 0;
+  std::uint64_t num_begun_ = 0;
+  Operation* oldest_ = nullptr;
+  Operation* newest_ = nullptr;
+};
+
+}  // namespace dualpath

@@ -1,0 +1,32 @@
+// Watchdog: a thread that tells when an operation among ranks does not end, because another rank
+// hangs or is gone.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <thread>
+
+#include "parallel/operations_under_way.h"
+
+namespace dualpath {
+
+class Watchdog {
+ public:
+  // Called once, on the watchdog's thread.
+  using Alarm = std::function<void(const OperationDescription& operation)>;
+
+  // Time during which this process itself was stopped does not count. 0: never. The operations
+  // outlive this.
+  Watchdog(const OperationsUnderWay& operations, std::chrono::duration<double> timeout,
+           Alarm alarm);
+
+ private:
+  void watch(std::stop_token stop) const;
+
+  const OperationsUnderWay& operations_;
+  const std::chrono::duration<double> timeout_;
+  const Alarm alarm_;
+  std::jthread thread_;
+};
+
+}  // namespace dualpath
