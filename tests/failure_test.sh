@@ -45,7 +45,7 @@ ends() {
 start_job stopped fault.timeout_seconds=2
 kill -STOP "$last_rank"
 ends "a rank that hangs" 6 \
-  '^\[rank 0[^]]*\] dualpath: step [1-9][0-9]*: world [a-z_]+ of [0-9]+ bytes has not ended after 2 s'
+  '^\[rank 0[^]]*\] dualpath: step [1-9][0-9]*: [a-z_]+ [a-z_]+ of [0-9]+ bytes has not ended after 2 s'
 
 start_job killed
 kill -KILL "$last_rank"
