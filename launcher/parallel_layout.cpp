@@ -65,6 +65,7 @@ ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& paral
   layout.part.stages = pieces_of_stage(model, parallel, shape, coord.pipeline);
   layout.part.slots = layout.plan.slots;
   layout.part.deferred_slots = layout.plan.deferred_slots;
+  layout.part.sharded_masters = parallel.zero == Zero::on;
   layout.part.boundaries = layout.plan.buffers + 1;
   layout.reading_ranks = layout.shape.tensor * layout.shape.data;
   layout.reading_rank = coord.data * layout.shape.tensor + coord.tensor;

@@ -17,10 +17,6 @@ ReplicaSync::ReplicaSync(const ParameterStore& parameters, GridCommunicators& ra
       reduced_(parameters.regions().size()),
       gathered_(parameters.regions().size()) {}
 
-Tensor ReplicaSync::values(Interval interval) const {
-  return parameters_.flat_values().slice(interval.begin, interval.end);
-}
-
 bool ReplicaSync::gathers_copies(const ParameterRegion& region) const {
   return !region.looked_up && !parameters_.operands_of(region, region.all).empty();
 }
@@ -72,10 +68,9 @@ void ReplicaSync::start_gather(std::size_t r) {
   const HeldUp held_up(exposed_ms_);
   communication_.wait_for(compute_);
   if (gathers_copies(region)) {
-    group.all_gather(parameters_.operands_of(region, region.all),
-                     parameters_.operands_of(region, region.shard), communication_);
+    gather_copies(region, group);
   } else {
-    group.all_gather(values(region.all), values(region.shard), communication_);
+    gather_values(region, group);
   }
   gathered_[r] = communication_.now();
 }
@@ -90,7 +85,8 @@ void ReplicaSync::before_forward(int bucket) {
     }
     gathered_[r].reset();
     const Tensor copies = parameters_.operands_of(region, region.all);
-    if (!copies.empty() && !gathers_copies(region)) ops_.copy(copies, values(region.all));
+    if (!copies.empty() && !gathers_copies(region))
+      ops_.copy(copies, parameters_.values_of(region, region.all));
   }
 }
 
@@ -99,14 +95,29 @@ void ReplicaSync::wait_for_values() {
 }
 
 void ReplicaSync::gather_everything() {
+  parameters_.refresh_operands(ops_);
+  communication_.wait_for(compute_);
   for (const ParameterRegion& region : parameters_.regions()) {
     Communicator& group = ranks_.of(region.group);
     if (group.size() == 1) continue;
-    communication_.wait_for(compute_);
-    group.all_gather(values(region.all), values(region.shard), communication_);
+    if (region.resident.size() < region.all.size()) {
+      gather_copies(region, group);
+    } else {
+      gather_values(region, group);
+    }
   }
   compute_.wait_for(communication_);
   parameters_.refresh_operands(ops_);
+}
+
+void ReplicaSync::gather_values(const ParameterRegion& region, Communicator& group) {
+  group.all_gather(parameters_.values_of(region, region.all),
+                   parameters_.values_of(region, region.shard), communication_);
+}
+
+void ReplicaSync::gather_copies(const ParameterRegion& region, Communicator& group) {
+  group.all_gather(parameters_.operands_of(region, region.all),
+                   parameters_.operands_of(region, region.shard), communication_);
 }
 
 }  // namespace dualpath

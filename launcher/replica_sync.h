@@ -33,7 +33,7 @@ class ReplicaSync final : public BucketEvents {
   // Starts to gather what this rank and others have updated of a region; nothing unless sharded.
   void start_gather(std::size_t region);
   void wait_for_values();
-  // All values, of every region, from their owners' shards, and their copies. Waits.
+  // From their owners' shards: all values that this rank has, and all copies. Waits.
   void gather_everything();
 
   // How long the host was held up so far: in waits, and in operations on an inline stream.
@@ -41,7 +41,8 @@ class ReplicaSync final : public BucketEvents {
 
  private:
   void reduce(std::size_t region);
-  Tensor values(Interval interval) const;
+  void gather_values(const ParameterRegion& region, Communicator& group);
+  void gather_copies(const ParameterRegion& region, Communicator& group);
   // Matrix products read copies in another type: those are gathered instead of the values.
   bool gathers_copies(const ParameterRegion& region) const;
 

@@ -153,7 +153,6 @@ void TrainingRun::report_plan() {
   const ModelConfig& model = config_.model;
   const ParameterStore& parameters = trainer_->model().parameters();
   const ActivationMemory& memory = trainer_->model().activation_memory();
-  const std::size_t parameter_bytes = parameters.flat_values().bytes();
   log_.info("{}, {} threads a rank, {} rank{}", device_->name(), num_threads_, job_.world().size(),
             job_.world().size() == 1 ? "" : "s");
   log_.info("parameters: {} | training FLOPs per token: {:.4g} | tokens per step: {} | steps: {}",
@@ -161,9 +160,9 @@ void TrainingRun::report_plan() {
             config_.train.global_batch_size * model.sequence_length, total_steps_);
   log_.info(
       "memory a rank: weights {} | gradients {} | moments {} | kept activations {} | scratch {}",
-      gigabytes(parameter_bytes + parameters.operand_bytes()), gigabytes(parameter_bytes),
-      gigabytes(trainer_->moment_bytes()), gigabytes(memory.stash_bytes),
-      gigabytes(memory.scratch_bytes));
+      gigabytes(parameters.value_bytes() + parameters.operand_bytes()),
+      gigabytes(parameters.flat_gradients().bytes()), gigabytes(trainer_->moment_bytes()),
+      gigabytes(memory.stash_bytes), gigabytes(memory.scratch_bytes));
   for (const auto& [name, categories] :
        {std::pair{"kept activations", memory.stash}, std::pair{"scratch", memory.scratch}}) {
     std::string line;

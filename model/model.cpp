@@ -178,7 +178,9 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, Device& dev
   CHECK(tensor_.size() == options.part.place.shape.tensor, "a tensor axis of {} ranks, not {}",
         tensor_.size(), options.part.place.shape.tensor);
   device.require(options.types);
-  parameters_->allocate(device, options.types, options.training);
+  parameters_->allocate(device, {.types = options.types,
+                                 .gradients = options.training,
+                                 .sharded_masters = options.part.sharded_masters});
   for (std::size_t i = 0; i < stages_.size(); ++i) {
     std::vector<Slot>& slots = slots_.emplace_back();
     for (int n = slots_of(options.part, i); n > 0; --n)

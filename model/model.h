@@ -22,7 +22,8 @@ struct ModelPart {
   // By stage: of how many the weight gradients that backward() leaves to backward_weights(); empty:
   // it leaves none.
   std::vector<int> deferred_slots;
-  int boundaries = 1;  // tensors [T, D] of what travels between stages
+  bool sharded_masters = false;  // see StoreOptions
+  int boundaries = 1;            // tensors [T, D] of what travels between stages
 };
 
 struct ModelOptions {

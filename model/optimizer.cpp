@@ -39,8 +39,8 @@ void AdamW::update(const ParameterStore& parameters, std::size_t region, std::in
   const auto t = static_cast<double>(step);
   for (const ParameterRange& range : parts_[region].ranges) {
     const auto [begin, end] = range.interval;
-    ops_->adamw(parameters.flat_values().slice(begin, end), first_moment(region, range.interval),
-                second_moment(region, range.interval),
+    ops_->adamw(parameters.values_of(parameters.regions()[region], range.interval),
+                first_moment(region, range.interval), second_moment(region, range.interval),
                 parameters.operands_of(parameters.regions()[region], range.interval),
                 parameters.flat_gradients().slice(begin, end),
                 {.learning_rate = learning_rate,

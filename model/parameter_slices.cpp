@@ -23,14 +23,18 @@ void add_slices(std::vector<TensorSlice>& slices, const ParameterStore& paramete
   }
 }
 
+void add_values(std::vector<TensorSlice>& slices, const ParameterStore& parameters,
+                const ParameterRegion& region, Interval interval) {
+  add_slices(slices, parameters, "parameters", interval, parameters.values_of(region, interval));
+}
+
 template <class IntervalOf>
 std::vector<TensorSlice> state_of(const ParameterStore& parameters, const AdamW& optimizer,
                                   IntervalOf interval_of) {
   std::vector<TensorSlice> slices;
   for (std::size_t r = 0; r < parameters.regions().size(); ++r) {
     const Interval interval = interval_of(parameters.regions()[r]);
-    add_slices(slices, parameters, "parameters", interval,
-               parameters.flat_values().slice(interval.begin, interval.end));
+    add_values(slices, parameters, parameters.regions()[r], interval);
     add_slices(slices, parameters, "adam_m", interval, optimizer.first_moment(r, interval));
     add_slices(slices, parameters, "adam_v", interval, optimizer.second_moment(r, interval));
   }
@@ -41,17 +45,24 @@ std::vector<TensorSlice> state_of(const ParameterStore& parameters, const AdamW&
 
 std::vector<TensorSlice> weights_of(const ParameterStore& parameters) {
   std::vector<TensorSlice> slices;
-  add_slices(slices, parameters, "parameters", {0, parameters.flat_size()},
-             parameters.flat_values());
+  for (const ParameterRegion& region : parameters.regions())
+    add_values(slices, parameters, region, region.resident);
   return slices;
 }
 
-std::vector<TensorSlice> owned_slices(const ParameterStore& parameters, const std::string& group,
-                                      Tensor flat) {
+std::vector<TensorSlice> owned_weights(const ParameterStore& parameters) {
+  std::vector<TensorSlice> slices;
+  for (const ParameterRegion& region : parameters.regions())
+    add_values(slices, parameters, region, region.shard);
+  return slices;
+}
+
+std::vector<TensorSlice> owned_gradients(const ParameterStore& parameters) {
   std::vector<TensorSlice> slices;
   for (const ParameterRegion& region : parameters.regions()) {
     const Interval shard = region.shard;
-    add_slices(slices, parameters, group, shard, flat.slice(shard.begin, shard.end));
+    add_slices(slices, parameters, "gradients", shard,
+               parameters.flat_gradients().slice(shard.begin, shard.end));
   }
   return slices;
 }

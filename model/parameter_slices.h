@@ -10,12 +10,12 @@
 
 namespace dualpath {
 
-// All values that this rank holds, in host memory: what weights are loaded into.
+// All values that this rank has, in host memory: what weights are loaded into.
 std::vector<TensorSlice> weights_of(const ParameterStore& parameters);
 
-// The shards that this rank owns of a flat buffer (values or gradients), named GROUP/PARAMETER.
-std::vector<TensorSlice> owned_slices(const ParameterStore& parameters, const std::string& group,
-                                      Tensor flat);
+// The shards that this rank owns of values and of gradients.
+std::vector<TensorSlice> owned_weights(const ParameterStore& parameters);
+std::vector<TensorSlice> owned_gradients(const ParameterStore& parameters);
 
 // Values and moments of the shards that this rank owns: together the ranks of a job own every
 // element once. They are what a rank saves and, with ZeRO-1, what it loads.

@@ -103,7 +103,9 @@ void ParameterStore::append_region(int bucket, GridGroup group, bool product) {
                       looked_up,
                       {flat_size_, flat_size_ + size},
                       {shard_begin, shard_begin + shard},
-                      operand_size_});
+                      operand_size_,
+                      {},
+                      0});
   flat_size_ += size;
   if (product) operand_size_ += size;
 }
@@ -123,26 +125,39 @@ Shape ParameterStore::local_shape(Parameter parameter) const {
   return {local_rows(parameter).size(), spec.shape[1]};
 }
 
-void ParameterStore::allocate(Device& device, const NumericTypes& types, bool with_gradients) {
+void ParameterStore::allocate(Device& device, const StoreOptions& options) {
   CHECK(sealed_, "parameters are allocated before the store was sealed");
-  types_ = types;
-  const auto bytes = static_cast<std::size_t>(flat_size_) * size_of(types.master);
-  values_ = device.allocate(bytes);
-  if (with_gradients) gradients_ = device.allocate(bytes);
-  if (has_operands()) {
-    operands_ = device.allocate(static_cast<std::size_t>(operand_size_) * size_of(types.operand));
+  types_ = options.types;
+  for (ParameterRegion& region : regions_) {
+    const bool only_copies =
+        options.sharded_masters && has_operands() && region.product && !region.looked_up;
+    region.resident = only_copies ? region.shard : region.all;
+    region.resident_offset = value_size_;
+    value_size_ += region.resident.size();
   }
+  const auto buffer = [&](std::int64_t elements, DType type) {
+    return device.allocate(static_cast<std::size_t>(elements) * size_of(type));
+  };
+  values_ = buffer(value_size_, types_.master);
+  if (options.gradients) gradients_ = buffer(flat_size_, types_.master);
+  if (has_operands()) operands_ = buffer(operand_size_, types_.operand);
 }
 
 void ParameterStore::initialize(std::uint64_t seed, Device& device, Stream& stream) {
   for (int i = 0; i < static_cast<int>(specs_.size()); ++i) {
+    const ParameterRegion& region = region_of({i});
+    const Shape shape = local_shape({i});
+    const std::int64_t begin = std::max(offset({i}), region.resident.begin);
+    const std::int64_t end = std::min(offset({i}) + shape.numel(), region.resident.end);
+    if (begin >= end) continue;
+    const std::int64_t row = shape.numel() / shape[0];
+    const std::int64_t first = local_rows({i}).begin * row + begin - offset({i});
+    const Tensor values = values_of(region, {begin, end});
     const ParameterSpec& spec = specs_[static_cast<std::size_t>(i)];
-    const Tensor local = value({i});
-    const std::int64_t first = local_rows({i}).begin * local.cols();
     if (types_.master == DType::f64) {
-      draw_parameter<double>(spec, seed, first, local, device, stream);
+      draw_parameter<double>(spec, seed, first, values, device, stream);
     } else {
-      draw_parameter<float>(spec, seed, first, local, device, stream);
+      draw_parameter<float>(spec, seed, first, values, device, stream);
     }
   }
   const auto ops = device.make_ops(stream);
@@ -153,10 +168,23 @@ void ParameterStore::initialize(std::uint64_t seed, Device& device, Stream& stre
 void ParameterStore::refresh_operands(Ops& ops) const {
   if (!has_operands()) return;
   for (const ParameterRegion& region : regions_) {
-    if (!region.product) continue;
-    ops.copy(operands_of(region, region.all),
-             flat_values().slice(region.all.begin, region.all.end));
+    if (region.product)
+      ops.copy(operands_of(region, region.resident), values_of(region, region.resident));
   }
+}
+
+Tensor ParameterStore::values_of(const ParameterRegion& region, Interval interval) const {
+  CHECK(region.resident.begin <= interval.begin && interval.end <= region.resident.end,
+        "values [{}, {}) are not all in [{}, {})", interval.begin, interval.end,
+        region.resident.begin, region.resident.end);
+  const Tensor all{values_.data(), types_.master, {value_size_}};
+  const std::int64_t begin = region.resident_offset + interval.begin - region.resident.begin;
+  return all.slice(begin, begin + interval.size());
+}
+
+Tensor ParameterStore::flat_values() const {
+  CHECK(value_size_ == flat_size_, "{} of {} values are here", value_size_, flat_size_);
+  return {values_.data(), types_.master, {flat_size_}};
 }
 
 Tensor ParameterStore::operands_of(const ParameterRegion& region, Interval interval) const {
@@ -166,35 +194,44 @@ Tensor ParameterStore::operands_of(const ParameterRegion& region, Interval inter
   return all.slice(begin, begin + interval.size());
 }
 
-Tensor ParameterStore::fused_operand(Parameter first, int count) const {
-  const Tensor value = fused_value(first, count);
-  CHECK(specs_[index(first)].product, "{} enters no products", specs_[index(first)].name);
-  if (!has_operands()) return value;
-  if (operands_.data() == nullptr) return {nullptr, types_.operand, value.shape};
-  const ParameterRegion& region =
-      regions_[static_cast<std::size_t>(region_of_parameter_[index(first)])];
-  const std::int64_t begin = offset(first);
-  return operands_of(region, {begin, begin + value.numel()}).reshape(value.shape);
+Tensor ParameterStore::fused_value(Parameter first, int count) const {
+  const Shape shape = fused_shape(first, count);
+  const Tensor absent{nullptr, types_.master, shape};
+  if (values_.data() == nullptr) return absent;
+  const ParameterRegion& region = region_of(first);
+  if (region.resident.size() < region.all.size()) return absent;
+  return values_of(region, {offset(first), offset(first) + shape.numel()}).reshape(shape);
 }
 
-Tensor ParameterStore::view(std::byte* base, Parameter first, int count) const {
+Tensor ParameterStore::fused_operand(Parameter first, int count) const {
+  CHECK(specs_[index(first)].product, "{} enters no products", specs_[index(first)].name);
+  if (!has_operands()) return fused_value(first, count);
+  const Shape shape = fused_shape(first, count);
+  if (operands_.data() == nullptr) return {nullptr, types_.operand, shape};
+  return operands_of(region_of(first), {offset(first), offset(first) + shape.numel()})
+      .reshape(shape);
+}
+
+Tensor ParameterStore::fused_gradient(Parameter first, int count) const {
+  const Shape shape = fused_shape(first, count);
+  if (gradients_.data() == nullptr) return {nullptr, types_.master, shape};
+  return flat_gradients().slice(offset(first), offset(first) + shape.numel()).reshape(shape);
+}
+
+Shape ParameterStore::fused_shape(Parameter first, int count) const {
   CHECK(first.index >= 0 && index(first) + static_cast<std::size_t>(count) <= specs_.size(),
         "parameter {} (+{}) of {}", first.index, count, specs_.size());
-  Tensor tensor{nullptr, types_.master, local_shape(first)};
-  if (base != nullptr) {
-    tensor.data = base + static_cast<std::size_t>(offset(first)) * size_of(types_.master);
-  }
-  if (count == 1) return tensor;
-  std::int64_t rows = tensor.shape[0];
+  const Shape shape = local_shape(first);
+  if (count == 1) return shape;
+  std::int64_t rows = shape[0];
   for (int i = 1; i < count; ++i) {
     const ParameterSpec& next = specs_[index(first) + static_cast<std::size_t>(i)];
-    const Shape shape = local_shape({first.index + i});
-    CHECK(next.joins_previous && shape[1] == tensor.shape[1], "{} does not join {}", next.name,
+    const Shape joined = local_shape({first.index + i});
+    CHECK(next.joins_previous && joined[1] == shape[1], "{} does not join {}", next.name,
           specs_[index(first)].name);
-    rows += shape[0];
+    rows += joined[0];
   }
-  tensor.shape = {rows, tensor.shape[1]};
-  return tensor;
+  return {rows, shape[1]};
 }
 
 std::int64_t ParameterStore::num_parameters() const {

@@ -68,6 +68,16 @@ struct ParameterRegion {
   Interval all;
   Interval shard;               // this rank's equal part of it
   std::int64_t operand_offset;  // where all.begin stands among the operand copies; product only
+  // Of which elements this rank has the values: all; or, where matrix products read copies of them
+  // and nothing else does, those of its shard, if masters are sharded.
+  Interval resident;
+  std::int64_t resident_offset;  // where resident.begin stands in the buffer of values
+};
+
+struct StoreOptions {
+  NumericTypes types = {};
+  bool gradients = true;         // inference has none: their tensors keep null memory
+  bool sharded_masters = false;  // only an owner has the values of what products read copies of
 };
 
 // A part of one region with one decay.
@@ -91,33 +101,34 @@ class ParameterStore {
 
   // Before allocate() every tensor has its shape but no memory (a dry run needs no more).
   void set_types(const NumericTypes& types) { types_ = types; }
-  // Without gradients (inference) the gradient tensors keep null memory.
-  void allocate(Device& device, const NumericTypes& types, bool with_gradients);
-  // Fills all values; the same for every grid. Synchronous.
+  void allocate(Device& device, const StoreOptions& options);
+  // Fills the values that are here; the same for every grid. Synchronous.
   void initialize(std::uint64_t seed, Device& device, Stream& stream);
-  // operands = values. To be called whenever values were written other than by AdamW.
+  // operands = values, as far as those are here. To be called whenever values were written other
+  // than by AdamW.
   void refresh_operands(Ops& ops) const;
 
-  Tensor value(Parameter parameter) const { return view(values_.data(), parameter, 1); }
+  // Null memory where the values are not all here.
+  Tensor value(Parameter parameter) const { return fused_value(parameter, 1); }
   // The value as matrix products read it: the copy in the operand type, if that is another.
   Tensor operand(Parameter parameter) const { return fused_operand(parameter, 1); }
-  Tensor gradient(Parameter parameter) const { return view(gradients_.data(), parameter, 1); }
+  Tensor gradient(Parameter parameter) const { return fused_gradient(parameter, 1); }
   // `count` parameters that join one another, as one matrix of their rows together.
-  Tensor fused_value(Parameter first, int count) const {
-    return view(values_.data(), first, count);
-  }
+  Tensor fused_value(Parameter first, int count) const;
   Tensor fused_operand(Parameter first, int count) const;
-  Tensor fused_gradient(Parameter first, int count) const {
-    return view(gradients_.data(), first, count);
-  }
+  Tensor fused_gradient(Parameter first, int count) const;
 
   const NumericTypes& types() const { return types_; }
   const GridPlace& place() const { return place_; }
   std::int64_t flat_size() const { return flat_size_; }  // elements, gaps included
+  std::size_t value_bytes() const { return values_.bytes(); }
   // Of the copies in the operand type; 0 where that is the master type.
   std::size_t operand_bytes() const { return operands_.bytes(); }
-  Tensor flat_values() const { return {values_.data(), types_.master, {flat_size_}}; }
+  // REQUIRES: masters are not sharded.
+  Tensor flat_values() const;
   Tensor flat_gradients() const { return {gradients_.data(), types_.master, {flat_size_}}; }
+  // The values of an interval within a region's resident one.
+  Tensor values_of(const ParameterRegion& region, Interval interval) const;
   // The operand copies of an interval within one region; empty where there are none.
   Tensor operands_of(const ParameterRegion& region, Interval interval) const;
 
@@ -138,7 +149,11 @@ class ParameterStore {
     return static_cast<std::size_t>(parameter.index);
   }
   void append_region(int bucket, GridGroup group, bool product);
-  Tensor view(std::byte* base, Parameter first, int count) const;
+  // `count` parameters that join one another, as one shape.
+  Shape fused_shape(Parameter first, int count) const;
+  const ParameterRegion& region_of(Parameter parameter) const {
+    return regions_[static_cast<std::size_t>(region_of_parameter_[index(parameter)])];
+  }
   bool has_operands() const { return types_.operand != types_.master; }
 
   GridPlace place_;
@@ -152,6 +167,7 @@ class ParameterStore {
   std::vector<ParameterRegion> regions_;  // in order of place
   std::int64_t flat_size_ = 0;
   std::int64_t operand_size_ = 0;
+  std::int64_t value_size_ = 0;
   Buffer values_;
   Buffer operands_;  // empty where the operand type is the master type
   Buffer gradients_;

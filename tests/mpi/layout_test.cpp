@@ -115,7 +115,7 @@ TEST(Layout, InitialWeightsAreBitIdentical) {
   const auto self = make_self_communicator();
   const auto weights = [](GridRig& rig, Communicator& ranks) {
     const ParameterStore& parameters = rig.trainer.model().parameters();
-    return assemble(owned_slices(parameters, "w", parameters.flat_values()), ranks);
+    return assemble(owned_weights(parameters), ranks);
   };
   GridRig alone(alone_options(Architecture::dual_path, fp32), *self);
   const GlobalTensors expected = weights(alone, *self);
@@ -134,7 +134,7 @@ FirstStep first_step(GridRig& rig, Communicator& ranks) {
   FirstStep result;
   result.loss = rig.train(1).losses[0];
   const ParameterStore& parameters = rig.trainer.model().parameters();
-  result.gradient = assemble(owned_slices(parameters, "g", parameters.flat_gradients()), ranks);
+  result.gradient = assemble(owned_gradients(parameters), ranks);
   return result;
 }
 
