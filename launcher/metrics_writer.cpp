@@ -73,6 +73,9 @@ void MetricsWriter::write(const StepMetrics& metrics) {
 void MetricsWriter::write(const ValidationMetrics& metrics) {
   write_line(json_row(metrics));
 }
+void MetricsWriter::write(const SaveMetrics& metrics) {
+  write_line(json_row(metrics));
+}
 
 void MetricsWriter::write_line(const std::string& line) {
   file_ << line << '\n' << std::flush;

@@ -1,4 +1,4 @@
-// metrics.jsonl: one JSON object a step and one a validation, the run's whole history in order.
+// metrics.jsonl: one JSON object a step, a validation and a save, the run's whole history in order.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@ class MetricsWriter {
   // Appends one line and hands it to the system. A number that is not finite becomes null.
   void write(const StepMetrics& metrics);
   void write(const ValidationMetrics& metrics);
+  void write(const SaveMetrics& metrics);
 
  private:
   void write_line(const std::string& line);

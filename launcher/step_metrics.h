@@ -1,5 +1,5 @@
-// What one training step and one validation report. The fields are listed once; the rows of
-// metrics.jsonl, the TensorBoard scalars and the console line are all made from that list.
+// What one training step, one validation and one save report. The fields are listed once; the rows
+// of metrics.jsonl, the TensorBoard scalars and the console line are all made from that list.
 #pragma once
 
 #include <chrono>
@@ -45,6 +45,12 @@ struct ValidationMetrics {
   double perplexity = 0;
   std::int64_t validation_tokens = 0;
   Seconds validation_time{0};
+};
+
+struct SaveMetrics {
+  std::int64_t step = 0;
+  std::int64_t consumed_tokens = 0;
+  Seconds save_time{0};
 };
 
 struct MetricInfo {
@@ -106,6 +112,13 @@ void visit_fields(Visitor& visit, const ValidationMetrics& m) {
   visit.field("validation_tokens", m.validation_tokens,
               {.unit = "tokens", .label = "validation tokens"});
   visit.field("validation_s", m.validation_time, {.unit = "s", .label = "took"});
+}
+
+template <class Visitor>
+void visit_fields(Visitor& visit, const SaveMetrics& m) {
+  visit.field("step", m.step, {});
+  visit.field("tokens", m.consumed_tokens, {.unit = "tokens"});
+  visit.field("save_s", m.save_time, {.unit = "s", .group = "speed"});
 }
 
 }  // namespace dualpath

@@ -154,6 +154,9 @@ void TensorBoardWriter::write(const StepMetrics& metrics) {
 void TensorBoardWriter::write(const ValidationMetrics& metrics) {
   write_event(summary_event(metrics));
 }
+void TensorBoardWriter::write(const SaveMetrics& metrics) {
+  write_event(summary_event(metrics));
+}
 
 void TensorBoardWriter::write_event(const std::string& event) {
   std::string record;

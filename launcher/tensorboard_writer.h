@@ -19,6 +19,7 @@ class TensorBoardWriter {
   // One scalar a field and layer, tagged "group/name" or "group/layer_03", flushed.
   void write(const StepMetrics& metrics);
   void write(const ValidationMetrics& metrics);
+  void write(const SaveMetrics& metrics);
 
   const std::string& path() const { return path_; }
 

@@ -352,8 +352,13 @@ void TrainingRun::save() {
   save_checkpoint(checkpoints(), manifest, trainer_->state_to_save(), job_.world());
   saved_step_ = progress.step;
   saved_at_ = Clock::now();
+  const SaveMetrics m{progress.step, progress.consumed_tokens, saved_at_ - start};
+  if (records_) {
+    records_->metrics.write(m);
+    if (records_->tensorboard) records_->tensorboard->write(m);
+  }
   log_.info("saved {} in {:.2f} s", (checkpoints() / checkpoint_name(progress.step)).string(),
-            Seconds(saved_at_ - start).count());
+            m.save_time.count());
   if (config_.checkpoint.keep_last == 0) return;
   run_on_root(job_.world(), "checkpoints", [this] {
     prune_checkpoints(checkpoints(), saved_step_, config_.checkpoint.keep_last,

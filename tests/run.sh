@@ -4,11 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if [[ $(uname -m) == x86_64 ]]; then
-  bash launcher/install_packages.sh qemu-user  # plays older processors
-else
-  bash launcher/install_packages.sh
-fi
+packages=(slurm-wlm munge)
+if [[ $(uname -m) == x86_64 ]]; then packages+=(qemu-user); fi  # plays older processors
+bash launcher/install_packages.sh "${packages[@]}"
 source launcher/mpi_environment.sh
 export GTEST_COLOR=no
 

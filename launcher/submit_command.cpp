@@ -1,0 +1,148 @@
+// dualpath submit: a training run as a Slurm job.
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "data/checkpoint_folder.h"
+#include "data/file_io.h"
+#include "launcher/arguments.h"
+#include "launcher/commands.h"
+#include "launcher/submit_script.h"
+#include "launcher/training_data.h"
+
+namespace dualpath {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* usage = "dualpath submit [CONFIG.yaml...] [--dry-run] [key=value...]";
+
+std::string help() {
+  return fmt::format(
+      "Submits a training run to Slurm as a job that saves before its time limit and requeues "
+      "itself\n"
+      "until the run is done. First checks the configuration, the corpora and the run's newest\n"
+      "checkpoint as `dualpath train` would on all ranks of the job. Writes submit.sbatch and\n"
+      "submit.yaml, the configuration as it is now, into the run folder.\n\n"
+      "usage: {}\n\nfields, their defaults and units:\n{}",
+      usage, config_help<SubmitConfig>());
+}
+
+struct Request {
+  ConfigSource source;
+  SubmitConfig config;
+  std::int64_t lead_seconds;
+};
+
+Request read_request(std::span<const std::string> words) {
+  std::vector<std::string> spelt_out(words.begin(), words.end());
+  std::replace(spelt_out.begin(), spelt_out.end(), std::string("--dry-run"),
+               std::string("submit.dry_run=true"));
+  const Arguments arguments = split_arguments(spelt_out, usage, 0, words.size());
+  Request request;
+  for (const std::string& file : arguments.positional) request.source.add_file(file);
+  for (const std::string& assignment : arguments.overrides) request.source.add_override(assignment);
+  ConfigProblems problems;
+  request.config = read_config<SubmitConfig>(request.source, problems);
+  const auto& [submit, run] = request.config;
+  validate(run, submit.num_ranks(), problems);
+  request.lead_seconds = signal_lead_seconds(submit, run.folder(), problems);
+  throw_if_any(problems, request.source);
+  return request;
+}
+
+// Refuses a model that differs from the one in the checkpoint that the run would go on from.
+void check_checkpoint(RunConfig config) {
+  const fs::path folder = config.folder() / "checkpoints";
+  const std::int64_t load_step = config.checkpoint.load_step;
+  std::optional<CheckpointEntry> found;
+  for (CheckpointEntry& entry : list_checkpoints(folder)) {
+    if (entry.looks_whole() && (load_step == 0 || entry.step == load_step)) found = entry;
+  }
+  CHECK_AS(ExitCode::checkpoint, found || load_step == 0, "{}: no whole checkpoint",
+           (folder / checkpoint_name(load_step)).string());
+  if (!found) return;
+  config.model = resolve(config.model);
+  RunConfig before = config;
+  before.model = parse_model(found->manifest->model);
+  check_resume(before, config);
+}
+
+// The output of a program, without its last line break; its errors go where ours go.
+std::string output_of(const std::vector<std::string>& command) {
+  std::array<int, 2> pipe_ends{};
+  CHECK(::pipe(pipe_ends.data()) == 0, "pipe: {}", std::strerror(errno));
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, pipe_ends[1], STDOUT_FILENO);
+  posix_spawn_file_actions_addclose(&actions, pipe_ends[0]);
+  std::vector<char*> words;
+  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  pid_t child = 0;
+  const int failure = ::posix_spawnp(&child, words[0], &actions, nullptr, words.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  ::close(pipe_ends[1]);
+  std::string output;
+  std::array<char, 256> block;
+  for (ssize_t count; (count = ::read(pipe_ends[0], block.data(), block.size())) > 0;) {
+    output.append(block.data(), static_cast<std::size_t>(count));
+  }
+  ::close(pipe_ends[0]);
+  CHECK_AS(ExitCode::configuration, failure == 0,
+           "{} cannot be run: {}; --dry-run prints the script", command[0], std::strerror(failure));
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  CHECK_AS(ExitCode::configuration, WIFEXITED(status) && WEXITSTATUS(status) == 0,
+           "{} has refused the job", command[0]);
+  if (output.ends_with('\n')) output.pop_back();
+  return output;
+}
+
+ExitCode run(std::span<const std::string> words) {
+  const Request request = read_request(words);
+  const auto& [submit, run] = request.config;
+  const fs::path folder = run.folder();
+  if (fs::exists(folder / "DONE")) {
+    fmt::print("{} is finished; remove {} to train it further\n", folder.string(),
+               (folder / "DONE").string());
+    return ExitCode::success;
+  }
+  RunConfig opened = run;
+  open_training_data(opened);
+  check_checkpoint(opened);
+
+  const fs::path program =
+      submit.container.empty() ? fs::read_symlink("/proc/self/exe") : "dualpath";
+  const SubmittedRun submitted = {
+      .working_folder = fs::current_path(),
+      .folder = folder,
+      .config = folder / "submit.yaml",
+      .program = submit.program.empty() ? program : fs::path(submit.program),
+      .lead_seconds = request.lead_seconds,
+  };
+  const std::string script = submit_script(submit, submitted);
+  if (submit.dry_run) {
+    fmt::print("{}", script);
+    return ExitCode::success;
+  }
+  make_folder(folder, ExitCode::checkpoint);
+  write_file(submitted.config, print_config(run), ExitCode::checkpoint);
+  write_file(folder / "submit.sbatch", script, ExitCode::checkpoint);
+  const std::string answer = output_of({"sbatch", "--parsable", folder / "submit.sbatch"});
+  const std::string job = answer.substr(0, answer.find(';'));  // "JOB" or "JOB;CLUSTER"
+  fmt::print("submitted job {}: {} ranks on {} nodes, to stop {} s before the time limit of {}\n",
+             job, submit.num_ranks(), submit.nodes, request.lead_seconds, submit.time_limit);
+  fmt::print("its output goes to {}\n", (folder / fmt::format("slurm-{}.out", job)).string());
+  return ExitCode::success;
+}
+
+}  // namespace
+
+const Command submit_command = {"submit", "train as a Slurm job", help, run};
+
+}  // namespace dualpath

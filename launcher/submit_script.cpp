@@ -1,0 +1,184 @@
+#include "launcher/submit_script.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <deque>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "launcher/sbatch_template.h"
+
+namespace dualpath {
+
+namespace {
+
+constexpr std::int64_t default_lead_seconds = 600;
+constexpr std::int64_t max_lead_seconds = 65535;  // Slurm's
+constexpr std::size_t latest_rows = 100;          // of each kind that a lead is measured by
+
+// The latest values of one kind.
+class LatestValues {
+ public:
+  void add(double value) {
+    values_.push_back(value);
+    if (values_.size() > latest_rows) values_.pop_front();
+  }
+  bool empty() const { return values_.empty(); }
+  double max() const { return empty() ? 0 : *std::max_element(values_.begin(), values_.end()); }
+
+ private:
+  std::deque<double> values_;
+};
+
+// A word of the shell, and of an #SBATCH line.
+std::string quoted(const std::string& word) {
+  const auto is_plain = [](unsigned char c) {
+    return std::isalnum(c) || std::string_view("_./=:,@%+-").find(c) != std::string_view::npos;
+  };
+  if (!word.empty() && std::all_of(word.begin(), word.end(), is_plain)) return word;
+  std::string text;
+  for (const char c : word) {
+    if (c == '\'') text += "'\\'";
+    text += c;
+  }
+  return fmt::format("'{}'", text);
+}
+
+// A path in a file name pattern of Slurm.
+std::string in_pattern(const std::filesystem::path& path) {
+  std::string text;
+  for (const char c : path.string()) {
+    if (c == '%') text += c;
+    text += c;
+  }
+  return text;
+}
+
+std::string sbatch_lines(const SubmitSection& submit, const SubmittedRun& run) {
+  std::string text;
+  const auto option = [&](const std::string& word) {
+    CHECK_AS(ExitCode::configuration, word.find('\n') == word.npos,
+             "an option of sbatch holds a line break: {}", word);
+    text += fmt::format("#SBATCH {}\n", quoted(word));
+  };
+  option("--job-name=" + (submit.name.empty() ? run.folder.filename().string() : submit.name));
+  option(fmt::format("--nodes={}", submit.nodes));
+  option(fmt::format("--ntasks-per-node={}", submit.ranks_per_node));
+  option(submit.cores_per_rank == 0 ? std::string("--exclusive")
+                                    : fmt::format("--cpus-per-task={}", submit.cores_per_rank));
+  option("--time=" + submit.time_limit);
+  option(fmt::format("--signal=B:USR1@{}", run.lead_seconds));
+  option("--requeue");
+  option("--open-mode=append");
+  option("--chdir=" + run.working_folder.string());
+  option("--output=" + in_pattern(run.folder) + "/slurm-%j.out");
+  if (!submit.partition.empty()) option("--partition=" + submit.partition);
+  if (!submit.account.empty()) option("--account=" + submit.account);
+  for (const std::string& word : submit.options) option(word);
+  return text;
+}
+
+std::string container_words(const SubmitSection& submit, const SubmittedRun& run) {
+  if (submit.container.empty()) return "";
+  std::string text = fmt::format("apptainer exec --bind {} --bind {}", quoted(run.working_folder),
+                                 quoted(std::filesystem::absolute(run.folder)));
+  for (const std::string& word : submit.container_options) text += fmt::format(" {}", quoted(word));
+  return fmt::format("{} {}", text, quoted(submit.container));
+}
+
+std::string settings(const SubmitSection& submit, const SubmittedRun& run) {
+  std::string text = fmt::format("run={}\nconfig=({})\nprogram={}\ncontainer=({})\nmpi={}\n",
+                                 quoted(run.folder), quoted(run.config), quoted(run.program),
+                                 container_words(submit, run), quoted(submit.mpi));
+  text += "setup() {\n  :\n";
+  for (const std::string& line : submit.setup) text += fmt::format("  {}\n", line);
+  return text + "}\n\n";
+}
+
+}  // namespace
+
+std::optional<std::int64_t> parse_time_limit(std::string_view text) {
+  std::vector<std::int64_t> numbers;
+  std::string separators;
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t end = std::min(text.find_first_not_of("0123456789", i), text.size());
+    if (end == i || end - i > 9) return {};
+    numbers.push_back(std::stoll(std::string(text.substr(i, end - i))));
+    if (end + 1 == text.size()) return {};
+    if (end < text.size()) separators += text[end];
+    i = end + 1;
+  }
+  // The unit of each number, in seconds.
+  static const std::map<std::string, std::vector<std::int64_t>> forms = {
+      {"", {60}},
+      {":", {60, 1}},
+      {"::", {3600, 60, 1}},
+      {"-", {86400, 3600}},
+      {"-:", {86400, 3600, 60}},
+      {"-::", {86400, 3600, 60, 1}},
+  };
+  const auto form = forms.find(separators);
+  if (numbers.empty() || form == forms.end()) return {};
+  std::int64_t seconds = 0;
+  for (std::size_t i = 0; i < numbers.size(); ++i) seconds += numbers[i] * form->second[i];
+  if (seconds == 0) return {};
+  return (seconds + 59) / 60 * 60;
+}
+
+std::optional<std::int64_t> measured_lead_seconds(const std::filesystem::path& metrics) {
+  LatestValues step_ms, validation_s, save_s;
+  std::ifstream file(metrics);
+  for (std::string line; std::getline(file, line);) {
+    const auto row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!row.is_object()) continue;
+    for (const auto& [name, values] :
+         {std::pair{"step_ms", &step_ms}, {"validation_s", &validation_s}, {"save_s", &save_s}}) {
+      if (row.contains(name) && row[name].is_number()) values->add(row[name].get<double>());
+    }
+  }
+  if (step_ms.empty()) return {};
+  // The signal may come when a step has just begun that a validation and a save follow; then one
+  // more step is made and saved. Half as long again, and half a minute to start and end in.
+  const double longest = 2 * step_ms.max() / 1e3 + validation_s.max() + 2 * save_s.max();
+  return static_cast<std::int64_t>(std::ceil(1.5 * longest)) + 30;
+}
+
+std::int64_t signal_lead_seconds(const SubmitSection& submit, const std::filesystem::path& folder,
+                                 ConfigProblems& problems) {
+  const std::optional<std::int64_t> limit = parse_time_limit(submit.time_limit);
+  if (!limit) {
+    problems.add("submit.time_limit",
+                 fmt::format("\"{}\" is no time; 90 are minutes, 24:00:00 hours, 2-00:00:00 days",
+                             submit.time_limit));
+    return 0;
+  }
+  std::int64_t lead = submit.signal_lead_seconds;
+  if (lead == 0) {
+    lead = measured_lead_seconds(folder / "metrics.jsonl")
+               .value_or(std::min(default_lead_seconds, *limit / 4));
+  }
+  if (lead >= *limit || lead > max_lead_seconds) {
+    problems.add("submit.signal_lead_seconds",
+                 fmt::format("{} s are wanted to stop and save, of a time limit of {} s; Slurm "
+                             "takes {} s at most",
+                             lead, *limit, max_lead_seconds));
+  }
+  return lead;
+}
+
+std::string submit_script(const SubmitSection& submit, const SubmittedRun& run) {
+  const std::size_t body = sbatch_template.find("# ---- ");
+  CHECK(body != sbatch_template.npos, "slurm/train.sbatch has lost its dividing line");
+  return "#!/usr/bin/env bash\n"
+         "# Written by `dualpath submit` from slurm/train.sbatch. To submit it again: sbatch "
+         "THIS\n" +
+         sbatch_lines(submit, run) + "\n" + settings(submit, run) +
+         std::string(sbatch_template.substr(body));
+}
+
+}  // namespace dualpath

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# submit_test.sh DUALPATH: what `dualpath submit` refuses, writes and hands to sbatch; no Slurm needed.
+set -u
+. "$(dirname "$(realpath "$0")")/program.sh"
+program_test "$1"
+
+cat >config.yaml <<'YAML'
+model: {layers: 1, hidden_size: 32, attention_heads: 2, sequence_length: 32, vocab_size: 128,
+        deep: {iterations: 2, ffn_hidden_size: 32}, wide: {ffn_hidden_size: 64}}
+train: {steps: 4, global_batch_size: 8, micro_batch_size: 2}
+data: {mock: true}
+YAML
+submit() { "$dualpath" submit config.yaml run.name=run "$@"; }
+
+# An sbatch that tells how it was called.
+mkdir bin
+cat >bin/sbatch <<'SBATCH'
+#!/usr/bin/env bash
+echo "$*" >>sbatch_calls
+[[ -e no_such_partition ]] && { echo "sbatch: error: invalid partition" >&2; exit 1; }
+echo "4321;cluster"
+SBATCH
+chmod +x bin/sbatch
+with_sbatch() { PATH=$PWD/bin:$PATH submit "$@"; }
+
+# Refused as `train` refuses it on so many ranks.
+expect "ranks" 2 'config.yaml:3: train.global_batch_size: 8 is no multiple .* the nearest are 6 and 12' \
+  with_sbatch submit.nodes=3
+expect "unknown key" 2 'submit.node: unknown key, did you mean submit.nodes\?' with_sbatch submit.node=3
+expect "time limit" 2 'submit.time_limit: "soon" is no time; ' with_sbatch submit.time_limit=soon
+expect "missing corpus" 3 'nowhere' with_sbatch data.mock=false 'data.corpora=[{path: nowhere}]'
+expect "no such checkpoint" 4 'step-00000007' with_sbatch checkpoint.load_step=7
+expect "no sbatch" 2 'sbatch cannot be run: No such file' env PATH=/nowhere "$dualpath" submit config.yaml run.name=missing
+[ -e sbatch_calls ] && fail "refused, yet submitted" sbatch_calls
+[ -e runs/run ] && fail "refused, yet a run folder"
+
+for spelling in --dry-run submit.dry_run=true; do
+  expect "dry run" 0 '^#SBATCH --nodes=2$' with_sbatch submit.nodes=2 $spelling
+  bash -n output || fail "a script that is none" output
+done
+[ -e sbatch_calls ] || [ -e runs/run ] && fail "a dry run leaves traces"
+
+expect "submitted" 0 '^submitted job 4321: 4 ranks on 2 nodes, to stop 600 s before the time limit of 24:00:00$' \
+  with_sbatch submit.nodes=2 submit.ranks_per_node=2 model.layers=2
+expect "call" 0 '^--parsable runs/run/submit.sbatch$' cat sbatch_calls
+expect "script" 0 '^config=\(runs/run/submit.yaml\)$' cat runs/run/submit.sbatch
+expect "the configuration of the submission" 0 'finished 4 steps' "$dualpath" train runs/run/submit.yaml
+expect "with its overrides" 0 'layers: 2' cat runs/run/config.yaml
+
+expect "a finished run" 0 '^runs/run is finished; remove runs/run/DONE to train it further$' with_sbatch
+[ "$(wc -l <sbatch_calls)" -eq 1 ] || fail "a finished run was submitted" sbatch_calls
+rm runs/run/DONE
+expect "another model than the checkpoint's" 2 'model.layers: 2 in the checkpoint, 1 now' with_sbatch
+echo '{"step":4,"step_ms":4000}' >runs/run/metrics.jsonl
+expect "lead from the run" 0 'to stop 42 s before' with_sbatch model.layers=2 train.steps=8
+touch no_such_partition
+expect "refused by sbatch" 2 'sbatch has refused the job' with_sbatch model.layers=2 train.steps=8
+expect "in its words" 2 'invalid partition' with_sbatch model.layers=2 train.steps=8
+finish
