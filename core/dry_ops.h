@@ -11,6 +11,8 @@ class DryOps final : public Ops {
  public:
   // 2·m·n·k summed over all matrix products issued (attention's own products not included).
   double matmul_flops() const { return matmul_flops_; }
+  // With those of attention: two products of the forward pass, five of the backward pass.
+  double flops() const { return matmul_flops_ + attention_flops_; }
 
   void matmul(Tensor c, Tensor a, Tensor, MatmulFlags flags) override {
     const std::int64_t inner = flags.transpose_a ? a.rows() : a.cols();
@@ -33,9 +35,13 @@ class DryOps final : public Ops {
                QkNorm, double) override {}
   void qk_rope_backward(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
                         Tensor, Tensor, AttentionShape, QkNorm) override {}
-  void attention(Tensor, Tensor, Tensor, Tensor, Tensor, AttentionShape) override {}
+  void attention(Tensor, Tensor, Tensor, Tensor, Tensor, AttentionShape shape) override {
+    attention_flops_ += 2 * shape.causal_product_flops();
+  }
   void attention_backward(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
-                          AttentionShape) override {}
+                          AttentionShape shape) override {
+    attention_flops_ += 5 * shape.causal_product_flops();
+  }
   void cached_attention(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, AttentionShape) override {}
   void swiglu(Tensor, Tensor) override {}
   void swiglu_backward(Tensor, Tensor, Tensor, Tensor) override {}
@@ -61,6 +67,7 @@ class DryOps final : public Ops {
 
  private:
   double matmul_flops_ = 0;
+  double attention_flops_ = 0;
 };
 
 }  // namespace dualpath

@@ -43,6 +43,12 @@ struct AttentionShape {
   // Where each sequence's first token stands: not 0 where earlier tokens are in a cache.
   std::int64_t first_position = 0;
   std::int64_t tokens() const { return sequences * positions; }
+  // Of one product with the half of the positions × positions scores that causality leaves, and
+  // with those of all tokens in the cache.
+  double causal_product_flops() const {
+    return static_cast<double>(tokens() * heads * head_size) *
+           static_cast<double>(positions + 2 * first_position);
+  }
 };
 
 // Which rows of the vocabulary a table or a row of logits holds: `first` and those behind it, as

@@ -27,6 +27,7 @@ class Line {
     if (value) field(name, *value, info);
   }
   void field(const char*, const std::vector<double>&, const MetricInfo&) {}
+  void field(const char*, const GridTraffic&, const MetricInfo&) {}
 
   const std::string& text() const { return text_; }
 

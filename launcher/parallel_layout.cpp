@@ -24,6 +24,12 @@ PipelineShape pipeline_shape(const ParallelConfig& parallel, std::int64_t micro_
           .micro_batches = static_cast<int>(micro_batches)};
 }
 
+std::vector<StagePlan> stage_plans(const ParallelConfig& parallel, std::int64_t micro_batches) {
+  const bool in_place = parallel.overlap != Overlap::on;
+  return plan_pipeline(parallel.schedule, pipeline_shape(parallel, micro_batches),
+                       {.message = in_place ? 0 : 1});
+}
+
 // Forward FLOPs per token; a look-up costs next to nothing.
 LayerCosts layer_costs(const ModelConfig& model) {
   LayerCosts costs;
@@ -57,10 +63,7 @@ ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& paral
   layout.shape = grid_shape(parallel);
   const GridCoord coord = coord_of(rank, layout.shape);
   const PipelineShape shape = pipeline_shape(parallel, micro_batches);
-  const bool in_place = parallel.overlap != Overlap::on;
-  const std::vector<StagePlan> plans =
-      plan_pipeline(parallel.schedule, shape, {.message = in_place ? 0 : 1});
-  layout.plan = plans[static_cast<std::size_t>(coord.pipeline)];
+  layout.plan = stage_plans(parallel, micro_batches)[static_cast<std::size_t>(coord.pipeline)];
   layout.part.place = {rank, layout.shape};
   layout.part.stages = pieces_of_stage(model, parallel, shape, coord.pipeline);
   layout.part.slots = layout.plan.slots;

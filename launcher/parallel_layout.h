@@ -34,6 +34,9 @@ ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& paral
 
 GridShape grid_shape(const ParallelConfig& parallel);
 
+// Of all stages. Where communication is carried out in place, receives are issued late.
+std::vector<StagePlan> stage_plans(const ParallelConfig& parallel, std::int64_t micro_batches);
+
 PipelineShape pipeline_shape(const ParallelConfig& parallel, std::int64_t micro_batches);
 
 // The costs by which stages are balanced.

@@ -7,6 +7,8 @@
 #include <optional>
 #include <vector>
 
+#include "parallel/grid_communicators.h"
+
 namespace dualpath {
 
 using Seconds = std::chrono::duration<double>;
@@ -25,7 +27,16 @@ struct StepMetrics {
   double tokens_per_second_per_rank = 0;
   double model_tflops_per_rank = 0;   // TFLOP/s
   std::optional<double> mfu_percent;  // where the device's peak is known
-  double communication_ms = 0;        // spent in collectives or waiting for them
+  double communication_ms = 0;        // that rank 0 was held up by communication: the sum of
+  double communication_tensor_ms = 0;
+  double communication_pipeline_ms = 0;
+  double communication_replicas_ms = 0;  // gradients, and updated values
+  double communication_sums_ms = 0;      // waiting for slower ranks included
+  GridTraffic traffic;                   // issued by rank 0
+  // Share of the passes' time that stages did not compute: measured, of all ranks, and as planned;
+  // with several stages.
+  std::optional<double> pipeline_idle_percent;
+  std::optional<double> planned_idle_percent;
   double data_wait_ms = 0;
   Seconds eta{0};
   std::vector<double> gate_deep;  // means over the step's tokens
@@ -60,8 +71,8 @@ struct MetricInfo {
   const char* format = "{}";  // of the console's value
 };
 
-// visit.field(name, value, info); value is an std::int64_t, double, Seconds, std::optional<double>
-// or std::vector<double>.
+// visit.field(name, value, info); value is an std::int64_t, double, Seconds, std::optional<double>,
+// std::vector<double> or GridTraffic.
 template <class Visitor>
 void visit_fields(Visitor& visit, const StepMetrics& m) {
   visit.field("step", m.step, {});
@@ -85,7 +96,20 @@ void visit_fields(Visitor& visit, const StepMetrics& m) {
   visit.field("step_ms", m.step_ms,
               {.unit = "ms", .group = "speed", .label = "step ms", .format = "{:.1f}"});
   visit.field("communication_ms", m.communication_ms,
-              {.unit = "ms", .group = "speed", .label = "comm ms", .format = "{:.1f}"});
+              {.unit = "ms", .group = "speed", .label = "exposed comm ms", .format = "{:.1f}"});
+  visit.field("communication_tensor_ms", m.communication_tensor_ms,
+              {.unit = "ms", .group = "communication"});
+  visit.field("communication_pipeline_ms", m.communication_pipeline_ms,
+              {.unit = "ms", .group = "communication"});
+  visit.field("communication_replicas_ms", m.communication_replicas_ms,
+              {.unit = "ms", .group = "communication"});
+  visit.field("communication_sums_ms", m.communication_sums_ms,
+              {.unit = "ms", .group = "communication"});
+  visit.field("traffic", m.traffic, {});
+  visit.field("pipeline_idle_percent", m.pipeline_idle_percent,
+              {.unit = "%", .group = "communication"});
+  visit.field("planned_idle_percent", m.planned_idle_percent,
+              {.unit = "%", .group = "communication"});
   visit.field("data_wait_ms", m.data_wait_ms,
               {.unit = "ms", .group = "speed", .label = "data wait ms", .format = "{:.1f}"});
   visit.field("eta_s", m.eta, {.unit = "s", .label = "ETA"});

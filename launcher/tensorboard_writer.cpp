@@ -105,6 +105,7 @@ class Summary {
       add(fmt::format("{}/layer_{:02}", info.group, layer), layers[layer]);
     }
   }
+  void field(const char*, const GridTraffic&, const MetricInfo&) {}
   const std::string& bytes() const { return summary_.bytes(); }
 
  private:

@@ -18,7 +18,15 @@ TrainerOptions resolved(TrainerOptions options, int ranks) {
   return options;
 }
 
-BatchLayout batch_layout(const TrainerOptions& options, const GridShape& shape, int rank) {
+std::unique_ptr<Stream> communication_stream(const TrainerOptions& options, Device& device) {
+  return options.parallel.overlap == Overlap::on ? device.make_threaded_stream()
+                                                 : device.make_stream();
+}
+
+}  // namespace
+
+BatchLayout batch_layout(const TrainerOptions& options, int rank) {
+  const GridShape shape = grid_shape(options.parallel);
   const GridCoord coord = coord_of(rank, shape);
   const std::int64_t readers = std::int64_t{shape.tensor} * shape.data;
   const std::int64_t unit = options.micro_batch_size * readers;
@@ -30,11 +38,6 @@ BatchLayout batch_layout(const TrainerOptions& options, const GridShape& shape, 
           .accumulation = options.global_batch_size / unit};
 }
 
-std::unique_ptr<Stream> communication_stream(const TrainerOptions& options, Device& device) {
-  return options.parallel.overlap == Overlap::on ? device.make_threaded_stream()
-                                                 : device.make_stream();
-}
-
 ModelOptions model_options(const TrainerOptions& options, const ParallelLayout& layout) {
   return {.types = options.types,
           .micro_batch_size = options.micro_batch_size,
@@ -43,14 +46,12 @@ ModelOptions model_options(const TrainerOptions& options, const ParallelLayout& 
           .part = layout.part};
 }
 
-}  // namespace
-
 Trainer::Trainer(const TrainerOptions& options, Device& device, Stream& stream, Communicator& world)
     : options_(resolved(options, world.size())),
       device_(device),
       stream_(stream),
       ranks_(world, grid_shape(options_.parallel)),
-      batch_layout_(batch_layout(options_, ranks_.shape(), world.rank())),
+      batch_layout_(batch_layout(options_, world.rank())),
       layout_(
           make_layout(options.model, options_.parallel, batch_layout_.accumulation, world.rank())),
       ops_(device.make_ops(stream)),
@@ -97,7 +98,8 @@ void Trainer::start(const SampleSource& source, const TrainingProgress& progress
 
 StepResult Trainer::step(const StepRequests& requests) {
   StepResult result;
-  const double exposed_before_ms = exposed_ms();
+  const ExposedCommunication exposed_before = exposed();
+  const GridTraffic traffic_before = ranks_.traffic();
   const double waited_ms = loader_->wait_ms();
   const Batch& batch = loader_->next();
   result.data_wait_ms = loader_->wait_ms() - waited_ms;
@@ -131,7 +133,10 @@ StepResult Trainer::step(const StepRequests& requests) {
   progress_.step += 1;
   progress_.consumed_samples += options_.global_batch_size;
   progress_.consumed_tokens += batch_tokens;
-  result.communication_ms = exposed_ms() - exposed_before_ms;
+  result.communication = exposed().since(exposed_before);
+  result.traffic = ranks_.traffic();
+  result.traffic -= traffic_before;
+  result.pipeline_idle = 1 - sums_[StepSums::computing_ms] / sums_[StepSums::pipeline_ms];
   result.requests = {sums_[StepSums::stop] > 0, sums_[StepSums::save] > 0};
   const auto readouts = std::span(sums_).subspan(StepSums::first_readout);
   for (double& readout : readouts) readout *= loss_scale;
@@ -139,17 +144,28 @@ StepResult Trainer::step(const StepRequests& requests) {
   return result;
 }
 
-// All micro-batches' passes on this stage, in the order that the plan gives.
+// All micro-batches' passes on this stage, in the order that the plan gives. The first stage begins
+// and ends them, so that its time is the pipeline's.
 void Trainer::run_plan(const Batch& batch, double loss_scale) {
-  for (const PipelineOp& op : layout_.plan.ops) {
-    if (const auto* work = std::get_if<ComputeOp>(&op)) {
-      compute(*work, batch, loss_scale);
-    } else if (const auto* messages = std::get_if<ExchangeOp>(&op)) {
-      exchange(*messages);
-    } else {
-      const HeldUp held_up(pipeline_exposed_ms_);
-      stream_.wait_for(exchanged_[static_cast<std::size_t>(std::get<AwaitOp>(op).exchange)]);
-    }
+  const double waited_before_ms = pipeline_exposed_ms_;
+  double ms = 0;
+  {
+    const HeldUp all(ms);
+    for (const PipelineOp& op : layout_.plan.ops) carry_out(op, batch, loss_scale);
+  }
+  const bool first_stage = layout_.part.stages.front().first;
+  model_.set_sum(StepSums::computing_ms, ms - (pipeline_exposed_ms_ - waited_before_ms));
+  model_.set_sum(StepSums::pipeline_ms, first_stage ? layout_.shape.pipeline * ms : 0);
+}
+
+void Trainer::carry_out(const PipelineOp& op, const Batch& batch, double loss_scale) {
+  if (const auto* work = std::get_if<ComputeOp>(&op)) {
+    compute(*work, batch, loss_scale);
+  } else if (const auto* messages = std::get_if<ExchangeOp>(&op)) {
+    exchange(*messages);
+  } else {
+    const HeldUp held_up(pipeline_exposed_ms_);
+    stream_.wait_for(exchanged_[static_cast<std::size_t>(std::get<AwaitOp>(op).exchange)]);
   }
 }
 
@@ -196,8 +212,8 @@ void Trainer::exchange(const ExchangeOp& op) {
   exchanged_[static_cast<std::size_t>(op.id)] = pipeline_stream_->now();
 }
 
-double Trainer::exposed_ms() const {
-  return tensor_.exposed_ms() + replicas_.exposed_ms() + pipeline_exposed_ms_ + sums_exposed_ms_;
+ExposedCommunication Trainer::exposed() const {
+  return {tensor_.exposed_ms(), pipeline_exposed_ms_, replicas_.exposed_ms(), sums_exposed_ms_};
 }
 
 // The step's one all-reduce over the world; the sums are on the host then.

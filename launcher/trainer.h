@@ -45,11 +45,27 @@ struct StepRequests {
   bool save = false;
 };
 
+// How long communication held this rank up, by purpose.
+struct ExposedCommunication {
+  double tensor_ms = 0;
+  double pipeline_ms = 0;
+  double replicas_ms = 0;  // gradients, and updated values
+  double sums_ms = 0;      // waiting for slower ranks included
+
+  double total_ms() const { return tensor_ms + pipeline_ms + replicas_ms + sums_ms; }
+  ExposedCommunication since(const ExposedCommunication& earlier) const {
+    return {tensor_ms - earlier.tensor_ms, pipeline_ms - earlier.pipeline_ms,
+            replicas_ms - earlier.replicas_ms, sums_ms - earlier.sums_ms};
+  }
+};
+
 struct StepResult {
   double loss = 0;       // cross-entropy, nats, mean over the global batch
   double grad_norm = 0;  // before clipping
   double learning_rate = 0;
-  double communication_ms = 0;
+  ExposedCommunication communication;
+  GridTraffic traffic;       // issued by this rank; launcher/traffic_plan.h says how much it is
+  double pipeline_idle = 0;  // share of its time in the passes that a stage does not compute
   double data_wait_ms = 0;
   StepRequests requests;  // of any rank
   // Means over the tokens of the global batch, [L, num_readouts]; valid until the next step.
@@ -61,6 +77,11 @@ struct ValidationResult {
   std::int64_t targets = 0;
   std::int64_t bytes = 0;  // of text that they stand for; 0: unknown
 };
+
+// How many micro-batches a rank computes in a step, and which part of the samples; what its model
+// is made of. REQUIRES: options.parallel is resolved.
+BatchLayout batch_layout(const TrainerOptions& options, int rank);
+ModelOptions model_options(const TrainerOptions& options, const ParallelLayout& layout);
 
 class Trainer {
  public:
@@ -96,9 +117,10 @@ class Trainer {
 
  private:
   void run_plan(const Batch& batch, double loss_scale);
+  void carry_out(const PipelineOp& op, const Batch& batch, double loss_scale);
   void compute(const ComputeOp& op, const Batch& batch, double loss_scale);
   void exchange(const ExchangeOp& op);
-  double exposed_ms() const;
+  ExposedCommunication exposed() const;
   void all_reduce_sums();
   void update(double learning_rate, double gradient_scale);
   void evaluate(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets);

@@ -13,6 +13,7 @@
 #include "data/tokenizer_files.h"
 #include "launcher/console_line.h"
 #include "launcher/loss_plot.h"
+#include "launcher/pipeline_forecast.h"
 #include "launcher/stop_request.h"
 #include "launcher/version.h"
 #include "model/counts.h"
@@ -121,6 +122,9 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
   total_steps_ = total_steps(config_, checkpoint ? progress_of(*checkpoint) : TrainingProgress{});
   trainer_ = std::make_unique<Trainer>(trainer_options(config_, total_steps_), *device_, *stream_,
                                        job_.world());
+  if (config_.parallel.pipeline > 1) {
+    planned_idle_ = forecast_passes(trainer_options(config_, total_steps_)).bubble_fraction();
+  }
   report_plan();
   if (checkpoint) {
     resume(*checkpoint);
@@ -294,7 +298,16 @@ void TrainingRun::record_step(const StepResult& result, double step_ms) {
   m.tokens_per_second_per_rank = m.tokens_per_second / ranks;
   m.model_tflops_per_rank =
       m.tokens_per_second_per_rank * training_flops(config_.model, AttentionFlops::causal) / 1e12;
-  m.communication_ms = result.communication_ms;
+  m.communication_ms = result.communication.total_ms();
+  m.communication_tensor_ms = result.communication.tensor_ms;
+  m.communication_pipeline_ms = result.communication.pipeline_ms;
+  m.communication_replicas_ms = result.communication.replicas_ms;
+  m.communication_sums_ms = result.communication.sums_ms;
+  m.traffic = result.traffic;
+  if (planned_idle_) {
+    m.pipeline_idle_percent = 100 * result.pipeline_idle;
+    m.planned_idle_percent = 100 * *planned_idle_;
+  }
   m.data_wait_ms = result.data_wait_ms;
   m.eta = Seconds(static_cast<double>(total_steps_ - progress.step) * step_ms / 1e3);
   add_readouts(m, result.readouts);

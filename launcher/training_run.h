@@ -73,7 +73,8 @@ class TrainingRun {
   std::unique_ptr<Stream> stream_;
   std::int64_t total_steps_ = 0;
   std::unique_ptr<Trainer> trainer_;
-  std::optional<Records> records_;  // rank 0's
+  std::optional<double> planned_idle_;  // share of the passes' time; with several stages
+  std::optional<Records> records_;      // rank 0's
   std::int64_t saved_step_ = 0;
   Clock::time_point saved_at_;
 };

@@ -110,6 +110,13 @@ void add_categories(std::vector<CategoryBytes>& sums, const std::vector<Category
 
 }  // namespace
 
+ParameterStore lay_out_parameters(const ModelConfig& config, const ModelOptions& options) {
+  ParameterStore parameters(options.part.place);
+  parameters.set_types(options.types);
+  make_stages(config, options, parameters);
+  return parameters;
+}
+
 ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options) {
   ParameterStore parameters(options.part.place);
   parameters.set_types(options.types);
@@ -139,12 +146,15 @@ ActivationMemory measure_activations(const ModelConfig& config, const ModelOptio
     const Tensor x_TD{nullptr, options.types.stream, {ctx.tokens(), config.hidden_size}};
     if (options.training) {
       StageStash layers;
-      const double flops_before = ops.matmul_flops();
+      const double products_before = ops.matmul_flops(), before = ops.flops();
       const Tensor out_TD = stage.forward(ctx, layers, ids_T, x_TD, nullptr);
+      const double forward = ops.flops();
       if (stage.is_last()) stage.head_backward(ctx, c.loss_T, x_TD, out_TD, ids_T, 1, nullptr);
       stage.backward(ctx, layers, ids_T, x_TD, all_on, nullptr);
+      const double backward = ops.flops();
       if (deferred_slots > 0) stage.backward_weights(ctx, nullptr);
-      memory.matmul_flops += ops.matmul_flops() - flops_before;
+      memory.matmul_flops += ops.matmul_flops() - products_before;
+      memory.flops.push_back({forward - before, backward - forward, ops.flops() - backward});
     }
     {
       const ArenaFrame frame(scratch);

@@ -35,6 +35,13 @@ struct ModelOptions {
   ModelPart part = {};
 };
 
+// Of one micro-batch on one stage, recomputation included; matrix products and attention's.
+struct PassFlops {
+  double forward = 0;
+  double backward = 0;  // without what it leaves to backward_weights
+  double backward_weights = 0;
+};
+
 // Activation memory of a model, found by a dry run.
 struct ActivationMemory {
   // By stage, of one micro-batch: from forward to backward, and on to backward_weights.
@@ -44,10 +51,13 @@ struct ActivationMemory {
   std::size_t scratch_bytes = 0;
   std::vector<CategoryBytes> stash;  // at the peak, largest first
   std::vector<CategoryBytes> scratch;
-  double matmul_flops = 0;  // of one micro-batch, recomputation included
+  double matmul_flops = 0;       // of one micro-batch, recomputation included
+  std::vector<PassFlops> flops;  // by stage
 };
 // Needs no device. REQUIRES: config is resolved.
 ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options);
+// The parameters that a rank holds, without memory. REQUIRES: config is resolved.
+ParameterStore lay_out_parameters(const ModelConfig& config, const ModelOptions& options);
 
 // Sums over a step, in one f64 tensor, so that one all-reduce gives them for the whole batch. The
 // model adds token losses, regularisers and read-outs; the other slots are its caller's to set.
@@ -61,6 +71,8 @@ struct StepSums {
     gradient_squares,  // of the reduced gradient, each element counted by one rank
     stop,              // ranks that were asked to stop
     save,              // ranks that were asked to save
+    computing_ms,      // in the passes of a step
+    pipeline_ms,       // that the passes took, for each stage
     first_readout      // [L, num_readouts]
   };
 };

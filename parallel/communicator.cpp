@@ -33,6 +33,24 @@ const char* name_of(Collective kind) {
   return "";
 }
 
+void Traffic::add(Collective kind, std::int64_t bytes, int ranks, std::int64_t calls) {
+  Count& count = (*this)[kind];
+  count.calls += calls;
+  if (ranks == 1) return;
+  const std::int64_t others = ranks - 1;
+  if (kind == Collective::all_reduce) bytes = (2 * others * bytes + others) / ranks;
+  if (kind == Collective::all_gather || kind == Collective::reduce_scatter) bytes *= others;
+  count.bytes += calls * bytes;
+}
+
+Traffic& Traffic::operator-=(const Traffic& earlier) {
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    counts[i].calls -= earlier.counts[i].calls;
+    counts[i].bytes -= earlier.counts[i].bytes;
+  }
+  return *this;
+}
+
 Communicator::Communicator(std::string name, int rank, int size)
     : name_(std::move(name)), rank_(rank), size_(size) {}
 
@@ -51,34 +69,28 @@ void Communicator::check_part(Tensor part, Tensor whole, Collective kind) const 
         "{}: the part overlaps the whole elsewhere than in its own place", name_of(kind));
 }
 
-void Communicator::count(Collective kind, std::int64_t bytes) {
-  ++traffic_[kind].calls;
-  if (size_ > 1) traffic_[kind].bytes += bytes;
-}
-
 void Communicator::all_reduce(Tensor data, Reduce reduce, Stream& stream) {
   check_reducible(data.dtype, Collective::all_reduce);
-  const auto bytes = static_cast<std::int64_t>(data.bytes());
-  count(Collective::all_reduce, (2 * (size_ - 1) * bytes + size_ - 1) / size_);
+  traffic_.add(Collective::all_reduce, static_cast<std::int64_t>(data.bytes()), size_);
   if (size_ > 1) start_all_reduce(data, reduce, stream);
 }
 
 void Communicator::all_gather(Tensor whole, Tensor part, Stream& stream) {
   check_part(part, whole, Collective::all_gather);
-  count(Collective::all_gather, (size_ - 1) * static_cast<std::int64_t>(part.bytes()));
+  traffic_.add(Collective::all_gather, static_cast<std::int64_t>(part.bytes()), size_);
   start_all_gather(whole, part, stream);
 }
 
 void Communicator::reduce_scatter(Tensor part, Tensor whole, Stream& stream) {
   check_reducible(whole.dtype, Collective::reduce_scatter);
   check_part(part, whole, Collective::reduce_scatter);
-  count(Collective::reduce_scatter, (size_ - 1) * static_cast<std::int64_t>(part.bytes()));
+  traffic_.add(Collective::reduce_scatter, static_cast<std::int64_t>(part.bytes()), size_);
   start_reduce_scatter(part, whole, stream);
 }
 
 void Communicator::broadcast(Tensor data, int root, Stream& stream) {
   check_root(root);
-  count(Collective::broadcast, static_cast<std::int64_t>(data.bytes()));
+  traffic_.add(Collective::broadcast, static_cast<std::int64_t>(data.bytes()), size_);
   if (size_ > 1) start_broadcast(data, root, stream);
 }
 
@@ -91,7 +103,7 @@ void Communicator::exchange(std::span<const Transfer> transfers, Stream& stream)
           "rank {} of {} cannot exchange with rank {}", rank_, size_, transfer.peer);
     if (transfer.send) sent_bytes += static_cast<std::int64_t>(transfer.data.bytes());
   }
-  count(Collective::exchange, sent_bytes);
+  traffic_.add(Collective::exchange, sent_bytes, size_);
   if (!transfers.empty()) start_exchange(transfers, stream);
 }
 

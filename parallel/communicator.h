@@ -45,6 +45,12 @@ struct Traffic {
   };
   Count& operator[](Collective kind) { return counts[static_cast<std::size_t>(kind)]; }
   const Count& operator[](Collective kind) const { return counts[static_cast<std::size_t>(kind)]; }
+  // Calls of n ranks, each on a tensor (all_gather, reduce_scatter: part; exchange: sends) of
+  // `bytes`.
+  void add(Collective kind, std::int64_t bytes, int ranks, std::int64_t calls = 1);
+  Traffic& operator-=(const Traffic& earlier);
+  bool operator==(const Traffic&) const = default;
+
   std::array<Count, num_collectives> counts;
 };
 
@@ -104,7 +110,6 @@ class Communicator {
   virtual void start_exchange(std::span<const Transfer> transfers, Stream& stream) = 0;
 
   void check_part(Tensor part, Tensor whole, Collective kind) const;
-  void count(Collective kind, std::int64_t bytes);
 
   const std::string name_;
   const int rank_;

@@ -114,6 +114,18 @@ TEST_F(Metrics, RowsBearTheNamesThatReadersKnow) {
   EXPECT_EQ(rows()[2]["bits_per_byte"], 0.75);
 }
 
+TEST_F(Metrics, TrafficIsToldByGroupAndKind) {
+  StepMetrics metrics = step_metrics(1);
+  MetricsWriter(jsonl(), 0).write(metrics);
+  EXPECT_FALSE(rows()[0].contains("traffic"));
+  metrics.traffic[GridGroup::tensor].add(Collective::all_gather, 100, 3, 4);
+  metrics.traffic.groups[GridTraffic::world].add(Collective::all_reduce, 8, 3);
+  MetricsWriter(jsonl(), 0).write(metrics);
+  EXPECT_EQ(rows()[0]["traffic"],
+            json::parse(R"({"tensor": {"all_gather": {"calls": 4, "bytes": 800}},
+                            "world": {"all_reduce": {"calls": 1, "bytes": 11}}})"));
+}
+
 TEST_F(Metrics, NumbersThatAreNotFiniteBecomeNull) {
   StepMetrics metrics = step_metrics(1);
   metrics.loss = NAN;
@@ -297,7 +309,7 @@ TEST(ConsoleLine, ReadsLikeMegatron) {
   EXPECT_EQ(console_line(metrics, 100),
             "step 2/100 | consumed tokens: 2048 | tokens/s: 4096 | tokens/s/rank: 2048 | "
             "TFLOP/s/rank: 0.125 | loss: 2.5000 | learning rate: 3.000e-04 | grad norm: 1.500 | "
-            "step ms: 250.0 | comm ms: 1.2 | data wait ms: 0.5 | ETA: 1:02:05");
+            "step ms: 250.0 | exposed comm ms: 1.2 | data wait ms: 0.5 | ETA: 1:02:05");
   metrics.mfu_percent = 41.26;
   EXPECT_THAT(console_line(metrics, 100), HasSubstr(" | MFU %: 41.3 | "));
 }

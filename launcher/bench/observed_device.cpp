@@ -55,13 +55,6 @@ double matmul_flops(Tensor c, Tensor a, MatmulFlags flags) {
   return 2.0 * static_cast<double>(c.numel()) * static_cast<double>(inner);
 }
 
-// One product with the half of the positions × positions scores that causality leaves, and with
-// those of all tokens in the cache.
-double causal_product_flops(const AttentionShape& s) {
-  return static_cast<double>(s.sequences * s.heads * s.head_size) *
-         static_cast<double>(s.positions) * static_cast<double>(s.positions + 2 * s.first_position);
-}
-
 double bytes_of_rows(Tensor tensor, std::int64_t rows) {
   return static_cast<double>(static_cast<std::size_t>(rows * tensor.cols()) *
                              size_of(tensor.dtype));
@@ -173,7 +166,7 @@ class ObservedOps final : public Ops {
                  AttentionShape shape) override {
     call({.name = "attention",
           .access = "wwrrr",
-          .flops = 2 * causal_product_flops(shape),
+          .flops = 2 * shape.causal_product_flops(),
           .is_bf16 = are_bf16(q_THE, k_TGE),
           .untouched_bytes = query_key_bytes(qkv_TC, shape)},
          &Ops::attention, out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
@@ -184,7 +177,7 @@ class ObservedOps final : public Ops {
                           Tensor qkv_TC, AttentionShape shape) override {
     call({.name = "attention_backward",
           .access = "wwwrrrrrr",
-          .flops = 5 * causal_product_flops(shape),
+          .flops = 5 * shape.causal_product_flops(),
           .is_bf16 = are_bf16(q_THE, k_TGE),
           .untouched_bytes = query_key_bytes(dqkv_TC, shape) + query_key_bytes(qkv_TC, shape)},
          &Ops::attention_backward, dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH, q_THE,
@@ -195,7 +188,7 @@ class ObservedOps final : public Ops {
                         Tensor keys_PGE, Tensor qkv_TC, AttentionShape shape) override {
     call({.name = "cached_attention",
           .access = "wwurrr",
-          .flops = 2 * causal_product_flops(shape),
+          .flops = 2 * shape.causal_product_flops(),
           .is_bf16 = are_bf16(q_THE, keys_PGE),
           .untouched_bytes = other_cache_bytes(keys_PGE, shape) + query_key_bytes(qkv_TC, shape)},
          &Ops::cached_attention, out_THE, log_sum_TH, values_PGE, q_THE, keys_PGE, qkv_TC, shape);

@@ -126,7 +126,7 @@ class StepRig {
     repeat_together(config_.bench.effort(), ranks_, [&] {
       StepResult result;
       step.push_back(time_of([&] { result = trainer_.step({}); }));
-      communication.push_back(result.communication_ms / 1e3);
+      communication.push_back(result.communication.total_ms() / 1e3);
       data_wait.push_back(result.data_wait_ms / 1e3);
     });
     return {summarize(step), summarize(communication), summarize(data_wait)};

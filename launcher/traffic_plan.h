@@ -1,0 +1,30 @@
+// What a rank sends in a training step, by formula. With
+//   b   micro-batches of a step on a rank       T   tokens of a micro-batch
+//   t   ranks of the tensor axis                d   width of the residual stream
+//   e_m, e_s, e_o  bytes of a number in the master, the stream's and the operand type
+// the least that a rank must send (see Traffic) is
+//
+//   tensor      for each micro-batch and each layer with a wide or standard path, in tensors of
+//               (t-1)·T·d numbers, (t-1)/t of what the group has together:
+//                 forward    n gathered, y scattered
+//                 backward   n (again) and dy gathered, dn scattered;
+//                            recompute = layer: y scattered once more
+//               gathers are e_o a number, scatters e_m. The number of iterations does not count.
+//   pipeline    T·d·e_s for each micro-batch and each piece with one behind it, and the same for
+//               each piece with one before it
+//   replicated, data, tied, tied_shard   once a step, for every region of the parameters on the n
+//               ranks of its group, N numbers and gaps:
+//                 ZeRO-1     N·e_m (n-1)/n of gradients scattered, N·e_o (n-1)/n of new values
+//                            gathered, or e_m where products do not read them
+//                 otherwise  N·e_m 2(n-1)/n of gradients all-reduced
+//   world       StepSums, 8 bytes a number, all-reduced once a step
+#pragma once
+
+#include "launcher/trainer.h"
+
+namespace dualpath {
+
+// Of `rank`; the same in every step. REQUIRES: options.parallel is resolved.
+GridTraffic predict_traffic(const TrainerOptions& options, int rank);
+
+}  // namespace dualpath
