@@ -80,14 +80,15 @@ signal_when() {
 job[limit]=$(sed -nE 's/^submitted job ([0-9]+): 2 ranks on 2 nodes.*/\1/p' limit_submitted)
 ln -s "runs/it's 100%/slurm-${job[limit]}.out" limit.out
 
-for run in unbroken step validation save cancelled; do submit_script $run; done
+for run in unbroken step validation save early cancelled; do submit_script $run; done
 submit_script bad model.layers=two
+signal_when early says early 'start 1 on ' &
 signal_when step made_step step 3 &
 signal_when validation is_validating validation &
 signal_when save is_saving save &
 within 60 made_step cancelled 3 || fail "no steps to cancel" cancelled.out
 scancel "${job[cancelled]}"
-wait %1 %2 %3
+wait %1 %2 %3 %4
 
 # A cancelled job saves and does not come back; submitted again, it goes on.
 within 30 has_left cancelled || fail "scancel does not end the job" cancelled.out
@@ -103,14 +104,14 @@ says bad 'ends with exit code 2,' || fail "a bad configuration: exit code" bad.o
 
 within 60 has_left unbroken || fail "the unbroken run never ends" unbroken.out
 [ -e runs/unbroken/DONE ] || fail "the unbroken run leaves no DONE" unbroken.out
-for run in step validation save cancelled; do
+for run in step validation save early cancelled; do
   within 60 has_left $run || fail "$run never ends" $run.out
   [ -e runs/$run/DONE ] || fail "$run leaves no DONE" $run.out
-  says $run 'resumed from runs/' || fail "$run: was not stopped" $run.out
+  [ $run = early ] || says $run 'resumed from runs/' || fail "$run: was not stopped" $run.out
   same_history "$run" runs/unbroken runs/$run
   diff <(validations_of runs/unbroken) <(validations_of runs/$run) || fail "validations of $run"
 done
-for run in step validation save; do
+for run in step validation save early; do
   says $run "job ${job[$run]}: start 2 on " || fail "$run: was not requeued" $run.out
 done
 
@@ -125,4 +126,7 @@ ls -lR --time-style=full-iso runs/step | diff before - || fail "a finished run's
 
 within 60 says limit 'start 2 on ' || fail "the time limit: not requeued" limit.out
 within 20 says limit 'resumed from runs/' || fail "the time limit: not resumed" limit.out
+sbatch --partition=urgent --nodes=2 --exclusive --output=urgent.out --wrap='sleep 1' >slurm_output || fail "urgent job" slurm_output
+within 60 says limit 'start 3 on ' || fail "preempted: not requeued" limit.out
+[ "$(grep -c 'stopped after step [0-9]* of 1000000, saved' limit.out)" -eq 2 ] || fail "preempted: not saved" limit.out
 finish
