@@ -10,7 +10,8 @@ namespace dualpath {
 // of the job that holds the folder already.
 class RunLock {
  public:
-  // Makes the folder where it does not exist.
+  // Makes the folder where it does not exist. The folder's `.lock` is written anew, which tells a job
+  // script that the run has begun.
   explicit RunLock(const std::filesystem::path& run_folder);
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;

@@ -144,7 +144,7 @@ TEST(SubmitScript, SaysWhatIsAsked) {
                            "container=()",
                            "mpi=pmi2",
                            "  module load openmpi",
-                           "trap stop USR1 TERM"}) {
+                           "trap '' USR1 TERM"}) {
     EXPECT_THAT(script, HasSubstr(std::string("\n") + line + "\n"));
   }
   EXPECT_THAT(script, Not(HasSubstr("exclusive")));
