@@ -123,7 +123,7 @@ constexpr Part parts[] = {
      nothing},
     {"loader", "batches from the corpora, or of random tokens", &Bench::loader, nothing},
     {"tokenizer", "encoding bench.text", &Bench::tokenizer, missing_text},
-    {"collectives", "sums over the ranks of mpirun", &Bench::collectives, missing_ranks},
+    {"collectives", "what the ranks of mpirun do together", &Bench::collectives, missing_ranks},
     {"checkpoint", "saving and loading in bench.folder", &Bench::checkpoint, missing_folder},
 };
 

@@ -56,8 +56,8 @@ MPI_Op mpi_op(Reduce reduce) {
 // Large tensors go in pieces: OpenMPI reduces them three times as fast as one call of 64 MB, and
 // their counts fit MPI's int.
 constexpr std::int64_t piece_bytes = 2 << 20;
-// Of reduce_scatter, where a piece of every rank is in memory at once.
-constexpr std::int64_t min_piece_bytes = 16 << 10;
+// reduce_scatter: staging for one piece of every rank, of which there are two, and its least piece.
+constexpr std::int64_t staging_bytes = 8 << 20, min_staged_bytes = 16 << 10;
 
 // body(offset, bytes of the piece) for the pieces of `bytes` bytes.
 template <class Body>
@@ -165,19 +165,18 @@ class MpiCommunicator final : public Communicator {
   // The rank that lies `distance` behind this one in the ring of all.
   int rank_after(int distance) const { return (rank() + distance) % size(); }
 
-  // Point-to-point messages under way until wait_for_all().
-  void send(const std::byte* data, std::int64_t bytes, int peer) {
-    MPI_CHECK(MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, peer, 0, comm_,
-                        &requests_.emplace_back(MPI_REQUEST_NULL)));
-  }
-  void receive(std::byte* data, std::int64_t bytes, int peer) {
-    MPI_CHECK(MPI_Irecv(data, static_cast<int>(bytes), MPI_BYTE, peer, 0, comm_,
-                        &requests_.emplace_back(MPI_REQUEST_NULL)));
-  }
+  // What is under way until wait_for_all().
+  MPI_Request* next_request() { return &requests_.emplace_back(MPI_REQUEST_NULL); }
   void wait_for_all() {
     MPI_CHECK(
         MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
     requests_.clear();
+  }
+  void send(const std::byte* data, std::int64_t bytes, int peer) {
+    MPI_CHECK(MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, peer, 0, comm_, next_request()));
+  }
+  void receive(std::byte* data, std::int64_t bytes, int peer) {
+    MPI_CHECK(MPI_Irecv(data, static_cast<int>(bytes), MPI_BYTE, peer, 0, comm_, next_request()));
   }
 
   MPI_Comm comm_;
@@ -185,7 +184,7 @@ class MpiCommunicator final : public Communicator {
   std::atomic_flag in_use_;
   // Of the operation under way.
   std::vector<MPI_Request> requests_;
-  std::vector<std::byte> staging_;         // reduce_scatter: a piece of each rank
+  std::vector<std::byte> staging_;         // reduce_scatter: two pieces of each rank, in turn
   std::vector<const std::byte*> addends_;  // and where they are
 };
 
@@ -225,10 +224,6 @@ void MpiCommunicator::start_all_gather(Tensor whole, Tensor part, Stream& stream
 }
 
 void MpiCommunicator::start_reduce_scatter(Tensor part, Tensor whole, Stream& stream) {
-  if (staging_.empty()) {
-    const std::int64_t piece = std::max(piece_bytes / size() / 64 * 64, min_piece_bytes);
-    staging_.resize(static_cast<std::size_t>(piece * size()));
-  }
   run(stream, Collective::reduce_scatter, num_bytes(whole),
       [this, part, whole] { reduce_pieces(part, whole); });
 }
@@ -259,7 +254,8 @@ void MpiCommunicator::start_exchange(std::span<const Transfer> transfers, Stream
   });
 }
 
-// Every rank's part goes straight into its place on every other rank.
+// Every rank's part goes straight into its place on every other rank. All at once: ranks that share
+// cores lose more time where they wait for one another at every piece than the pieces take.
 void MpiCommunicator::gather_pieces(Tensor whole, Tensor part) {
   const std::int64_t part_bytes = num_bytes(part);
   const auto place = [&](int rank) { return bytes_of(whole) + rank * part_bytes; };
@@ -270,26 +266,36 @@ void MpiCommunicator::gather_pieces(Tensor whole, Tensor part) {
       receive(place(from) + offset, bytes, from);
       send(bytes_of(part) + offset, bytes, rank_after(distance));
     }
-    wait_for_all();
   });
+  wait_for_all();
 }
 
 // Every rank gets the others' addends of its own part, and adds them in order of rank: the same
-// bits whatever the pieces, which no reduction of MPI promises.
+// bits whatever the pieces, which no reduction of MPI promises. While it adds those of one piece
+// the next are on their way.
 void MpiCommunicator::reduce_pieces(Tensor part, Tensor whole) {
   const std::int64_t part_bytes = num_bytes(part);
-  const std::int64_t piece = static_cast<std::int64_t>(staging_.size()) / size();
-  for_each_piece(part_bytes, piece, [&](std::int64_t offset, std::int64_t bytes) {
-    const auto mine = [&](int rank) { return bytes_of(whole) + rank * part_bytes + offset; };
+  const std::int64_t piece = std::min((part_bytes + 63) / 64 * 64,
+                                      std::max(staging_bytes / size() / 64 * 64, min_staged_bytes));
+  const auto needed = static_cast<std::size_t>(2 * piece * size());
+  if (staging_.size() < needed) staging_.resize(needed);
+  const auto addend = [&](int rank, std::int64_t offset) {  // of this rank's part
+    if (rank == this->rank()) return bytes_of(whole) + rank * part_bytes + offset;
+    return staging_.data() + (offset / piece % 2 * size() + rank) * piece;
+  };
+  const auto post = [&](std::int64_t offset) {
+    const std::int64_t bytes = std::min(piece, part_bytes - offset);
     for (int distance = 1; distance < size(); ++distance) {
       const int from = rank_after(size() - distance), to = rank_after(distance);
-      std::byte* const arrived = staging_.data() + from * piece;
-      receive(arrived, bytes, from);
-      send(mine(to), bytes, to);
-      addends_[static_cast<std::size_t>(from)] = arrived;
+      receive(addend(from, offset), bytes, from);
+      send(bytes_of(whole) + to * part_bytes + offset, bytes, to);
     }
-    addends_[static_cast<std::size_t>(rank())] = mine(rank());
+  };
+  if (part_bytes > 0) post(0);
+  for_each_piece(part_bytes, piece, [&](std::int64_t offset, std::int64_t bytes) {
     wait_for_all();
+    if (offset + piece < part_bytes) post(offset + piece);
+    for (int r = 0; r < size(); ++r) addends_[static_cast<std::size_t>(r)] = addend(r, offset);
     add_in_order(part.dtype, bytes_of(part) + offset, addends_, bytes);
   });
 }

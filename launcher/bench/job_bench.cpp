@@ -48,24 +48,41 @@ MeasuredTable measure_collectives(const BenchConfig& config, const MachinePeaks&
   const auto stream = device.make_stream();
   const std::int64_t gradients = model_parameters(config.run.model);
   constexpr std::int64_t largest = (std::int64_t{32} << 20) / sizeof(float);
-  const Buffer buffer =
-      device.allocate(static_cast<std::size_t>(std::max(gradients, largest)) * sizeof(float));
-  // What each rank sends and receives at least, for each byte of the result.
-  const double traffic = 2.0 * (ranks.size() - 1) / ranks.size();
+  const auto bytes = static_cast<std::size_t>(std::max(gradients, largest)) * sizeof(float);
+  const Buffer buffer = device.allocate(bytes), other_buffer = device.allocate(bytes);
   MeasuredTable table(fmt::format("collectives, {} ranks", ranks.size()));
-  const auto add = [&](const std::string& what, std::int64_t numel) {
-    const Tensor data{buffer.data(), DType::f32, {numel}};
+  // GB/s: of what each rank sends at the least.
+  const auto add = [&](Collective kind, const std::string& what, auto issue) {
+    const Traffic before = ranks.traffic();
     const Timing time = measure_together(config.bench.short_effort(), ranks, [&] {
-      ranks.all_reduce(data, Reduce::sum, *stream);
+      issue();
       stream->synchronize();
     });
-    const double rate = traffic * static_cast<double>(data.bytes()) / time.median;
-    table.add("all-reduce, " + what,
+    const Traffic::Count& now = ranks.traffic()[kind];
+    const double sent = static_cast<double>(now.bytes - before[kind].bytes) /
+                        static_cast<double>(now.calls - before[kind].calls);
+    const double rate = sent / time.median;
+    table.add(fmt::format("{}, {}", name_of(kind), what),
               {.time = time, .value = rate / 1e9, .unit = "GB/s", .share = rate / peaks.memory});
   };
+  const int size = ranks.size(), next = (ranks.rank() + 1) % size;
+  const int before = (ranks.rank() + size - 1) % size;
+  const auto add_all = [&](const std::string& what, std::int64_t numel) {
+    const Tensor data{buffer.data(), DType::f32, {numel}};
+    add(Collective::all_reduce, what, [&] { ranks.all_reduce(data, Reduce::sum, *stream); });
+    const std::int64_t part_numel = numel / size;
+    const Tensor whole = data.slice(0, part_numel * size);
+    const Tensor part = data.slice(part_numel * ranks.rank(), part_numel * (ranks.rank() + 1));
+    add(Collective::all_gather, what, [&] { ranks.all_gather(whole, part, *stream); });
+    add(Collective::reduce_scatter, what, [&] { ranks.reduce_scatter(part, whole, *stream); });
+    // Around the ring.
+    const Transfer around[] = {{data, next, true},
+                               {{other_buffer.data(), DType::f32, {numel}}, before, false}};
+    add(Collective::exchange, what, [&] { ranks.exchange(around, *stream); });
+  };
   for (std::int64_t numel = 256; numel <= largest; numel *= 32)
-    add(binary_size(numel * static_cast<std::int64_t>(sizeof(float))), numel);
-  add("the model's gradients", gradients);
+    add_all(binary_size(numel * static_cast<std::int64_t>(sizeof(float))), numel);
+  add_all("the model's gradients", gradients);
   return table;
 }
 

@@ -6,7 +6,8 @@
 
 namespace dualpath {
 
-// Sums over ranks, from small ones to the gradients of the run's model. Collective.
+// Sums, gathers, scatters and messages among ranks, from small ones to the gradients of the run's
+// model. REQUIRES: several ranks. Collective.
 MeasuredTable measure_collectives(const BenchConfig& config, const MachinePeaks& peaks,
                                   Device& device, Communicator& ranks);
 
