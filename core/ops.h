@@ -61,7 +61,6 @@ struct VocabularyRows {
     const std::int64_t row = id - first;
     return 0 <= row && row < count ? row : -1;
   }
-  static VocabularyRows all_of(const Tensor& table_VD) { return {0, table_VD.rows()}; }
 };
 
 enum class QkNorm { after_rope, before_rope, none };

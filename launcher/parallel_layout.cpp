@@ -65,6 +65,7 @@ ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& paral
   const PipelineShape shape = pipeline_shape(parallel, micro_batches);
   layout.plan = stage_plans(parallel, micro_batches)[static_cast<std::size_t>(coord.pipeline)];
   layout.part.place = {rank, layout.shape};
+  layout.part.vocabulary = parallel.vocab == VocabularyLayout::sharded ? Cut::rows : Cut::whole;
   layout.part.stages = pieces_of_stage(model, parallel, shape, coord.pipeline);
   layout.part.slots = layout.plan.slots;
   layout.part.deferred_slots = layout.plan.deferred_slots;

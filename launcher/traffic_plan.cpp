@@ -35,6 +35,35 @@ void add_tensor(Traffic& traffic, const TrainerOptions& options, const ParallelL
               scatters * passes);
 }
 
+void add_vocabulary(Traffic& traffic, const TrainerOptions& options, const ParallelLayout& layout,
+                    std::int64_t micro_batches) {
+  const int ranks = layout.shape.tensor;
+  if (ranks == 1 || layout.part.vocabulary == Cut::whole) return;
+  const NumericTypes& types = options.types;
+  const std::int64_t tokens = tokens_of(options), numbers = tokens * options.model.hidden_size;
+  const auto gather = [&](DType type, std::int64_t part, std::int64_t calls) {
+    traffic.add(Collective::all_gather, bytes_of(type, part), ranks, calls * micro_batches);
+  };
+  const auto scatter_rows = [&] {
+    traffic.add(Collective::reduce_scatter, bytes_of(types.master, numbers), ranks, micro_batches);
+  };
+  for (const StageLayers& piece : layout.part.stages) {
+    if (piece.first) {
+      gather(DType::i32, tokens, 2);
+      gather(types.stream, numbers, 1);
+      scatter_rows();
+    }
+    if (piece.last) {
+      const std::int64_t all = tokens * ranks, chunk = std::min(options.loss_chunk_tokens, all);
+      gather(types.operand, numbers, 1);
+      gather(DType::i32, tokens, 1);
+      gather(types.master, 3 * chunk, all / chunk);
+      if (all % chunk != 0) gather(types.master, 3 * (all % chunk), 1);
+      scatter_rows();
+    }
+  }
+}
+
 void add_pipeline(Traffic& traffic, const TrainerOptions& options, const ParallelLayout& layout,
                   std::int64_t micro_batches) {
   const std::int64_t message =
@@ -73,6 +102,7 @@ GridTraffic predict_traffic(const TrainerOptions& options, int rank) {
   const ParallelLayout layout = make_layout(options.model, options.parallel, micro_batches, rank);
   GridTraffic traffic;
   add_tensor(traffic[GridGroup::tensor], options, layout, micro_batches);
+  add_vocabulary(traffic[GridGroup::tensor], options, layout, micro_batches);
   add_pipeline(traffic[GridGroup::pipeline], options, layout, micro_batches);
   add_replicas(traffic, options, layout);
   const std::int64_t sums = StepSums::first_readout + options.model.layers * num_readouts;

@@ -10,6 +10,12 @@
 //                 backward   n (again) and dy gathered, dn scattered;
 //                            recompute = layer: y scattered once more
 //               gathers are e_o a number, scatters e_m. The number of iterations does not count.
+//               With a sharded vocabulary, for each micro-batch, besides:
+//                 embedding  (t-1)·T ids gathered and (t-1)·T·d·e_m of rows scattered; backward the
+//                            ids again and (t-1)·T·d·e_s of their gradients gathered
+//                 head       (t-1)·T·d·e_o of states and (t-1)·T targets gathered,
+//                            (t-1)·3·t·T·e_m of statistics chunk by chunk, (t-1)·T·d·e_m scattered
+//                 An id or target is 4 bytes.
 //   pipeline    T·d·e_s for each micro-batch and each piece with one behind it, and the same for
 //               each piece with one before it
 //   replicated, data, tied, tied_shard   once a step, for every region of the parameters on the n

@@ -70,7 +70,8 @@ std::deque<Stage> make_stages(const ModelConfig& config, const ModelOptions& opt
                               ParameterStore& parameters) {
   std::deque<Stage> stages;
   for (const StageLayers& layers : stages_of(config, options.part)) {
-    stages.emplace_back(config, parameters, layers, options.recompute, options.loss_chunk_tokens);
+    stages.emplace_back(config, parameters, layers, options.part.vocabulary, options.recompute,
+                        options.loss_chunk_tokens);
   }
   parameters.seal();
   return stages;

@@ -16,6 +16,7 @@ namespace dualpath {
 // Which part of the model a rank has. By default all of it.
 struct ModelPart {
   GridPlace place;
+  Cut vocabulary = Cut::whole;      // of embedding and head
   std::vector<StageLayers> stages;  // in the model's order; empty: one stage with all layers
   // By stage: of how many micro-batches activations are held at once; empty: one each.
   std::vector<int> slots;

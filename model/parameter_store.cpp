@@ -58,6 +58,9 @@ Parameter ParameterStore::declare(ParameterSpec spec) {
   CHECK(std::none_of(specs_.begin(), specs_.end(),
                      [&](const ParameterSpec& other) { return other.name == spec.name; }),
         "parameter {} is declared twice", spec.name);
+  CHECK_AS(ExitCode::configuration, spec.cut == Cut::whole || spec.shape[0] >= place_.shape.tensor,
+           "{} has {} rows, which the {} ranks of the tensor axis cannot share", spec.name,
+           spec.shape[0], place_.shape.tensor);
   buckets_.push_back(spec.product || spec.looked_up ? bucket_ : 0);
   specs_.push_back(std::move(spec));
   return {static_cast<int>(specs_.size()) - 1};

@@ -133,6 +133,7 @@ class ParameterStore {
   Tensor operands_of(const ParameterRegion& region, Interval interval) const;
 
   std::span<const ParameterSpec> specs() const { return specs_; }
+  const ParameterSpec& spec(Parameter parameter) const { return specs_[index(parameter)]; }
   // The rows of dim 0 that this rank holds, and the shape that they make.
   Interval local_rows(Parameter parameter) const;
   Shape local_shape(Parameter parameter) const;

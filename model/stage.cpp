@@ -23,37 +23,42 @@ double output_std(const ModelConfig& config) {
 }
 
 // The embedding; where it is tied, the last stage has it too, as the head's weight.
-Parameter declare_embedding(ParameterStore& store, const ModelConfig& config, bool on_both_ends) {
+Parameter declare_embedding(ParameterStore& store, const ModelConfig& config, Cut cut,
+                            bool on_both_ends) {
   return store.declare({.name = "embedding",
                         .shape = {config.vocab_size, config.hidden_size},
                         .init = {ParameterInit::Law::normal, config.init_std},
                         .decay = false,
                         .product = config.tied_embeddings,
+                        .cut = cut,
                         .on_both_ends = on_both_ends,
                         .looked_up = true});
 }
 
-Parameter declare_head(ParameterStore& store, const ModelConfig& config) {
+Parameter declare_head(ParameterStore& store, const ModelConfig& config, Cut cut) {
   return store.declare({.name = "head",
                         .shape = {config.vocab_size, config.hidden_size},
                         .init = {ParameterInit::Law::normal, config.init_std},
                         .decay = true,
-                        .product = true});
+                        .product = true,
+                        .cut = cut});
 }
 
 }  // namespace
 
 Stage::Stage(const ModelConfig& config, ParameterStore& store, const StageLayers& layers,
-             Recompute recompute, std::int64_t chunk_tokens)
+             Cut vocabulary, Recompute recompute, std::int64_t chunk_tokens)
     : width_(config.hidden_size), layers_of_(layers), recompute_(recompute) {
   const auto next_bucket = [&] {
     store.begin_bucket();
     return store.num_buckets() - 1;
   };
   const bool tied_apart = config.tied_embeddings && layers.first != layers.last;
+  Parameter embedding;
   if (layers.first) {
     embedding_bucket_ = next_bucket();
-    embedding_ = declare_embedding(store, config, tied_apart);
+    embedding = declare_embedding(store, config, vocabulary, tied_apart);
+    embedding_.emplace(embedding);
   }
   first_layer_bucket_ = store.num_buckets();
   for (std::int64_t i = layers.begin; i < layers.end; ++i) {
@@ -64,15 +69,10 @@ Stage::Stage(const ModelConfig& config, ParameterStore& store, const StageLayers
   if (!layers.last) return;
   head_bucket_ = next_bucket();
   const Norm norm(store, "final_norm", config.hidden_size, 1, config.norm_epsilon);
-  const Parameter weight = !config.tied_embeddings ? declare_head(store, config)
-                           : layers.first          ? embedding_
-                                                   : declare_embedding(store, config, true);
+  const Parameter weight = !config.tied_embeddings ? declare_head(store, config, vocabulary)
+                           : layers.first          ? embedding
+                                          : declare_embedding(store, config, vocabulary, true);
   head_.emplace(norm, weight, chunk_tokens);
-}
-
-void Stage::embed(const Context& ctx, Tensor ids_T, Tensor x_TD) const {
-  const Tensor table_VD = ctx.parameters.value(embedding_);
-  ctx.ops.embedding(x_TD, ids_T, table_VD, VocabularyRows::all_of(table_VD));
 }
 
 Tensor Stage::forward(const Context& ctx, StageStash& stash, Tensor ids_T, Tensor input_TD,
@@ -88,7 +88,7 @@ Tensor Stage::forward(const Context& ctx, StageStash& stash, Tensor ids_T, Tenso
   before(0);
   if (is_first()) {
     before(embedding_bucket_);
-    embed(ctx, ids_T, x_TD);
+    embedding_->forward(ctx, x_TD, ids_T);
   } else {
     ctx.ops.copy(x_TD, input_TD);
   }
@@ -116,8 +116,7 @@ void Stage::backward(const Context& ctx, StageStash& stash, Tensor ids_T, Tensor
       events->after_backward(first_layer_bucket_ + static_cast<int>(i));
   }
   if (!is_first()) return;
-  const Tensor grad_VD = ctx.parameters.gradient(embedding_);
-  ctx.ops.embedding_backward(grad_VD, ids_T, d_TD, VocabularyRows::all_of(grad_VD));
+  embedding_->backward(ctx, ids_T, d_TD);
   if (events != nullptr) events->after_backward(embedding_bucket_);
 }
 
@@ -133,7 +132,7 @@ void Stage::infer(const Context& ctx, Tensor ids_T, Tensor x_TD) {
   const ArenaFrame frame(ctx.scratch);
   Tensor in_TD = x_TD;
   Tensor out_TD = ctx.scratch.allocate(ctx.types().stream, x_TD.shape, "residual stream");
-  if (is_first()) embed(ctx, ids_T, in_TD);
+  if (is_first()) embedding_->forward(ctx, in_TD, ids_T);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     passing_.layers[i].x_TD = in_TD;
     layers_[i].forward(ctx, passing_.layers[i], out_TD, Recompute::layer);

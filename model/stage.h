@@ -38,8 +38,8 @@ struct StageStash {
 class Stage {
  public:
   // Declares the parameters of these layers in `store`. REQUIRES: resolve(config) was applied.
-  // chunk_tokens: how many tokens' logits exist at once.
-  Stage(const ModelConfig& config, ParameterStore& store, const StageLayers& layers,
+  // vocabulary: the cut of embedding and head. chunk_tokens: how many tokens' logits exist at once.
+  Stage(const ModelConfig& config, ParameterStore& store, const StageLayers& layers, Cut vocabulary,
         Recompute recompute, std::int64_t chunk_tokens);
 
   // Runs the layers on the input, on the first stage on the embedding of ids instead; keeps in
@@ -68,12 +68,10 @@ class Stage {
   const StageLayers& layer_range() const { return layers_of_; }
 
  private:
-  void embed(const Context& ctx, Tensor ids_T, Tensor x_TD) const;
-
   std::int64_t width_;
   StageLayers layers_of_;
   Recompute recompute_;
-  Parameter embedding_;
+  std::optional<Embedding> embedding_;
   int embedding_bucket_ = 0;
   std::vector<Layer> layers_;
   int first_layer_bucket_ = 0;  // the others' follow

@@ -36,6 +36,15 @@ struct EnumNames<Overlap> {
       {Overlap::automatic, "auto"}, {Overlap::on, "on"}, {Overlap::off, "off"}};
 };
 
+// Whether all ranks of the tensor axis hold embedding and head whole, or some of their rows each.
+enum class VocabularyLayout { replicated, sharded };
+
+template <>
+struct EnumNames<VocabularyLayout> {
+  static constexpr std::pair<VocabularyLayout, const char*> values[] = {
+      {VocabularyLayout::replicated, "replicated"}, {VocabularyLayout::sharded, "sharded"}};
+};
+
 struct ParallelConfig {
   std::int64_t tensor = 1;
   std::int64_t pipeline = 1;
@@ -43,6 +52,7 @@ struct ParallelConfig {
   std::int64_t virtual_pipeline = 1;
   Schedule schedule = Schedule::one_f_one_b;
   std::vector<std::int64_t> stage_layers;
+  VocabularyLayout vocab = VocabularyLayout::replicated;
   Zero zero = Zero::on;
   Recompute recompute = Recompute::none;
   Overlap overlap = Overlap::automatic;
@@ -66,6 +76,10 @@ void visit_fields(Visitor& visit, ParallelConfig& c) {
                        "virtual_pipeline > 1"});
   visit.field("stage_layers", c.stage_layers,
               {.help = "layers of each piece, in the model's order; empty: balanced by FLOPs"});
+  visit.field(
+      "vocab", c.vocab,
+      {.help = "embedding and head: replicated on the ranks of the tensor axis, or sharded, "
+               "each with an equal part of the rows (no difference where tensor is 1)"});
   visit.field("zero", c.zero,
               {.help = "1: optimizer state and update sharded over the ranks that hold the same "
                        "weights (ZeRO-1); 0: each has all of it"});

@@ -96,9 +96,9 @@ GlobalTensors assemble(const std::vector<TensorSlice>& own, Communicator& ranks)
 }
 
 std::string describe(const ParallelConfig& p) {
-  return fmt::format("t{} p{}x{} {} zero {} overlap {} recompute {}", p.tensor, p.pipeline,
-                     p.virtual_pipeline, enum_name(p.schedule), enum_name(p.zero),
-                     enum_name(p.overlap), enum_name(p.recompute));
+  return fmt::format("t{} p{}x{} {} vocab {} zero {} overlap {} recompute {}", p.tensor, p.pipeline,
+                     p.virtual_pipeline, enum_name(p.schedule), enum_name(p.vocab),
+                     enum_name(p.zero), enum_name(p.overlap), enum_name(p.recompute));
 }
 
 std::vector<ParallelConfig> layouts_of(int ranks) {
@@ -117,6 +117,10 @@ std::vector<ParallelConfig> layouts_of(int ranks) {
       if (ranks == 8 && (tensor == 1 || tensor == 8)) continue;
       add(tensor, pipeline, 1, Schedule::one_f_one_b, Zero::on);
       add(tensor, pipeline, 1, Schedule::one_f_one_b, Zero::off);
+      if (tensor > 1) {
+        add(tensor, pipeline, 1, Schedule::one_f_one_b, Zero::on);
+        layouts.back().vocab = VocabularyLayout::sharded;
+      }
       if (pipeline == 1) continue;
       add(tensor, pipeline, 1, Schedule::gpipe, Zero::on);
       add(tensor, pipeline, 1, Schedule::zero_bubble, Zero::on);

@@ -125,6 +125,23 @@ TEST(Layout, InitialWeightsAreBitIdentical) {
   }
 }
 
+TEST(Layout, AShardedVocabularyIsHeldInParts) {
+  ParallelConfig layout;
+  layout.tensor = world().size();
+  const auto num_parameters = [&](VocabularyLayout vocab) {
+    layout.vocab = vocab;
+    GridRig rig(grid_options(Architecture::looped, fp32, layout), world());
+    return rig.trainer.model().parameters().num_parameters();
+  };
+  const TrainerOptions options = grid_options(Architecture::looped, fp32, layout);
+  const std::int64_t V = options.model.vocab_size, D = options.model.hidden_size;
+  const std::int64_t t = world().size(), r = world().rank();
+  const std::int64_t held = V * (r + 1) / t - V * r / t;
+  EXPECT_EQ(
+      num_parameters(VocabularyLayout::replicated) - num_parameters(VocabularyLayout::sharded),
+      2 * (V - held) * D);
+}
+
 struct FirstStep {
   double loss;
   GlobalTensors gradient;

@@ -20,7 +20,7 @@ struct Layout {
 };
 
 Layout layout(std::int64_t tensor, std::int64_t data, std::int64_t pipeline, std::int64_t chunks,
-              Schedule schedule, Zero zero) {
+              Schedule schedule, Zero zero, VocabularyLayout vocab = VocabularyLayout::replicated) {
   ParallelConfig p;
   p.tensor = tensor;
   p.data = data;
@@ -28,6 +28,7 @@ Layout layout(std::int64_t tensor, std::int64_t data, std::int64_t pipeline, std
   p.virtual_pipeline = chunks;
   p.schedule = schedule;
   p.zero = zero;
+  p.vocab = vocab;
   return {static_cast<int>(tensor * data * pipeline), p};
 }
 
@@ -35,9 +36,9 @@ const std::vector<Layout> all_layouts = {
     layout(1, 1, 1, 1, Schedule::one_f_one_b, Zero::on),
     layout(1, 3, 1, 1, Schedule::one_f_one_b, Zero::on),
     layout(2, 1, 1, 1, Schedule::one_f_one_b, Zero::on),
-    layout(4, 1, 1, 1, Schedule::one_f_one_b, Zero::off),
+    layout(4, 1, 1, 1, Schedule::one_f_one_b, Zero::off, VocabularyLayout::sharded),
     layout(1, 1, 4, 1, Schedule::gpipe, Zero::on),
-    layout(2, 2, 2, 1, Schedule::one_f_one_b, Zero::on),
+    layout(2, 2, 2, 1, Schedule::one_f_one_b, Zero::on, VocabularyLayout::sharded),
     layout(1, 2, 2, 2, Schedule::interleaved, Zero::off),
     layout(2, 1, 4, 1, Schedule::zero_bubble, Zero::on),
 };
