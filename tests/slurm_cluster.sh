@@ -72,7 +72,7 @@ start_slurm() {
   chmod 600 "$folder/munge.key"
   # --force: the socket may lie in a folder that is this user's alone.
   munged --force --num-threads=2 --key-file="$folder/munge.key" --socket="$folder/munge.socket" \
-    --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" --seed-file="$folder/munged.seed" 2>/dev/null || return
+    --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" --seed-file="$folder/munged.seed" || return
   slurmctld -f "$SLURM_CONF" || return
   for node in n1 n2; do slurmd -N $node -f "$SLURM_CONF" || return; done
   for _ in $(seq 100); do
