@@ -66,7 +66,8 @@ std::string sbatch_lines(const SubmitSection& submit, const SubmittedRun& run) {
              "an option of sbatch holds a line break: {}", word);
     text += fmt::format("#SBATCH {}\n", quoted(word));
   };
-  option("--job-name=" + (submit.name.empty() ? run.folder.filename().string() : submit.name));
+  const std::string folder_name = (run.folder / "").parent_path().filename().string();
+  option("--job-name=" + (submit.name.empty() ? folder_name : submit.name));
   option(fmt::format("--nodes={}", submit.nodes));
   option(fmt::format("--ntasks-per-node={}", submit.ranks_per_node));
   option(submit.cores_per_rank == 0 ? std::string("--exclusive")

@@ -156,6 +156,12 @@ TEST(SubmitScript, TakesWholeNodesWhereNoCoresAreGiven) {
   EXPECT_THAT(script, Not(HasSubstr("#SBATCH --cpus-per-task")));
 }
 
+TEST(SubmitScript, NamesTheJobAfterTheFolder) {
+  SubmittedRun run = submitted_run();
+  run.folder = "/scratch/runs/b/";
+  EXPECT_THAT(submit_script({}, run), HasSubstr("\n#SBATCH --job-name=b\n"));
+}
+
 TEST(SubmitScript, QuotesForTheShellAndForSlurm) {
   SubmittedRun run = submitted_run();
   run.folder = "runs/it's 5% $HOME";
