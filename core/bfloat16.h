@@ -4,23 +4,27 @@
 #include <bit>
 #include <cstdint>
 
+#include "core/host_device.h"
+
 namespace dualpath {
 
 struct bfloat16 {
   std::uint16_t bits = 0;
 
   bfloat16() = default;
-  explicit bfloat16(float value) : bits(round(value)) {}
+  DUALPATH_HOST_DEVICE explicit bfloat16(float value) : bits(round(value)) {}
   // Loops vectorise over assignments of floats, not over those of whole structs.
-  bfloat16& operator=(float value) {
+  DUALPATH_HOST_DEVICE bfloat16& operator=(float value) {
     bits = round(value);
     return *this;
   }
-  operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+  DUALPATH_HOST_DEVICE operator float() const {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  }
 
  private:
   // To nearest, ties to even; NaN stays NaN. Branch-free.
-  static std::uint16_t round(float value) {
+  DUALPATH_HOST_DEVICE static std::uint16_t round(float value) {
     const auto word = std::bit_cast<std::uint32_t>(value);
     const std::uint32_t nearest = word + 0x7fffU + ((word >> 16) & 1U);
     const bool nan = (word & 0x7fffffffU) > 0x7f800000U;

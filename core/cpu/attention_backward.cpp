@@ -3,7 +3,7 @@
 
 #include "core/cpu/attention_numbers.h"
 #include "core/cpu/cpu_ops.h"
-#include "core/cpu/element_types.h"
+#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/vector_math.h"

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "core/cpu/cpu_ops.h"
-#include "core/cpu/element_types.h"
+#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/vector_math.h"
 #include "core/ops_checks.h"

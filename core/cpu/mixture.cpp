@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "core/cpu/cpu_ops.h"
-#include "core/cpu/element_types.h"
+#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"

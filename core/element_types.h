@@ -12,7 +12,7 @@ void with_type(Tensor tensor, const Body& body) {
   if (tensor.dtype == DType::bf16) {
     body.template operator()<bfloat16>();
   } else {
-    CHECK(tensor.dtype == DType::f32, "the CPU kernels take f32 and bf16, not {}",
+    CHECK(tensor.dtype == DType::f32, "the kernels take f32 and bf16, not {}",
           name_of(tensor.dtype));
     body.template operator()<float>();
   }
