@@ -1,4 +1,5 @@
-// A communicator whose tensor operations take longer, so that tests find what does not wait.
+// Communicators that do something before each tensor operation, so that tests find what does not
+// wait, or waits too early.
 #pragma once
 
 #include <chrono>
@@ -12,13 +13,11 @@
 
 namespace dualpath {
 
-// Every tensor operation sleeps before it begins, on its stream. Groups split from this do too.
-class DelayedCommunicator final : public Communicator {
+// Passes everything on to another one.
+class ForwardingCommunicator : public Communicator {
  public:
-  DelayedCommunicator(std::unique_ptr<Communicator> ranks, std::chrono::microseconds delay)
-      : Communicator(ranks->name(), ranks->rank(), ranks->size()),
-        ranks_(std::move(ranks)),
-        delay_(delay) {}
+  explicit ForwardingCommunicator(std::unique_ptr<Communicator> ranks)
+      : Communicator(ranks->name(), ranks->rank(), ranks->size()), ranks_(std::move(ranks)) {}
 
   std::vector<std::string> all_gather(const std::string& message) override {
     return ranks_->all_gather(message);
@@ -27,38 +26,58 @@ class DelayedCommunicator final : public Communicator {
     return ranks_->broadcast(message, root);
   }
   void barrier() override { ranks_->barrier(); }
-  std::unique_ptr<Communicator> split(int color, int key, const std::string& name) override {
-    return std::make_unique<DelayedCommunicator>(ranks_->split(color, key, name), delay_);
-  }
+
+ protected:
+  Communicator& ranks() { return *ranks_; }
 
  private:
+  // Issued on the stream before each tensor operation.
+  virtual void before(Stream& stream) = 0;
+
   void start_all_reduce(Tensor data, Reduce reduce, Stream& stream) override {
-    sleep(stream);
+    before(stream);
     ranks_->all_reduce(data, reduce, stream);
   }
   void start_all_gather(Tensor whole, Tensor part, Stream& stream) override {
-    sleep(stream);
+    before(stream);
     ranks_->all_gather(whole, part, stream);
   }
   void start_reduce_scatter(Tensor part, Tensor whole, Stream& stream) override {
-    sleep(stream);
+    before(stream);
     ranks_->reduce_scatter(part, whole, stream);
   }
   void start_broadcast(Tensor data, int root, Stream& stream) override {
-    sleep(stream);
+    before(stream);
     ranks_->broadcast(data, root, stream);
   }
   void start_exchange(std::span<const Transfer> transfers, Stream& stream) override {
-    sleep(stream);
+    before(stream);
     ranks_->exchange(transfers, stream);
   }
 
-  void sleep(Stream& stream) const {
+  std::unique_ptr<Communicator> ranks_;
+};
+
+// Every tensor operation sleeps before it begins; of all groups split from this, or of those of
+// one name.
+class DelayedCommunicator final : public ForwardingCommunicator {
+ public:
+  DelayedCommunicator(std::unique_ptr<Communicator> ranks, std::chrono::microseconds delay,
+                      std::string only = "")
+      : ForwardingCommunicator(std::move(ranks)), delay_(delay), only_(std::move(only)) {}
+
+  std::unique_ptr<Communicator> split(int color, int key, const std::string& name) override {
+    return std::make_unique<DelayedCommunicator>(ranks().split(color, key, name), delay_, only_);
+  }
+
+ private:
+  void before(Stream& stream) override {
+    if (!only_.empty() && name() != only_) return;
     stream.run([delay = delay_] { std::this_thread::sleep_for(delay); });
   }
 
-  std::unique_ptr<Communicator> ranks_;
   std::chrono::microseconds delay_;
+  std::string only_;
 };
 
 }  // namespace dualpath
