@@ -9,6 +9,7 @@ extern const Command bench_command;
 extern const Command checkpoint_command;
 extern const Command data_command;
 extern const Command generate_command;
+extern const Command plan_command;
 extern const Command submit_command;
 extern const Command tokenize_command;
 extern const Command train_command;

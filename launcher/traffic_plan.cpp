@@ -14,64 +14,39 @@ std::int64_t tokens_of(const TrainerOptions& options) {
   return options.micro_batch_size * options.model.sequence_length;
 }
 
-std::int64_t wide_layers(const ModelConfig& model, const ModelPart& part) {
-  std::int64_t count = 0;
-  for (const StageLayers& layers : part.stages) {
-    for (std::int64_t i = layers.begin; i < layers.end; ++i)
-      count += model.architecture_of(i) != Architecture::looped;
-  }
-  return count;
-}
-
-void add_tensor(Traffic& traffic, const TrainerOptions& options, const ParallelLayout& layout,
-                std::int64_t micro_batches) {
-  const int ranks = layout.shape.tensor;
-  if (ranks == 1) return;
-  const std::int64_t passes = micro_batches * wide_layers(options.model, layout.part);
-  const std::int64_t numbers = tokens_of(options) * options.model.hidden_size;
-  const std::int64_t scatters = options.parallel.recompute == Recompute::layer ? 3 : 2;
-  traffic.add(Collective::all_gather, bytes_of(options.types.operand, numbers), ranks, 3 * passes);
-  traffic.add(Collective::reduce_scatter, bytes_of(options.types.master, numbers), ranks,
-              scatters * passes);
-}
-
-void add_vocabulary(Traffic& traffic, const TrainerOptions& options, const ParallelLayout& layout,
-                    std::int64_t micro_batches) {
-  const int ranks = layout.shape.tensor;
-  if (ranks == 1 || layout.part.vocabulary == Cut::whole) return;
+// What a sharded vocabulary takes more.
+void add_vocabulary(PassTraffic& traffic, const TrainerOptions& options, const StageLayers& piece) {
+  const auto ranks = static_cast<int>(options.parallel.tensor);
   const NumericTypes& types = options.types;
   const std::int64_t tokens = tokens_of(options), numbers = tokens * options.model.hidden_size;
-  const auto gather = [&](DType type, std::int64_t part, std::int64_t calls) {
-    traffic.add(Collective::all_gather, bytes_of(type, part), ranks, calls * micro_batches);
+  const auto gather = [&](Traffic& pass, DType type, std::int64_t part, std::int64_t calls) {
+    pass.add(Collective::all_gather, bytes_of(type, part), ranks, calls);
   };
-  const auto scatter_rows = [&] {
-    traffic.add(Collective::reduce_scatter, bytes_of(types.master, numbers), ranks, micro_batches);
+  const auto scatter_rows = [&](Traffic& pass) {
+    pass.add(Collective::reduce_scatter, bytes_of(types.master, numbers), ranks);
   };
-  for (const StageLayers& piece : layout.part.stages) {
-    if (piece.first) {
-      gather(DType::i32, tokens, 2);
-      gather(types.stream, numbers, 1);
-      scatter_rows();
-    }
-    if (piece.last) {
-      const std::int64_t all = tokens * ranks, chunk = std::min(options.loss_chunk_tokens, all);
-      gather(types.operand, numbers, 1);
-      gather(DType::i32, tokens, 1);
-      gather(types.master, 3 * chunk, all / chunk);
-      if (all % chunk != 0) gather(types.master, 3 * (all % chunk), 1);
-      scatter_rows();
-    }
+  if (piece.first) {
+    gather(traffic.forward, DType::i32, tokens, 1);
+    scatter_rows(traffic.forward);
+    gather(traffic.backward, DType::i32, tokens, 1);
+    gather(traffic.backward, types.stream, numbers, 1);
+  }
+  if (piece.last) {  // the head goes forward and backward at once
+    const std::int64_t all = tokens * ranks, chunk = std::min(options.loss_chunk_tokens, all);
+    gather(traffic.backward, types.operand, numbers, 1);
+    gather(traffic.backward, DType::i32, tokens, 1);
+    gather(traffic.backward, types.master, 3 * chunk, all / chunk);
+    if (all % chunk != 0) gather(traffic.backward, types.master, 3 * (all % chunk), 1);
+    scatter_rows(traffic.backward);
   }
 }
 
 void add_pipeline(Traffic& traffic, const TrainerOptions& options, const ParallelLayout& layout,
                   std::int64_t micro_batches) {
-  const std::int64_t message =
-      bytes_of(options.types.stream, tokens_of(options) * options.model.hidden_size);
   Traffic::Count& count = traffic[Collective::exchange];
   count.calls = layout.plan.exchanges;
   for (const StageLayers& piece : layout.part.stages)
-    count.bytes += micro_batches * message * (!piece.first + !piece.last);
+    count.bytes += micro_batches * message_bytes(options) * (!piece.first + !piece.last);
 }
 
 void add_replicas(GridTraffic& traffic, const TrainerOptions& options,
@@ -97,12 +72,40 @@ void add_replicas(GridTraffic& traffic, const TrainerOptions& options,
 
 }  // namespace
 
+PassTraffic tensor_traffic(const TrainerOptions& options, const StageLayers& piece) {
+  PassTraffic traffic;
+  const auto ranks = static_cast<int>(options.parallel.tensor);
+  if (ranks == 1) return traffic;
+  std::int64_t layers = 0;
+  for (std::int64_t i = piece.begin; i < piece.end; ++i)
+    layers += options.model.architecture_of(i) != Architecture::looped;
+  const std::int64_t numbers = tokens_of(options) * options.model.hidden_size;
+  const std::int64_t gathered = bytes_of(options.types.operand, numbers);
+  const std::int64_t scattered = bytes_of(options.types.master, numbers);
+  const std::int64_t rebuilt = options.parallel.recompute == Recompute::layer ? 1 : 0;
+  traffic.forward.add(Collective::all_gather, gathered, ranks, layers);
+  traffic.forward.add(Collective::reduce_scatter, scattered, ranks, layers);
+  traffic.backward.add(Collective::all_gather, gathered, ranks, 2 * layers);
+  traffic.backward.add(Collective::reduce_scatter, scattered, ranks, (1 + rebuilt) * layers);
+  if (options.parallel.vocab == VocabularyLayout::sharded) add_vocabulary(traffic, options, piece);
+  return traffic;
+}
+
+std::int64_t message_bytes(const TrainerOptions& options) {
+  return bytes_of(options.types.stream, tokens_of(options) * options.model.hidden_size);
+}
+
 GridTraffic predict_traffic(const TrainerOptions& options, int rank) {
   const std::int64_t micro_batches = batch_layout(options, rank).accumulation;
   const ParallelLayout layout = make_layout(options.model, options.parallel, micro_batches, rank);
   GridTraffic traffic;
-  add_tensor(traffic[GridGroup::tensor], options, layout, micro_batches);
-  add_vocabulary(traffic[GridGroup::tensor], options, layout, micro_batches);
+  for (const StageLayers& piece : layout.part.stages) {
+    const PassTraffic passes = tensor_traffic(options, piece);
+    for (std::int64_t i = 0; i < micro_batches; ++i) {
+      traffic[GridGroup::tensor] += passes.forward;
+      traffic[GridGroup::tensor] += passes.backward;
+    }
+  }
   add_pipeline(traffic[GridGroup::pipeline], options, layout, micro_batches);
   add_replicas(traffic, options, layout);
   const std::int64_t sums = StepSums::first_readout + options.model.layers * num_readouts;

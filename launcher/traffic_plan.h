@@ -30,6 +30,16 @@
 
 namespace dualpath {
 
+// On the tensor axis, for one micro-batch on one piece of the model.
+struct PassTraffic {
+  Traffic forward;
+  Traffic backward;
+};
+PassTraffic tensor_traffic(const TrainerOptions& options, const StageLayers& piece);
+
+// Between stages, one micro-batch's.
+std::int64_t message_bytes(const TrainerOptions& options);
+
 // Of `rank`; the same in every step. REQUIRES: options.parallel is resolved.
 GridTraffic predict_traffic(const TrainerOptions& options, int rank);
 

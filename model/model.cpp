@@ -77,6 +77,12 @@ std::deque<Stage> make_stages(const ModelConfig& config, const ModelOptions& opt
   return stages;
 }
 
+StoreOptions store_options(const ModelOptions& options) {
+  return {.types = options.types,
+          .gradients = options.training,
+          .sharded_masters = options.part.sharded_masters};
+}
+
 int slots_of(const ModelPart& part, std::size_t stage) {
   return part.slots.empty() ? 1 : part.slots[stage];
 }
@@ -113,15 +119,15 @@ void add_categories(std::vector<CategoryBytes>& sums, const std::vector<Category
 
 ParameterStore lay_out_parameters(const ModelConfig& config, const ModelOptions& options) {
   ParameterStore parameters(options.part.place);
-  parameters.set_types(options.types);
   make_stages(config, options, parameters);
+  parameters.set_options(store_options(options));
   return parameters;
 }
 
 ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options) {
   ParameterStore parameters(options.part.place);
-  parameters.set_types(options.types);
   std::deque<Stage> stages = make_stages(config, options, parameters);
+  parameters.set_options(store_options(options));
   const GridPlace& place = options.part.place;
   TensorAxis tensor(coord_of(place.rank, place.shape).tensor, place.shape.tensor);
   DryOps ops;
@@ -170,6 +176,7 @@ ActivationMemory measure_activations(const ModelConfig& config, const ModelOptio
     add_categories(memory.stash, stash.peak_by_category(), slots);
     add_categories(memory.stash, deferred.arena.peak_by_category(), deferred_slots);
   }
+  memory.constant_bytes = constants_arena.peak_bytes();
   memory.scratch_bytes = scratch.peak_bytes();
   memory.scratch = scratch.peak_by_category();
   return memory;
@@ -189,9 +196,7 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, Device& dev
   CHECK(tensor_.size() == options.part.place.shape.tensor, "a tensor axis of {} ranks, not {}",
         tensor_.size(), options.part.place.shape.tensor);
   device.require(options.types);
-  parameters_->allocate(device, {.types = options.types,
-                                 .gradients = options.training,
-                                 .sharded_masters = options.part.sharded_masters});
+  parameters_->allocate(device, store_options(options));
   for (std::size_t i = 0; i < stages_.size(); ++i) {
     std::vector<Slot>& slots = slots_.emplace_back();
     for (int n = slots_of(options.part, i); n > 0; --n)
@@ -201,9 +206,7 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, Device& dev
       deferred.push_back({Arena(device.allocate(memory_.deferred_bytes[i])), {}});
   }
   scratch_ = Arena(device.allocate(memory_.scratch_bytes));
-  Arena measuring;
-  lay_out_constants(config, options, measuring);
-  Arena constants(device.allocate(measuring.peak_bytes()));
+  Arena constants(device.allocate(memory_.constant_bytes));
   const Constants c = lay_out_constants(config, options, constants);
   constants_ = std::move(constants).take_backing();
   rope_ = c.rope;

@@ -50,6 +50,7 @@ struct ActivationMemory {
   std::vector<std::size_t> deferred_bytes;
   std::size_t stash_bytes = 0;  // of all that are held at once
   std::size_t scratch_bytes = 0;
+  std::size_t constant_bytes = 0;    // tables, tokens, sums, messages between stages
   std::vector<CategoryBytes> stash;  // at the peak, largest first
   std::vector<CategoryBytes> scratch;
   double matmul_flops = 0;       // of one micro-batch, recomputation included

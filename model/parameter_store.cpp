@@ -128,9 +128,10 @@ Shape ParameterStore::local_shape(Parameter parameter) const {
   return {local_rows(parameter).size(), spec.shape[1]};
 }
 
-void ParameterStore::allocate(Device& device, const StoreOptions& options) {
-  CHECK(sealed_, "parameters are allocated before the store was sealed");
+void ParameterStore::set_options(const StoreOptions& options) {
+  CHECK(sealed_, "options of parameters before the store was sealed");
   types_ = options.types;
+  value_size_ = 0;
   for (ParameterRegion& region : regions_) {
     const bool only_copies =
         options.sharded_masters && has_operands() && region.product && !region.looked_up;
@@ -138,12 +139,13 @@ void ParameterStore::allocate(Device& device, const StoreOptions& options) {
     region.resident_offset = value_size_;
     value_size_ += region.resident.size();
   }
-  const auto buffer = [&](std::int64_t elements, DType type) {
-    return device.allocate(static_cast<std::size_t>(elements) * size_of(type));
-  };
-  values_ = buffer(value_size_, types_.master);
-  if (options.gradients) gradients_ = buffer(flat_size_, types_.master);
-  if (has_operands()) operands_ = buffer(operand_size_, types_.operand);
+}
+
+void ParameterStore::allocate(Device& device, const StoreOptions& options) {
+  set_options(options);
+  values_ = device.allocate(value_bytes());
+  if (options.gradients) gradients_ = device.allocate(flat_gradients().bytes());
+  if (has_operands()) operands_ = device.allocate(operand_bytes());
 }
 
 void ParameterStore::initialize(std::uint64_t seed, Device& device, Stream& stream) {

@@ -99,8 +99,8 @@ class ParameterStore {
   // Lays out the flat buffers. To be called once, after the last declare().
   void seal();
 
-  // Before allocate() every tensor has its shape but no memory (a dry run needs no more).
-  void set_types(const NumericTypes& types) { types_ = types; }
+  // Every tensor then has its shape and place, but no memory: a dry run needs no more.
+  void set_options(const StoreOptions& options);
   void allocate(Device& device, const StoreOptions& options);
   // Fills the values that are here; the same for every grid. Synchronous.
   void initialize(std::uint64_t seed, Device& device, Stream& stream);
@@ -121,9 +121,13 @@ class ParameterStore {
   const NumericTypes& types() const { return types_; }
   const GridPlace& place() const { return place_; }
   std::int64_t flat_size() const { return flat_size_; }  // elements, gaps included
-  std::size_t value_bytes() const { return values_.bytes(); }
+  std::size_t value_bytes() const {
+    return static_cast<std::size_t>(value_size_) * size_of(types_.master);
+  }
   // Of the copies in the operand type; 0 where that is the master type.
-  std::size_t operand_bytes() const { return operands_.bytes(); }
+  std::size_t operand_bytes() const {
+    return has_operands() ? static_cast<std::size_t>(operand_size_) * size_of(types_.operand) : 0;
+  }
   // REQUIRES: masters are not sharded.
   Tensor flat_values() const;
   Tensor flat_gradients() const { return {gradients_.data(), types_.master, {flat_size_}}; }

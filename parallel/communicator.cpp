@@ -43,12 +43,26 @@ void Traffic::add(Collective kind, std::int64_t bytes, int ranks, std::int64_t c
   count.bytes += calls * bytes;
 }
 
+Traffic& Traffic::operator+=(const Traffic& more) {
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    counts[i].calls += more.counts[i].calls;
+    counts[i].bytes += more.counts[i].bytes;
+  }
+  return *this;
+}
+
 Traffic& Traffic::operator-=(const Traffic& earlier) {
   for (std::size_t i = 0; i < counts.size(); ++i) {
     counts[i].calls -= earlier.counts[i].calls;
     counts[i].bytes -= earlier.counts[i].bytes;
   }
   return *this;
+}
+
+std::int64_t Traffic::total_bytes() const {
+  std::int64_t bytes = 0;
+  for (const Count& count : counts) bytes += count.bytes;
+  return bytes;
 }
 
 Communicator::Communicator(std::string name, int rank, int size)

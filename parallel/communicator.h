@@ -48,7 +48,9 @@ struct Traffic {
   // Calls of n ranks, each on a tensor (all_gather, reduce_scatter: part; exchange: sends) of
   // `bytes`.
   void add(Collective kind, std::int64_t bytes, int ranks, std::int64_t calls = 1);
+  Traffic& operator+=(const Traffic& more);
   Traffic& operator-=(const Traffic& earlier);
+  std::int64_t total_bytes() const;
   bool operator==(const Traffic&) const = default;
 
   std::array<Count, num_collectives> counts;

@@ -1,0 +1,44 @@
+// What a training job will take, found without running it: pure functions of its options.
+#pragma once
+
+#include <vector>
+
+#include "launcher/pipeline_forecast.h"
+
+namespace dualpath {
+
+// Bytes of one rank's memory on the device, each to the byte what its trainer allocates.
+struct RankMemory {
+  std::size_t values = 0;  // in the master type
+  std::size_t copies = 0;  // in the operand type
+  std::size_t gradients = 0;
+  std::size_t moments = 0;
+  ActivationMemory activations;
+
+  std::size_t total() const {
+    return values + copies + gradients + moments + activations.stash_bytes +
+           activations.scratch_bytes + activations.constant_bytes;
+  }
+};
+// REQUIRES: options.parallel is resolved, as below.
+RankMemory plan_memory(const TrainerOptions& options, int rank);
+
+struct StagePlanned {
+  int rank = 0;  // of the stage's ranks the one with the most; the rest is of this rank
+  ParallelLayout layout;
+  std::int64_t parameters = 0;  // that it holds
+  double cost_share = 0;        // of all stages' FLOPs
+  double idle = 0;              // share of the passes' time
+  RankMemory memory;
+  GridTraffic traffic;  // of a step
+};
+
+struct JobPlan {
+  double flops_per_token = 0;           // of the model
+  double executed_flops_per_token = 0;  // recomputation and all of attention's products included
+  double bubble_fraction = 0;
+  std::vector<StagePlanned> stages;
+};
+JobPlan plan_job(const TrainerOptions& options);
+
+}  // namespace dualpath
