@@ -138,7 +138,8 @@ TEST(Counts, FormulaEqualsDeclaredParameters) {
               config.deep.iteration_norm = flags & 4;
               config = resolve(config);
               ParameterStore store;
-              const Stage stage(config, store, {.end = config.layers}, Recompute::none, 16);
+              const Stage stage(config, store, {.end = config.layers}, Cut::whole, Recompute::none,
+                                16);
               EXPECT_EQ(store.num_parameters(), model_parameters(config));
               ++checked;
             }

@@ -60,7 +60,7 @@ TEST(WeightDecay, OnTheMatricesOfTheRecipe) {
   config.vocab_size = 128;
   config.deep.ffn_hidden_size = config.wide.ffn_hidden_size = 8;
   ParameterStore store;
-  const Stage stage(resolve(config), store, {.end = 2}, Recompute::none, 16);
+  const Stage stage(resolve(config), store, {.end = 2}, Cut::whole, Recompute::none, 16);
   store.seal();
   const std::set<std::string> matrices = {"query", "key", "value", "output", "gate", "up", "down"};
   for (const ParameterSpec& spec : store.specs()) {
