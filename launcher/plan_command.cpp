@@ -1,6 +1,5 @@
 // dualpath plan: what a configuration takes, without running it.
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <fmt/ranges.h>
 
