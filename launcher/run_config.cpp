@@ -110,6 +110,14 @@ void validate_wide_cut(const RunConfig& config, ConfigProblems& problems) {
                            config.parallel.tensor, units, units));
 }
 
+void validate_vocabulary_cut(const RunConfig& config, ConfigProblems& problems) {
+  const std::int64_t rows = config.model.vocab_size;  // 0: not known yet
+  if (config.parallel.vocab != VocabularyLayout::sharded || rows == 0) return;
+  if (config.parallel.tensor <= rows) return;
+  problems.add("parallel.vocab", fmt::format("{} ranks cannot share {} rows of the vocabulary",
+                                             config.parallel.tensor, rows));
+}
+
 // What only the initial weights depend on.
 bool is_init_only(std::string_view key) {
   constexpr std::string_view keys[] = {"model.init_std", "model.init_scheme",
@@ -145,6 +153,7 @@ void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& p
   validate(config.data, problems);
   validate_length(config.train, problems);
   validate_precision(config.train, problems);
+  validate_vocabulary_cut(config, problems);
   if (validate_layout(config.parallel, num_ranks, problems)) {
     const std::int64_t readers = num_ranks / config.parallel.pipeline;
     if (validate_batch(config.train, readers, problems))

@@ -1,4 +1,7 @@
 // dualpath train: one process or many; goes on by itself from the newest whole checkpoint.
+#include <cstdio>
+#include <exception>
+
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
 #include "launcher/config_agreement.h"
@@ -60,7 +63,19 @@ ExitCode run(std::span<const std::string> words) {
         abort_job(static_cast<int>(ExitCode::peer));
       });
   Log log(prefix, job.is_root());
-  return TrainingRun(config, job, log).run();
+  TrainingRun training(config, job, log);
+  try {
+    return training.run();
+  } catch (...) {
+    // Before the trainer goes: that would wait for communication which the others, who wait for
+    // this rank, may never come to.
+    if (job.world().size() == 1) throw;
+    const ErrorReport report = describe(std::current_exception());
+    print_error(report, prefix + "dualpath: ");
+    std::fflush(nullptr);
+    abort_job(static_cast<int>(report.code));
+    return report.code;
+  }
 }
 
 }  // namespace

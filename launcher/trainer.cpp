@@ -18,9 +18,11 @@ TrainerOptions resolved(TrainerOptions options, int ranks) {
   return options;
 }
 
-std::unique_ptr<Stream> communication_stream(const TrainerOptions& options, Device& device) {
-  return options.parallel.overlap == Overlap::on ? device.make_threaded_stream()
-                                                 : device.make_stream();
+// For the operations of groups of so many ranks.
+std::unique_ptr<Stream> communication_stream(const TrainerOptions& options, Device& device,
+                                             std::int64_t ranks) {
+  const bool beside = options.parallel.overlap == Overlap::on && ranks > 1;
+  return beside ? device.make_threaded_stream() : device.make_stream();
 }
 
 }  // namespace
@@ -53,24 +55,24 @@ Trainer::Trainer(const TrainerOptions& options, Device& device, Stream& stream, 
       ranks_(world, grid_shape(options_.parallel)),
       batch_layout_(batch_layout(options_, world.rank())),
       layout_(
-          make_layout(options.model, options_.parallel, batch_layout_.accumulation, world.rank())),
+          make_layout(options_.model, options_.parallel, batch_layout_.accumulation, world.rank())),
       ops_(device.make_ops(stream)),
-      tensor_stream_(communication_stream(options, device)),
-      pipeline_stream_(communication_stream(options, device)),
-      replica_stream_(communication_stream(options, device)),
+      tensor_stream_(communication_stream(options_, device, options_.parallel.tensor)),
+      pipeline_stream_(communication_stream(options_, device, options_.parallel.pipeline)),
+      replica_stream_(communication_stream(options_, device, world.size())),
       tensor_(ranks_.of(GridGroup::tensor), stream, *tensor_stream_),
-      model_(options.model, model_options(options, layout_), device, stream, &tensor_),
-      optimizer_(options.optimizer, model_.parameters(), options.parallel.zero == Zero::on, device,
-                 stream),
-      replicas_(model_.parameters(), ranks_, options.parallel.zero == Zero::on, *ops_, stream,
+      model_(options_.model, model_options(options_, layout_), device, stream, &tensor_),
+      optimizer_(options_.optimizer, model_.parameters(), options_.parallel.zero == Zero::on,
+                 device, stream),
+      replicas_(model_.parameters(), ranks_, options_.parallel.zero == Zero::on, *ops_, stream,
                 *replica_stream_),
       exchanged_(static_cast<std::size_t>(layout_.plan.exchanges)),
       sums_(static_cast<std::size_t>(model_.sums().numel())) {
-  const auto sequences = static_cast<double>(options.global_batch_size);
-  const auto tokens = sequences * static_cast<double>(options.model.sequence_length);
-  regularizers_ = make_regularizer_scales(options.regularizers, options.model, tokens, sequences);
+  const auto sequences = static_cast<double>(options_.global_batch_size);
+  const auto tokens = sequences * static_cast<double>(options_.model.sequence_length);
+  regularizers_ = make_regularizer_scales(options_.regularizers, options_.model, tokens, sequences);
   const auto micro_batch_tokens =
-      static_cast<std::size_t>(options.micro_batch_size * options.model.sequence_length);
+      static_cast<std::size_t>(options_.micro_batch_size * options_.model.sequence_length);
   validation_inputs_.resize(micro_batch_tokens);
   validation_targets_.resize(micro_batch_tokens);
 }
@@ -86,6 +88,7 @@ void Trainer::initialize() {
 }
 
 void Trainer::start(const SampleSource& source, const TrainingProgress& progress) {
+  replicas_.wait_for_values();
   progress_ = progress;
   if (options_.parallel.zero == Zero::on) {
     replicas_.gather_everything();
@@ -195,7 +198,7 @@ void Trainer::compute(const ComputeOp& op, const Batch& batch, double loss_scale
   } else {
     result_TD = !input_TD.empty()    ? input_TD
                 : !output_TD.empty() ? output_TD
-                                     : model_.boundary(layout_.plan.buffers);
+                                     : model_.boundary(0);  // alone: the message of nobody
     model_.backward(pass, result_TD);
   }
   if (!output_TD.empty() && output_TD.data != result_TD.data) ops_->copy(output_TD, result_TD);
@@ -204,6 +207,7 @@ void Trainer::compute(const ComputeOp& op, const Batch& batch, double loss_scale
 void Trainer::exchange(const ExchangeOp& op) {
   std::array<Transfer, Communicator::max_transfers> transfers;
   std::size_t count = 0;
+  CHECK(op.messages.size() <= transfers.size(), "an exchange of {} messages", op.messages.size());
   for (const Message& m : op.messages)
     transfers[count++] = {model_.boundary(m.buffer), m.peer, m.send};
   const HeldUp held_up(pipeline_exposed_ms_);
@@ -253,6 +257,7 @@ ValidationResult Trainer::validate(const SampleSource& source, std::int64_t num_
   model_.zero_sums();
   replicas_.wait_for_values();
   for (std::int64_t round = 0; round < num_samples; round += layout_.reading_ranks * micro_batch) {
+    stream_.synchronize();  // the buffers have been read
     const std::int64_t begin = round + layout_.reading_rank * micro_batch;
     std::ranges::fill(validation_inputs_, 0);
     std::ranges::fill(validation_targets_, -1);

@@ -68,7 +68,8 @@ struct StepResult {
   double pipeline_idle = 0;  // share of its time in the passes that a stage does not compute
   double data_wait_ms = 0;
   StepRequests requests;  // of any rank
-  // Means over the tokens of the global batch, [L, num_readouts]; valid until the next step.
+  // Means over the tokens of the global batch, [L, num_readouts]; valid until the next step or
+  // validation.
   std::span<const double> readouts;
 };
 
@@ -96,7 +97,8 @@ class Trainer {
   // Begins to read ahead from where `progress` stands. The source outlives the trainer. What is
   // loaded into state() must be there by now. Collective.
   void start(const SampleSource& source, const TrainingProgress& progress);
-  // One update. Throws Error(numerics) before it if loss or gradient is not finite. Collective.
+  // One update. Throws Error(numerics) before it if loss or gradient is not finite. After an
+  // exception the trainer can only be destroyed. Collective.
   StepResult step(const StepRequests& requests);
 
   // Mean loss over the first `num_samples` samples. bytes_of_token: by id, or empty. Collective.
@@ -111,8 +113,6 @@ class Trainer {
 
   const TrainingProgress& progress() const { return progress_; }
   Model& model() { return model_; }
-  const ParallelLayout& layout() const { return layout_; }
-  GridCommunicators& ranks() { return ranks_; }
   std::size_t moment_bytes() const { return optimizer_.moment_bytes(); }
 
  private:

@@ -80,10 +80,13 @@ std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done) 
   return done.step + std::max<std::int64_t>(0, std::llround(std::ceil(left / tokens_per_step)));
 }
 
-RunConfig resolve(RunConfig config, const Job& job) {
+RunConfig resolve(RunConfig config, Job& job) {
   config.model = resolve(config.model);
-  const int threads = job.num_threads(config.train.threads);
-  config.parallel = resolve(config.parallel, job.world().size(), job.has_spare_cores(threads));
+  // All ranks must carry out one plan: none overlaps where one has no core for it.
+  const bool spare = job.has_spare_cores(job.num_threads(config.train.threads));
+  const std::vector<std::string> all = job.world().all_gather(spare ? "spare" : "");
+  const bool all_spare = std::ranges::count(all, "") == 0;
+  config.parallel = resolve(config.parallel, job.world().size(), all_spare);
   return config;
 }
 

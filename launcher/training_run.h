@@ -83,8 +83,9 @@ class TrainingRun {
 // already (perhaps with another batch size). REQUIRES: the model is resolved.
 std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done);
 
-// What the config leaves to the job and to rules. REQUIRES: it validates on the job's ranks.
-RunConfig resolve(RunConfig config, const Job& job);
+// What the config leaves to the job and to rules. Collective. REQUIRES: it validates on the job's
+// ranks.
+RunConfig resolve(RunConfig config, Job& job);
 
 // REQUIRES: the config is resolved.
 TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps);

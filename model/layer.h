@@ -55,7 +55,6 @@ class Layer {
   bool has_wide_path() const { return wide_.has_value(); }
   bool has_both_paths() const { return deep_.has_value() && wide_.has_value(); }
   bool has_router() const { return deep_.has_value() && deep_->has_router(); }
-  bool has_deep_path() const { return deep_.has_value(); }
   // How many attentions a pass executes.
   std::int64_t num_attentions() const;
   std::int64_t iterations() const { return deep_.has_value() ? deep_->iterations() : 1; }

@@ -251,7 +251,7 @@ Context Model::context(Arena& stash, AttentionShape shape, bool readouts) {
 // Of a whole micro-batch.
 Context Model::pass_context(const Pass& pass) {
   Context ctx = context(
-      slot_of(pass).stash,
+      pass.slot < 0 ? no_stash_ : slot_of(pass).stash,
       attention_shape(config_, options_.micro_batch_size, config_.sequence_length), pass.readouts);
   if (pass.deferred_slot >= 0) {
     ctx.deferred = &deferred_[static_cast<std::size_t>(pass.stage)]

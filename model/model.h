@@ -102,7 +102,7 @@ class Model {
   // `slot` counts the micro-batches held at once. `events` may be null.
   struct Pass {
     int stage = 0;
-    int slot = 0;
+    int slot = 0;            // -1: of backward_weights(), which needs none
     int deferred_slot = -1;  // of backward() and backward_weights(); -1: nothing is deferred
     std::span<const std::int32_t> ids;      // count on the first stage
     std::span<const std::int32_t> targets;  // count on the last stage

@@ -65,7 +65,6 @@ class Stage {
   bool is_last() const { return layers_of_.last; }
   const LossHead& head() const { return *head_; }  // REQUIRES: is_last()
   const std::vector<Layer>& layers() const { return layers_; }
-  const StageLayers& layer_range() const { return layers_of_; }
 
  private:
   std::int64_t width_;

@@ -48,7 +48,7 @@ struct EnumNames<VocabularyLayout> {
 struct ParallelConfig {
   std::int64_t tensor = 1;
   std::int64_t pipeline = 1;
-  std::int64_t data = 0;  // 0: the number of ranks
+  std::int64_t data = 0;  // 0: what tensor and pipeline leave of the ranks
   std::int64_t virtual_pipeline = 1;
   Schedule schedule = Schedule::one_f_one_b;
   std::vector<std::int64_t> stage_layers;
@@ -66,9 +66,10 @@ void visit_fields(Visitor& visit, ParallelConfig& c) {
                .max = 1 << 20});
   visit.field("pipeline", c.pipeline,
               {.help = "stages, each with some of the layers", .min = 1, .max = 1 << 20});
-  visit.field(
-      "data", c.data,
-      {.help = "ranks of the data axis; 0: as many as there are", .min = 0, .max = 1 << 20});
+  visit.field("data", c.data,
+              {.help = "ranks of the data axis; 0: what tensor and pipeline leave",
+               .min = 0,
+               .max = 1 << 20});
   visit.field("virtual_pipeline", c.virtual_pipeline,
               {.help = "pieces of the model a stage has, taken in turn", .min = 1, .max = 1 << 20});
   visit.field("schedule", c.schedule,
