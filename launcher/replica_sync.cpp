@@ -6,6 +6,14 @@
 
 namespace dualpath {
 
+namespace {
+
+bool is_tied(const ParameterRegion& region) {
+  return region.group == GridGroup::tied || region.group == GridGroup::tied_shard;
+}
+
+}  // namespace
+
 ReplicaSync::ReplicaSync(const ParameterStore& parameters, GridCommunicators& ranks, bool sharded,
                          Ops& ops, Stream& compute, Stream& communication)
     : parameters_(parameters),
@@ -26,8 +34,7 @@ bool ReplicaSync::gathers_copies(const ParameterRegion& region) const {
 void ReplicaSync::after_backward(int bucket) {
   for (std::size_t r = 0; r < reduced_.size(); ++r) {
     const ParameterRegion& region = parameters_.regions()[r];
-    const bool tied = region.group == GridGroup::tied || region.group == GridGroup::tied_shard;
-    if (region.bucket == bucket && !tied) reduce(r);
+    if (region.bucket == bucket && !is_tied(region)) reduce(r);
   }
 }
 
@@ -51,9 +58,7 @@ void ReplicaSync::reduce(std::size_t r) {
 void ReplicaSync::finish_reduction() {
   for (const bool tied_now : {false, true}) {
     for (std::size_t r = 0; r < reduced_.size(); ++r) {
-      const GridGroup group = parameters_.regions()[r].group;
-      const bool tied = group == GridGroup::tied || group == GridGroup::tied_shard;
-      if (!reduced_[r] && tied == tied_now) reduce(r);
+      if (!reduced_[r] && is_tied(parameters_.regions()[r]) == tied_now) reduce(r);
     }
   }
   std::fill(reduced_.begin(), reduced_.end(), false);

@@ -76,17 +76,19 @@ PassTraffic tensor_traffic(const TrainerOptions& options, const StageLayers& pie
   PassTraffic traffic;
   const auto ranks = static_cast<int>(options.parallel.tensor);
   if (ranks == 1) return traffic;
-  std::int64_t layers = 0;
-  for (std::int64_t i = piece.begin; i < piece.end; ++i)
+  std::int64_t layers = 0, gated = 0;
+  for (std::int64_t i = piece.begin; i < piece.end; ++i) {
     layers += options.model.architecture_of(i) != Architecture::looped;
+    gated += options.model.architecture_of(i) == Architecture::dual_path;
+  }
   const std::int64_t numbers = tokens_of(options) * options.model.hidden_size;
   const std::int64_t gathered = bytes_of(options.types.operand, numbers);
   const std::int64_t scattered = bytes_of(options.types.master, numbers);
-  const std::int64_t rebuilt = options.parallel.recompute == Recompute::layer ? 1 : 0;
+  const std::int64_t rebuilt = options.parallel.recompute == Recompute::layer ? gated : 0;
   traffic.forward.add(Collective::all_gather, gathered, ranks, layers);
   traffic.forward.add(Collective::reduce_scatter, scattered, ranks, layers);
   traffic.backward.add(Collective::all_gather, gathered, ranks, 2 * layers);
-  traffic.backward.add(Collective::reduce_scatter, scattered, ranks, (1 + rebuilt) * layers);
+  traffic.backward.add(Collective::reduce_scatter, scattered, ranks, layers + rebuilt);
   if (options.parallel.vocab == VocabularyLayout::sharded) add_vocabulary(traffic, options, piece);
   return traffic;
 }

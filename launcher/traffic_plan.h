@@ -8,7 +8,7 @@
 //               (t-1)·T·d numbers, (t-1)/t of what the group has together:
 //                 forward    n gathered, y scattered
 //                 backward   n (again) and dy gathered, dn scattered;
-//                            recompute = layer: y scattered once more
+//                            recompute = layer: y scattered once more for the gates
 //               gathers are e_o a number, scatters e_m. The number of iterations does not count.
 //               With a sharded vocabulary, for each micro-batch, besides:
 //                 embedding  (t-1)·T ids gathered and (t-1)·T·d·e_m of rows scattered; backward the

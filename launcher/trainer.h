@@ -19,7 +19,7 @@
 namespace dualpath {
 
 struct TrainerOptions {
-  ModelConfig model;  // what it leaves open follows from the ranks
+  ModelConfig model;  // resolved
   OptimizerConfig optimizer;
   RegularizerConfig regularizers;
   NumericTypes types = {};

@@ -125,7 +125,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
   total_steps_ = total_steps(config_, checkpoint ? progress_of(*checkpoint) : TrainingProgress{});
   trainer_ = std::make_unique<Trainer>(trainer_options(config_, total_steps_), *device_, *stream_,
                                        job_.world());
-  if (config_.parallel.pipeline > 1) {
+  if (job_.is_root() && config_.parallel.pipeline > 1) {
     planned_idle_ = forecast_passes(trainer_options(config_, total_steps_)).bubble_fraction();
   }
   report_plan();

@@ -83,7 +83,11 @@ void Layer::backward(const Context& ctx, LayerStash& stash, LayerStash& rebuilt,
     const ArenaFrame inner(ctx.scratch);
     Context again = ctx;
     again.readouts = {};
-    run(again, rebuilt, scratch_TD(ctx, d_TD));
+    if (deep_) {
+      run(again, rebuilt, scratch_TD(ctx, d_TD));
+    } else {
+      wide_->run_ffn_up(again, wide_->begin_forward(again, rebuilt.wide, rebuilt.x_TD, {}));
+    }
   }
   backward_kept(ctx, rebuilt, d_TD, regularizers);
 }

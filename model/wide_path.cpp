@@ -78,6 +78,11 @@ void WidePath::run_ffn(const Context& ctx, const Forward& pass) const {
   ctx.tensor.start_reduce_scatter(pass.y_SD);
 }
 
+void WidePath::run_ffn_up(const Context& ctx, const Forward& pass) const {
+  ctx.tensor.wait();
+  sublayer_.ffn().project_up(ctx, pass.gate_up_S2F, pass.normed_SD);
+}
+
 void WidePath::finish_forward(const Context& ctx, const Forward& pass, Tensor out_TD) const {
   ctx.tensor.wait();
   ctx.ops.residual(out_TD, pass.u_TD, own_sum(ctx, pass.y_SD, pass.y_TD),

@@ -43,6 +43,8 @@ class WidePath {
   Forward begin_forward(const Context& ctx, WideStash& stash, Tensor x_TD,
                         Tensor shared_y_TD) const;
   void run_ffn(const Context& ctx, const Forward& pass) const;
+  // The part of it that fills the stash, where nobody wants the output.
+  void run_ffn_up(const Context& ctx, const Forward& pass) const;
   // out = Φ(x; s)
   void finish_forward(const Context& ctx, const Forward& pass, Tensor out_TD) const;
 

@@ -58,6 +58,16 @@ DUALPATH_HOST_DEVICE void add_weighted_rows(Thread& t, float* sum, float weight,
   }
 }
 
+// row = scale·sums of the lanes
+template <class Thread, class O>
+DUALPATH_HOST_DEVICE void store_row(const Thread& t, O* row, const float* sums, float scale,
+                                    int head_size) {
+  for (int i = 0; i < elements_per_lane; ++i) {
+    const int e = t.index() % warp_size + i * warp_size;
+    if (e < head_size) row[e] = static_cast<O>(sums[i] * scale);
+  }
+}
+
 template <class O>
 struct AttentionOperands {
   O* out_THE;  // = in the forward pass
@@ -147,10 +157,7 @@ struct Attention {
     for (int r = 0; r < rows; ++r) {
       const std::int64_t i = p.begin + t.index() / warp_size * rows + r;
       if (i >= a.positions) continue;
-      for (int j = 0; j < elements_per_lane; ++j) {
-        const int e = lane + j * warp_size;
-        if (e < a.head_size) out_rows.row(i)[e] = static_cast<O>(out[r][j] / sum[r]);
-      }
+      store_row(t, out_rows.row(i), out[r], 1 / sum[r], a.head_size);
       if (lane == 0) a.log_sum_TH[a.statistics(p, p.head, i)] = largest[r] + logf(sum[r]);
     }
   }
@@ -224,10 +231,7 @@ struct AttentionBackwardQ {
     for (int r = 0; r < rows; ++r) {
       const std::int64_t i = p.begin + t.index() / warp_size * rows + r;
       if (i >= a.positions) continue;
-      for (int j = 0; j < elements_per_lane; ++j) {
-        const int e = lane + j * warp_size;
-        if (e < a.head_size) dq_rows.row(i)[e] = static_cast<O>(dq[r][j]);
-      }
+      store_row(t, dq_rows.row(i), dq[r], 1, a.head_size);
     }
   }
 };
@@ -285,14 +289,9 @@ struct AttentionBackwardKv {
       const std::int64_t j = p.begin + t.index() / warp_size * rows + r;
       if (j >= a.positions) continue;
       const std::int64_t token = p.sequence * a.positions + j;
-      O* dk_row = dk + token * dk_stride + std::int64_t{p.kv_head} * a.head_size;
-      O* dv_row = dv + token * dv_stride + std::int64_t{p.kv_head} * a.head_size;
-      for (int n = 0; n < elements_per_lane; ++n) {
-        const int e = lane + n * warp_size;
-        if (e >= a.head_size) continue;
-        dk_row[e] = static_cast<O>(dk_sum[r][n]);
-        dv_row[e] = static_cast<O>(dv_sum[r][n]);
-      }
+      const std::int64_t column = std::int64_t{p.kv_head} * a.head_size;
+      store_row(t, dk + token * dk_stride + column, dk_sum[r], 1, a.head_size);
+      store_row(t, dv + token * dv_stride + column, dv_sum[r], 1, a.head_size);
     }
   }
 };

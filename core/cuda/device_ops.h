@@ -14,6 +14,7 @@
 #include "core/cuda/attention_kernels.h"
 #include "core/cuda/elementwise_kernels.h"
 #include "core/cuda/loss_kernels.h"
+#include "core/cuda/path_kernels.h"
 #include "core/cuda/rope_kernels.h"
 #include "core/cuda/row_kernels.h"
 #include "core/element_types.h"
@@ -80,8 +81,8 @@ class DeviceOps : public Ops {
       };
       if (in.dtype == DType::i32) return move.template operator()<std::int32_t>();
       if (in.dtype == out.dtype) return with_type(in, move);
-      launch_elements<N>(out.numel(), Convert<float, bfloat16, N>{out.as<bfloat16>(),
-                                                                  in.as<float>(), out.numel()});
+      launch_elements<N>(out.numel(), Scaled<float, bfloat16, N>{out.as<bfloat16>(), in.as<float>(),
+                                                                 nullptr, out.numel()});
     });
   }
   void add(Tensor out, Tensor in) override {

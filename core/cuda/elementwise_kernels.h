@@ -31,22 +31,6 @@ struct Move {
   }
 };
 
-template <class From, class To, int N>
-struct Convert {
-  To* out;
-  const From* in;
-  std::int64_t count;
-  template <class Thread>
-  DUALPATH_HOST_DEVICE void operator()(Thread& t) const {
-    for_each_pack_of_grid<N>(t, count, [&](std::int64_t i) {
-      const auto x = load<N>(in + i);
-      Pack<To, N> o;
-      for (int k = 0; k < N; ++k) o.at[k] = static_cast<To>(static_cast<float>(x.at[k]));
-      store(out + i, o);
-    });
-  }
-};
-
 // out = a + scale·b; gain: of the scale, or null.
 template <class A, class B, int N>
 struct ScaledSum {
@@ -69,7 +53,7 @@ struct ScaledSum {
   }
 };
 
-// out = scale·in
+// out = scale·in, in another type or the same; without a gain a conversion
 template <class From, class To, int N>
 struct Scaled {
   To* out;
