@@ -17,7 +17,7 @@ namespace dualpath {
 
 namespace {
 
-constexpr const char* usage = "dualpath plan [CONFIG.yaml...] [key=value...] plan.ranks=N";
+constexpr const char* usage = "dualpath plan [CONFIG.yaml...] [key=value...] [plan.ranks=N]";
 
 std::string help() {
   return fmt::format(
@@ -170,8 +170,16 @@ bool corpora_are_here(const RunConfig& run) {
          std::filesystem::exists(run.data.corpora.front().path);
 }
 
-// What planning does without: a run's length, and corpora where the vocabulary is known.
-void fill_in(RunConfig& run, ConfigProblems& problems) {
+std::int64_t ranks_made(const ParallelConfig& parallel) {
+  return parallel.tensor * parallel.pipeline * std::max<std::int64_t>(1, parallel.data);
+}
+
+// What planning does without: the number of ranks where the layout makes one, a run's length, and
+// corpora where the vocabulary is known.
+void fill_in(PlanConfig& config, ConfigProblems& problems) {
+  RunConfig& run = config.run;
+  if (config.plan.ranks == 0)
+    config.plan.ranks = std::min(ranks_made(run.parallel), most_planned_ranks);
   if (run.train.steps == 0 && run.train.tokens == 0 && run.train.flops == 0) run.train.steps = 1;
   const bool given = !run.data.corpora.empty();
   if (!given) run.data.mock = true;
@@ -190,7 +198,7 @@ ExitCode run(std::span<const std::string> words) {
   ConfigProblems problems;
   auto config = read_config<PlanConfig>(source, problems);
   RunConfig& run = config.run;
-  fill_in(run, problems);
+  fill_in(config, problems);
   validate(run, config.plan.ranks, problems);
   if (!layout_fits(run, config.plan.ranks)) {
     const auto near = nearest_layouts(run, config.plan.ranks, 3);

@@ -5,8 +5,10 @@
 
 namespace dualpath {
 
+inline constexpr std::int64_t most_planned_ranks = 1 << 16;
+
 struct PlanSection {
-  std::int64_t ranks = 1;
+  std::int64_t ranks = 0;  // 0: as many as the parallel section makes
   double gflops = 0;
   double link_gbytes = 0;
 };
@@ -18,7 +20,10 @@ struct PlanConfig {
 
 template <class Visitor>
 void visit_fields(Visitor& visit, PlanSection& c) {
-  visit.field("ranks", c.ranks, {.help = "of the job", .min = 1, .max = 1 << 16});
+  visit.field("ranks", c.ranks,
+              {.help = "of the job; 0: parallel.tensor * pipeline * data",
+               .min = 0,
+               .max = most_planned_ranks});
   visit.field("gflops", c.gflops,
               {.help = "what a rank reaches in training, with all that is not a product (see "
                        "`dualpath bench step`); 0: no times are told",
