@@ -27,6 +27,17 @@ std::string describe_this_process() {
   return fmt::format("process {} on host {} since {}", ::getpid(), host, time);
 }
 
+// Tries for a moment: is_run_locked() may be looking.
+bool take_lock(int descriptor) {
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno != EWOULDBLOCK) return false;
+    ::usleep(10'000);
+  }
+  errno = EWOULDBLOCK;
+  return false;
+}
+
 }  // namespace
 
 RunLock::RunLock(const std::filesystem::path& run_folder) {
@@ -35,7 +46,7 @@ RunLock::RunLock(const std::filesystem::path& run_folder) {
   descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   CHECK_AS(ExitCode::checkpoint, descriptor_ >= 0, "{}: cannot be opened: {}", path.string(),
            std::strerror(errno));
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+  if (!take_lock(descriptor_)) {
     const int reason = errno;
     ::close(descriptor_);
     CHECK_AS(ExitCode::checkpoint, reason == EWOULDBLOCK, "{}: cannot be locked: {}", path.string(),
@@ -56,6 +67,14 @@ RunLock::RunLock(const std::filesystem::path& run_folder) {
 
 RunLock::~RunLock() {
   ::close(descriptor_);
+}
+
+bool is_run_locked(const std::filesystem::path& run_folder) {
+  const int descriptor = ::open((run_folder / ".lock").c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return false;
+  const bool is_locked = ::flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(descriptor);
+  return is_locked;
 }
 
 }  // namespace dualpath

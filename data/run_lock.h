@@ -10,8 +10,8 @@ namespace dualpath {
 // of the job that holds the folder already.
 class RunLock {
  public:
-  // Makes the folder where it does not exist. The folder's `.lock` is written anew, which tells a job
-  // script that the run has begun.
+  // Makes the folder where it does not exist. The folder's `.lock` is written anew, which tells a
+  // job script that the run has begun.
   explicit RunLock(const std::filesystem::path& run_folder);
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
@@ -20,5 +20,9 @@ class RunLock {
  private:
   int descriptor_;
 };
+
+// Whether a live job holds the folder. Looking takes the lock for a moment, which a RunLock waits
+// out.
+bool is_run_locked(const std::filesystem::path& run_folder);
 
 }  // namespace dualpath

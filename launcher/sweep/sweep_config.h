@@ -1,0 +1,87 @@
+// The configuration of `dualpath sweep`: that of `train`, and what is varied in it.
+#pragma once
+
+#include "launcher/run_config.h"
+
+namespace dualpath {
+
+// dual_single and expanded are controls beside dual_path: its K is 1; its loop unrolled.
+enum class SweepArchitecture { standard, wide, looped, dual_path, dual_single, expanded };
+
+template <>
+struct EnumNames<SweepArchitecture> {
+  static constexpr std::pair<SweepArchitecture, const char*> values[] = {
+      {SweepArchitecture::standard, "standard"},       {SweepArchitecture::wide, "wide"},
+      {SweepArchitecture::looped, "looped"},           {SweepArchitecture::dual_path, "dual_path"},
+      {SweepArchitecture::dual_single, "dual_single"}, {SweepArchitecture::expanded, "expanded"}};
+};
+
+// Of every list that is empty, the value that the run's configuration has.
+struct SweepSection {
+  std::string name = "default";
+  std::string folder;  // "": sweeps/NAME
+  std::vector<std::string> base;
+  std::vector<SweepArchitecture> architectures;
+  std::vector<std::int64_t> iterations;    // K
+  std::vector<double> deep_shares;         // α
+  std::vector<double> layer_flop_budgets;  // F
+  std::vector<double> training_flops;      // C
+  std::vector<double> learning_rates;
+  std::vector<std::int64_t> seeds;
+  std::int64_t ranks = 1;
+  double gflops = 0;
+};
+
+struct SweepConfig {
+  SweepSection sweep;
+  RunConfig run;
+
+  std::filesystem::path folder() const {
+    return sweep.folder.empty() ? std::filesystem::path("sweeps") / sweep.name
+                                : std::filesystem::path(sweep.folder);
+  }
+};
+
+template <class Visitor>
+void visit_fields(Visitor& visit, SweepSection& c) {
+  visit.field("name", c.name, {.help = "name of the sweep"});
+  visit.field("folder", c.folder,
+              {.help = "where its plan and the folders of its runs go; empty: sweeps/NAME"});
+  visit.field("base", c.base,
+              {.help = "configuration files that are read before the given ones, which override "
+                       "them"});
+  visit.field("architectures", c.architectures,
+              {.help = "dual_single is dual_path with K = 1, expanded K times as many wide layers "
+                       "of budget F/K; empty: model.architecture"});
+  visit.field("iterations", c.iterations,
+              {.help = "K of looped, dual_path and expanded; empty: model.deep.iterations",
+               .min = 1,
+               .max = 64});
+  visit.field("deep_shares", c.deep_shares,
+              {.help = "α of dual_path and dual_single; empty: model.deep_share", .max = 1});
+  visit.field("layer_flop_budgets", c.layer_flop_budgets,
+              {.help = "F: forward FLOPs per token and layer; empty: model.layer_flop_budget",
+               .unit = "FLOPs",
+               .min = 1});
+  visit.field("training_flops", c.training_flops,
+              {.help = "C: training FLOPs of a run; empty: the length that the section train gives",
+               .unit = "FLOPs",
+               .min = 1});
+  visit.field("learning_rates", c.learning_rates,
+              {.help = "peak learning rates; empty: optimizer.lr", .min = 0});
+  visit.field("seeds", c.seeds, {.help = "empty: train.seed", .min = 0});
+  visit.field("ranks", c.ranks, {.help = "of each run", .min = 1, .max = 1 << 16});
+  visit.field("gflops", c.gflops,
+              {.help = "what a rank reaches in training (see `dualpath bench step`); 0: no times "
+                       "are told",
+               .unit = "GFLOP/s",
+               .min = 0});
+}
+
+template <class Visitor>
+void visit_fields(Visitor& visit, SweepConfig& c) {
+  visit.section("sweep", c.sweep, "what is varied");
+  visit_fields(visit, c.run);
+}
+
+}  // namespace dualpath
