@@ -1,22 +1,27 @@
 #include <cmath>
 
 #include "core/cpu/cpu_ops.h"
-#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
+#include "core/element_types.h"
 #include "core/ops_checks.h"
 
 namespace dualpath {
 namespace {
 
-// One head of one token: E = 2·R elements, of which i and i + R rotate together by one angle.
+// One head of one token: E = 2·R elements, of which i and i + R rotate together by one angle. R is
+// known to the compiler for heads of the usual sizes, else 0: so few elements that finding out
+// costs as much as the work.
+template <int known_R>
 struct Head {
-  std::int64_t R;
+  std::int64_t given_R;
   const float* cos;
   const float* sin;
   const float* weight;  // [E] of the norm, unused without one
   float rstd;
+
+  std::int64_t R() const { return known_R > 0 ? known_R : given_R; }
 };
 
 // The pair (a, b), turned by the angle. Two functions, since loops with small structs do not
@@ -35,9 +40,9 @@ float head_rstd(const O* x, std::int64_t E, double epsilon) {
   return static_cast<float>(1 / std::sqrt(mean + epsilon));
 }
 
-template <QkNorm norm, class O>
-void forward_head(O* out, const O* in, Head head) {
-  const std::int64_t R = head.R;
+template <QkNorm norm, class O, int known_R>
+void forward_head(O* out, const O* in, Head<known_R> head) {
+  const std::int64_t R = head.R();
   const float* w = head.weight;
 #pragma omp simd
   for (std::int64_t i = 0; i < R; ++i) {
@@ -66,9 +71,9 @@ void forward_head(O* out, const O* in, Head head) {
 
 // Backward with a norm after (before) the rotation: x̂ is the normalised head, rotated (as it was),
 // and g = ∂L/∂(weight·x̂) is dout (dout rotated back). mean = mean(g·weight·x̂).
-template <bool after, class O>
-float head_mean(const O* dout, const O* in, Head head) {
-  const std::int64_t R = head.R;
+template <bool after, class O, int known_R>
+float head_mean(const O* dout, const O* in, Head<known_R> head) {
+  const std::int64_t R = head.R();
   const float* w = head.weight;
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -89,9 +94,9 @@ float head_mean(const O* dout, const O* in, Head head) {
 }
 
 // din = rstd·(g·weight - x̂·mean), rotated back where the norm comes after; dweight += g·x̂.
-template <bool after, class O>
-void normed_head_backward(O* din, float* dweight, const O* dout, const O* in, Head head) {
-  const std::int64_t R = head.R;
+template <bool after, class O, int known_R>
+void normed_head_backward(O* din, float* dweight, const O* dout, const O* in, Head<known_R> head) {
+  const std::int64_t R = head.R();
   const float* w = head.weight;
   const float mean = head_mean<after>(dout, in, head);
 #pragma omp simd
@@ -115,9 +120,9 @@ void normed_head_backward(O* din, float* dweight, const O* dout, const O* in, He
   }
 }
 
-template <class O>
-void plain_head_backward(O* din, const O* dout, Head head) {
-  const std::int64_t R = head.R;
+template <class O, int known_R>
+void plain_head_backward(O* din, const O* dout, Head<known_R> head) {
+  const std::int64_t R = head.R();
 #pragma omp simd
   for (std::int64_t i = 0; i < R; ++i) {
     const float da = dout[i];
@@ -127,8 +132,8 @@ void plain_head_backward(O* din, const O* dout, Head head) {
   }
 }
 
-template <QkNorm norm, class O>
-void backward_head(O* din, float* dweight, const O* dout, const O* in, Head head) {
+template <QkNorm norm, class O, int known_R>
+void backward_head(O* din, float* dweight, const O* dout, const O* in, Head<known_R> head) {
   if constexpr (norm == QkNorm::none) {
     plain_head_backward(din, dout, head);
   } else {
@@ -136,18 +141,23 @@ void backward_head(O* din, float* dweight, const O* dout, const O* in, Head head
   }
 }
 
-// body.operator()<O, norm>()
+// body.operator()<O, norm, known_R>()
 template <class Body>
-void with_norm(Tensor operand, QkNorm norm, const Body& body) {
-  with_type(operand, [&]<class O>() {
+void with_kind_of_head(Tensor operand, QkNorm norm, std::int64_t R, const Body& body) {
+  const auto with_norm = [&]<class O, int known_R>() {
     switch (norm) {
       case QkNorm::after_rope:
-        return body.template operator()<O, QkNorm::after_rope>();
+        return body.template operator()<O, QkNorm::after_rope, known_R>();
       case QkNorm::before_rope:
-        return body.template operator()<O, QkNorm::before_rope>();
+        return body.template operator()<O, QkNorm::before_rope, known_R>();
       case QkNorm::none:
-        return body.template operator()<O, QkNorm::none>();
+        return body.template operator()<O, QkNorm::none, known_R>();
     }
+  };
+  with_type(operand, [&]<class O>() {
+    if (R == 32) return with_norm.template operator()<O, 32>();
+    if (R == 64) return with_norm.template operator()<O, 64>();
+    with_norm.template operator()<O, 0>();
   });
 }
 
@@ -164,21 +174,22 @@ void CpuOps::qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC, 
   const float* k_weight = normed ? k_weight_E.as<float>() : nullptr;
   const float* cos = cos_PR.as<float>();
   const float* sin = sin_PR.as<float>();
-  with_norm(qkv_TC, norm, [&]<class O, QkNorm kind>() {
+  with_kind_of_head(qkv_TC, norm, R, [&]<class O, QkNorm kind, int known_R>() {
     O* q = q_THE.as<O>();
     O* k = k_TGE.as<O>();
     const O* qkv = qkv_TC.as<O>();
     parallel_for(num_threads_, {shape.tokens(), (H + G) * E}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         const std::int64_t angles = (shape.first_position + t % shape.positions) * R;
+        const O* row = qkv + t * (H + 2 * G) * E;
+        // A root takes long, but does not keep the next one waiting.
+        for (std::int64_t n = 0; kind != QkNorm::none && n < H + G; ++n)
+          rstd[t * (H + G) + n] = head_rstd(row + n * E, E, epsilon);
         for (std::int64_t n = 0; n < H + G; ++n) {
-          const O* in = qkv + (t * (H + 2 * G) + n) * E;
+          const O* in = row + n * E;
           const bool query = n < H;
-          Head head{R, cos + angles, sin + angles, query ? q_weight : k_weight, 1};
-          if (kind != QkNorm::none) {
-            head.rstd = head_rstd(in, E, epsilon);
-            rstd[t * (H + G) + n] = head.rstd;
-          }
+          const Head<known_R> head{R, cos + angles, sin + angles, query ? q_weight : k_weight,
+                                   kind == QkNorm::none ? 1.0F : rstd[t * (H + G) + n]};
           forward_head<kind>(query ? q + (t * H + n) * E : k + (t * G + n - H) * E, in, head);
         }
       }
@@ -200,7 +211,7 @@ void CpuOps::qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Tensor dk_weig
   const float* cos = cos_PR.as<float>();
   const float* sin = sin_PR.as<float>();
   const RowSums dweights(scratch_, num_threads_, 2 * E);  // columns: dq_weight, dk_weight
-  with_norm(qkv_TC, norm, [&]<class O, QkNorm kind>() {
+  with_kind_of_head(qkv_TC, norm, R, [&]<class O, QkNorm kind, int known_R>() {
     O* dqkv = dqkv_TC.as<O>();
     const O* dq = dq_THE.as<O>();
     const O* dk = dk_TGE.as<O>();
@@ -213,8 +224,8 @@ void CpuOps::qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Tensor dk_weig
           const bool query = n < H;
           const std::int64_t column = (t * (H + 2 * G) + n) * E;
           const O* dout = query ? dq + (t * H + n) * E : dk + (t * G + n - H) * E;
-          const Head head{R, cos + angles, sin + angles, query ? q_weight : k_weight,
-                          kind == QkNorm::none ? 1.0F : rstd[t * (H + G) + n]};
+          const Head<known_R> head{R, cos + angles, sin + angles, query ? q_weight : k_weight,
+                                   kind == QkNorm::none ? 1.0F : rstd[t * (H + G) + n]};
           float* row = sums.next_row();
           backward_head<kind>(dqkv + column, query ? row : row + E, dout, qkv + column, head);
         }
