@@ -11,6 +11,7 @@ packages=(
   libhdf5-dev libyaml-cpp-dev nlohmann-json3-dev libfmt-dev
   libxxhash-dev zlib1g-dev libzstd-dev libutf8proc-dev
   libgtest-dev libgmock-dev
+  gnuplot-nox  # the pictures of `dualpath sweep report`
 )
 
 if [[ ${DUALPATH_NO_INSTALL:-} == 1 ]]; then exit 0; fi

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <fmt/format.h>
+#include <iterator>
 #include <string>
 
 namespace dualpath {
@@ -14,6 +15,15 @@ inline std::string grouped(std::uint64_t value) {
     text.insert(static_cast<std::size_t>(end), 1, ',');
   }
   return text;
+}
+
+// 483156880 as "483.2M"; from 10^15 on as "2.2e+20".
+inline std::string scaled(double value) {
+  constexpr const char* units[] = {"", "k", "M", "G", "T"};
+  if (!(value < 1e15)) return fmt::format("{:.3g}", value);
+  std::size_t unit = 0;
+  for (; value >= 999.95 && unit + 1 < std::size(units); ++unit) value /= 1000;
+  return fmt::format("{:.4g}{}", value, units[unit]);
 }
 
 }  // namespace dualpath

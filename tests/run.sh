@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(slurm-wlm munge)
+packages=(slurm-wlm munge libxml2-utils)
 if [[ $(uname -m) == x86_64 ]]; then packages+=(qemu-user); fi  # plays older processors
 bash launcher/install_packages.sh "${packages[@]}"
 source launcher/mpi_environment.sh

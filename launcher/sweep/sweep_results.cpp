@@ -1,0 +1,170 @@
+#include "launcher/sweep/sweep_results.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <map>
+#include <set>
+
+#include "launcher/text_format.h"
+
+namespace dualpath {
+
+namespace {
+
+// Of the finished runs that have the value.
+std::optional<Spread> spread_over(const SeedGroup& group,
+                                  std::optional<double> RunHistory::*value) {
+  std::vector<double> values;
+  for (const RunResult* result : group.runs) {
+    const std::optional<double>& v = result->history.*value;
+    if (result->status.state == RunState::finished && v) values.push_back(*v);
+  }
+  return values.empty() ? std::nullopt : std::optional(spread_of(values));
+}
+
+bool differ_in_seed_alone(const SweepRun& a, const SweepRun& b) {
+  return a.cell == b.cell && a.training_flops == b.training_flops &&
+         a.learning_rate == b.learning_rate;
+}
+
+std::vector<BudgetResults> group_by_budget(const std::vector<RunResult>& runs) {
+  std::map<Budget, std::vector<SeedGroup>> budgets;
+  for (const RunResult& result : runs) {
+    std::vector<SeedGroup>& groups = budgets[budget_of(result.run)];
+    const auto it = std::ranges::find_if(groups, [&](const SeedGroup& group) {
+      return differ_in_seed_alone(group.any_run(), result.run);
+    });
+    if (it == groups.end()) {
+      groups.push_back({{&result}});
+    } else {
+      it->runs.push_back(&result);
+    }
+  }
+  std::vector<BudgetResults> results;
+  for (auto& [budget, groups] : budgets) results.push_back({budget, std::move(groups)});
+  return results;
+}
+
+void name_groups(BudgetResults& results) {
+  std::set<double> learning_rates, layer_budgets;
+  for (const SeedGroup& group : results.groups) {
+    learning_rates.insert(group.any_run().learning_rate);
+    layer_budgets.insert(group.any_run().cell.layer_flop_budget);
+  }
+  results.varies_layer_budget = layer_budgets.size() > 1;
+  results.varies_learning_rate = learning_rates.size() > 1;
+  for (SeedGroup& group : results.groups) {
+    const SweepRun& run = group.any_run();
+    group.name = enum_name(run.cell.architecture);
+    if (run.cell.deep_share > 0) group.name += fmt::format(", α {:g}", run.cell.deep_share);
+    if (run.cell.iterations > 0) group.name += fmt::format(", K {}", run.cell.iterations);
+    if (layer_budgets.size() > 1) group.name += ", F " + scaled(run.cell.layer_flop_budget);
+    if (results.varies_learning_rate) group.name += fmt::format(", lr {:g}", run.learning_rate);
+  }
+}
+
+void mark_best(const SweepResults& results, BudgetResults& budget) {
+  SeedGroup* best = nullptr;
+  for (SeedGroup& group : budget.groups) {
+    const auto& loss = results.loss(group);
+    if (loss && (best == nullptr || loss->mean < results.loss(*best)->mean)) best = &group;
+  }
+  if (best != nullptr) best->is_best = true;
+}
+
+// Of models that differ in their learning rate alone, the one with the lowest loss.
+std::vector<const SeedGroup*> best_rates(const SweepResults& results, const BudgetResults& budget) {
+  std::vector<const SeedGroup*> best;
+  for (const SeedGroup& group : budget.groups) {
+    if (!results.loss(group)) continue;
+    const auto same = std::ranges::find_if(best, [&](const SeedGroup* other) {
+      return other->any_run().cell == group.any_run().cell;
+    });
+    if (same == best.end()) {
+      best.push_back(&group);
+    } else if (results.loss(group)->mean < results.loss(**same)->mean) {
+      *same = &group;
+    }
+  }
+  return best;
+}
+
+void fit(const SweepResults& results, IsoFlopCurve& curve) {
+  std::vector<double> sizes, losses;
+  for (const SeedGroup* point : curve.points) {
+    sizes.push_back(std::log10(static_cast<double>(point->any_run().parameters)));
+    losses.push_back(results.loss(*point)->mean);
+  }
+  curve.fit = fit_parabola(sizes, losses);
+}
+
+}  // namespace
+
+Budget budget_of(const SweepRun& run) {
+  if (run.training_flops > 0) return {.training_flops = run.training_flops};
+  return {.layer_flops = run.cell.layer_flop_budget};
+}
+
+std::string text_of(const Budget& budget) {
+  if (budget.training_flops > 0) return scaled(budget.training_flops) + " FLOPs of training";
+  if (budget.layer_flops > 0) return scaled(budget.layer_flops) + " FLOPs per token and layer";
+  return "no budget";
+}
+
+SweepResults compare_runs(std::vector<RunResult> runs, std::vector<InfeasibleCell> infeasible) {
+  SweepResults results{std::move(runs), std::move(infeasible)};
+  results.budgets = group_by_budget(results.runs);
+  for (BudgetResults& budget : results.budgets) {
+    name_groups(budget);
+    for (SeedGroup& group : budget.groups) {
+      group.training_loss = spread_over(group, &RunHistory::training_loss);
+      group.validation_loss = spread_over(group, &RunHistory::validation_loss);
+      group.bits_per_byte = spread_over(group, &RunHistory::bits_per_byte);
+      results.has_validation |= group.validation_loss.has_value();
+    }
+  }
+  for (BudgetResults& budget : results.budgets) mark_best(results, budget);
+  return results;
+}
+
+SweepResults read_sweep_results(const std::filesystem::path& folder) {
+  SweepPlan plan = read_sweep_plan(folder);
+  std::vector<RunResult> runs;
+  for (SweepRun& run : plan.runs) {
+    const std::filesystem::path path = run_folder(folder, run.name);
+    runs.push_back({std::move(run), run_status(path), read_history(path / "metrics.jsonl")});
+  }
+  return compare_runs(std::move(runs), std::move(plan.infeasible));
+}
+
+std::vector<IsoFlopCurve> iso_flop_curves(const SweepResults& results,
+                                          const BudgetResults& budget) {
+  using Groups = std::vector<const SeedGroup*>;
+  std::map<SweepArchitecture, std::map<std::int64_t, Groups>> by_architecture;
+  for (const SeedGroup* group : best_rates(results, budget)) {
+    const SweepCell& cell = group->any_run().cell;
+    by_architecture[cell.architecture][cell.iterations].push_back(group);
+  }
+  std::vector<IsoFlopCurve> curves;
+  for (auto& [architecture, by_iterations] : by_architecture) {
+    const bool each_apart = std::ranges::any_of(
+        by_iterations, [](const auto& entry) { return entry.second.size() > 1; });
+    for (auto& [iterations, groups] : by_iterations) {
+      if (each_apart || curves.empty() || curves.back().name != enum_name(architecture)) {
+        curves.push_back({.name = enum_name(architecture)});
+        if (each_apart && iterations > 0) curves.back().name += fmt::format(", K {}", iterations);
+      }
+      Groups& points = curves.back().points;
+      points.insert(points.end(), groups.begin(), groups.end());
+    }
+  }
+  for (IsoFlopCurve& curve : curves) {
+    std::ranges::sort(curve.points, {},
+                      [](const SeedGroup* group) { return group->any_run().parameters; });
+    fit(results, curve);
+  }
+  return curves;
+}
+
+}  // namespace dualpath
