@@ -11,6 +11,7 @@
 #include "launcher/arguments.h"
 #include "launcher/bench/data_bench.h"
 #include "launcher/bench/job_bench.h"
+#include "launcher/bench/machine_description.h"
 #include "launcher/bench/other_load.h"
 #include "launcher/bench/step_bench.h"
 #include "launcher/commands.h"
@@ -48,7 +49,7 @@ class Bench {
  public:
   Bench(BenchConfig config, Job& job);
 
-  void machine() { report("machine", machine_.table.table()); }
+  void machine();
   void step() { report("step", profiled_step().step.table()); }
   void kernels() { report("kernels", profiled_step().kernels); }
   void loader() {
@@ -116,7 +117,8 @@ Missing missing_folder(const BenchConfig& config, int) {
 }
 
 constexpr Part parts[] = {
-    {"machine", "peaks: multiply-adds in fp32 and bf16, memory", &Bench::machine, nothing},
+    {"machine", "peaks: multiply-adds in fp32 and bf16, memory; bench.machine_file",
+     &Bench::machine, nothing},
     {"step", "a training step: tokens/s, model FLOP/s, memory, its kernels' part", &Bench::step,
      nothing},
     {"kernels", "each kernel within the step, and alone on the same operands", &Bench::kernels,
@@ -164,6 +166,16 @@ Bench::Bench(BenchConfig config, Job& job)
   if (!job_.is_root()) return;
   fmt::print("{}, {} rank{}, {} thread{} each\n", device_->name(), ranks().size(),
              ranks().size() == 1 ? "" : "s", num_threads_, num_threads_ == 1 ? "" : "s");
+}
+
+void Bench::machine() {
+  report("machine", machine_.table.table());
+  const std::string& file = config_.bench.machine_file;
+  if (file.empty()) return;
+  const MachineDescription description = describe_machine(config_.bench.short_effort(), *device_,
+                                                          num_threads_, job_.local_size(), ranks());
+  report("rates", description.kernels);
+  if (job_.is_root()) save_machine(file, description.machine);
 }
 
 void Bench::tokenizer() {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "launcher/pipeline_forecast.h"
+#include "launcher/step_forecast.h"
 
 namespace dualpath {
 
@@ -27,18 +27,23 @@ struct StagePlanned {
   int rank = 0;  // of the stage's ranks the one with the most; the rest is of this rank
   ParallelLayout layout;
   std::int64_t parameters = 0;  // that it holds
-  double cost_share = 0;        // of all stages' FLOPs
+  double cost_share = 0;        // of all stages' passes
   double idle = 0;              // share of the passes' time
   RankMemory memory;
   GridTraffic traffic;  // of a step
 };
 
 struct JobPlan {
-  double flops_per_token = 0;           // of the model
-  double executed_flops_per_token = 0;  // recomputation and all of attention's products included
   double bubble_fraction = 0;
+  double step_seconds = 0;  // on the machine
   std::vector<StagePlanned> stages;
+
+  std::size_t largest_memory() const;  // of a rank
 };
-JobPlan plan_job(const TrainerOptions& options);
+// Passes are held in what the machine counts: see step_forecast.h.
+JobPlan plan_job(const TrainerOptions& options, const Machine& machine);
+
+// Of training with this recomputation on one rank, all of attention's products included.
+double executed_flops_per_token(const TrainerOptions& options);
 
 }  // namespace dualpath

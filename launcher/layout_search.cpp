@@ -19,14 +19,6 @@ double doublings(std::int64_t from, std::int64_t to) {
   return std::abs(std::log2(static_cast<double>(to) / static_cast<double>(from)));
 }
 
-std::vector<std::int64_t> divisors(std::int64_t n) {
-  std::vector<std::int64_t> found;
-  for (std::int64_t i = 1; i <= n; ++i) {
-    if (n % i == 0) found.push_back(i);
-  }
-  return found;
-}
-
 // As many as asked for, else what the asked axes divide, and powers of two.
 std::set<std::int64_t> rank_counts(const ParallelConfig& asked, std::int64_t num_ranks) {
   const std::int64_t unit = asked.tensor * asked.pipeline;
@@ -67,6 +59,14 @@ RunConfig changed(RunConfig config, const Candidate& c) {
 }
 
 }  // namespace
+
+std::vector<std::int64_t> divisors(std::int64_t n) {
+  std::vector<std::int64_t> found;
+  for (std::int64_t i = 1; i <= n; ++i) {
+    if (n % i == 0) found.push_back(i);
+  }
+  return found;
+}
 
 bool layout_fits(const RunConfig& config, std::int64_t num_ranks) {
   ConfigProblems problems;

@@ -8,6 +8,8 @@
 
 namespace dualpath {
 
+std::vector<std::int64_t> divisors(std::int64_t n);
+
 // Whether nothing is wrong with how the job is laid out over its ranks; other problems do not
 // count.
 bool layout_fits(const RunConfig& config, std::int64_t num_ranks);

@@ -45,7 +45,8 @@ namespace {
 
 // The pieces of one stage: every pipeline-th of the model's.
 std::vector<StageLayers> pieces_of_stage(const ModelConfig& model, const ParallelConfig& parallel,
-                                         const PipelineShape& shape, int stage) {
+                                         int stage) {
+  const PipelineShape shape = pipeline_shape(parallel, 1);
   const std::vector<LayerRange> ranges =
       partition_layers(layer_costs(model), parallel.stage_layers, shape);
   std::vector<StageLayers> stages;
@@ -61,14 +62,18 @@ std::vector<StageLayers> pieces_of_stage(const ModelConfig& model, const Paralle
 
 ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& parallel,
                            std::int64_t micro_batches, int rank) {
+  return make_layout(model, parallel, stage_plans(parallel, micro_batches), rank);
+}
+
+ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& parallel,
+                           std::span<const StagePlan> plans, int rank) {
   ParallelLayout layout;
   layout.shape = grid_shape(parallel);
   const GridCoord coord = coord_of(rank, layout.shape);
-  const PipelineShape shape = pipeline_shape(parallel, micro_batches);
-  layout.plan = stage_plans(parallel, micro_batches)[static_cast<std::size_t>(coord.pipeline)];
+  layout.plan = plans[static_cast<std::size_t>(coord.pipeline)];
   layout.part.place = {rank, layout.shape};
   layout.part.vocabulary = parallel.vocab == VocabularyLayout::sharded ? Cut::rows : Cut::whole;
-  layout.part.stages = pieces_of_stage(model, parallel, shape, coord.pipeline);
+  layout.part.stages = pieces_of_stage(model, parallel, coord.pipeline);
   layout.part.slots = layout.plan.slots;
   layout.part.deferred_slots = layout.plan.deferred_slots;
   layout.part.sharded_masters = parallel.zero == Zero::on;

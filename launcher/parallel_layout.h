@@ -1,6 +1,7 @@
 // From a configuration to what each rank has and does: pure functions of model, layout and rank.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "model/config.h"
@@ -31,6 +32,9 @@ struct ParallelLayout {
 // REQUIRES: both configs are resolved and validate on shape.size() ranks.
 ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& parallel,
                            std::int64_t micro_batches, int rank);
+// The same where the plans of all stages are known.
+ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& parallel,
+                           std::span<const StagePlan> plans, int rank);
 
 GridShape grid_shape(const ParallelConfig& parallel);
 

@@ -3,10 +3,12 @@
 #include <filesystem>
 #include <fmt/ranges.h>
 
+#include "data/file_io.h"
 #include "launcher/arguments.h"
 #include "launcher/bench/report.h"
 #include "launcher/commands.h"
 #include "launcher/job_plan.h"
+#include "launcher/layout_ranking.h"
 #include "launcher/layout_search.h"
 #include "launcher/plan_config.h"
 #include "launcher/text_format.h"
@@ -26,12 +28,14 @@ std::string help() {
       "per\n"
       "token, memory of a rank to the byte, layers and idle time of each stage, what a rank sends "
       "in a\n"
-      "step; with plan.gflops also the time. Refuses what cannot run, and names the nearest "
+      "step; with plan.machine also the time. Refuses what cannot run, and names the nearest "
       "layouts that\n"
-      "can. Without corpora, model.vocab_size must be given; parallel.overlap=auto counts as off.\n"
+      "can. With plan.search, the ten fastest layouts on that machine instead.\n"
+      "Without corpora, model.vocab_size must be given; parallel.overlap=auto counts as off.\n"
       "\n"
-      "fields, their defaults and units:\n{}",
-      usage, config_help<PlanConfig>());
+      "fields, their defaults and units:\n{}\n"
+      "fields of plan.machine's file:\n{}",
+      usage, config_help<PlanConfig>(), config_help<Machine>());
 }
 
 double megabytes(std::size_t bytes) {
@@ -63,7 +67,7 @@ std::string layers_text(const ModelPart& part) {
 Table stage_table(const JobPlan& plan) {
   Table table("stages", stage_columns(plan));
   add_row(table, "layers", plan, [](const auto& s) { return Cell(layers_text(s.layout.part)); });
-  add_row(table, "share of the FLOPs", plan, [](const auto& s) { return Percent{s.cost_share}; });
+  add_row(table, "share of the work", plan, [](const auto& s) { return Percent{s.cost_share}; });
   add_row(table, "idle in the passes", plan, [](const auto& s) { return Percent{s.idle}; });
   add_row(table, "micro-batches held", plan, [](const auto& s) {
     return Cell(fmt::format("{}", fmt::join(s.layout.part.slots, ", ")));
@@ -91,7 +95,7 @@ void add_categories(Table& table, const std::string& name, const JobPlan& plan,
   }
 }
 
-Table memory_table(const JobPlan& plan) {
+Table memory_table(const JobPlan& plan, const Machine& machine) {
   Table table("memory of a rank, MB", stage_columns(plan));
   const auto row = [&](const std::string& name, auto bytes_of) {
     add_row(table, name, plan,
@@ -107,6 +111,11 @@ Table memory_table(const JobPlan& plan) {
   add_categories(table, "scratch", plan, &ActivationMemory::scratch);
   row("tables, tokens, messages", [](const RankMemory& m) { return m.activations.constant_bytes; });
   row("all", [](const RankMemory& m) { return m.total(); });
+  if (machine.process_mb > 0) {
+    add_row(table, "with the process", plan, [&](const StagePlanned& s) {
+      return megabytes(s.memory.total()) + machine.process_mb;
+    });
+  }
   return table;
 }
 
@@ -141,28 +150,73 @@ std::string layout_text(const TrainerOptions& options, std::int64_t num_ranks) {
                             enum_name(p.recompute), enum_name(p.overlap));
 }
 
-void report(const TrainerOptions& options, const PlanSection& asked) {
-  const JobPlan plan = plan_job(options);
+// Prints a table, and puts it with the other figures.
+void tell(const Table& table, Json& json) {
+  if (table.empty()) return;
+  json[table.title()] = table.json();
+  fmt::print("\n{}", table.text());
+}
+
+Json report(const TrainerOptions& options, std::int64_t num_ranks, const Machine& machine,
+            bool in_seconds) {
+  Json json;
+  const JobPlan plan = plan_job(options, machine);
   const std::int64_t tokens = options.global_batch_size * options.model.sequence_length;
-  fmt::print("{}\n", layout_text(options, asked.ranks));
+  fmt::print("{}\n", layout_text(options, num_ranks));
   fmt::print("parameters: {}\n",
              grouped(static_cast<std::uint64_t>(model_parameters(options.model))));
-  fmt::print("training FLOPs per token: {:.4g}, executed {:.4g}\n", plan.flops_per_token,
-             plan.executed_flops_per_token);
+  fmt::print("training FLOPs per token: {:.4g}, executed {:.4g}\n",
+             training_flops(options.model, AttentionFlops::causal),
+             executed_flops_per_token(options));
   fmt::print("tokens per step: {}, in {} micro-batches a rank; steps: {}\n", tokens,
              batch_layout(options, 0).accumulation, options.total_steps);
   if (options.parallel.pipeline > 1)
     fmt::print("bubble: {:.1f} % of the passes' time\n", 100 * plan.bubble_fraction);
-  if (asked.gflops > 0) {
-    Rates rates{.flops = 1e9 * asked.gflops};
-    if (asked.link_gbytes > 0) rates.link_bytes = 1e9 * asked.link_gbytes;
-    const double seconds = forecast_step(options, rates);
-    fmt::print("predicted: {} ms a step, {} tokens/s\n", readable(1e3 * seconds),
-               readable(static_cast<double>(tokens) / seconds));
+  if (in_seconds) {
+    const double rate = static_cast<double>(tokens) / plan.step_seconds;
+    json["predicted"] = {{"step_ms", 1e3 * plan.step_seconds}, {"tokens_per_second", rate}};
+    fmt::print("predicted: {} ms a step, {} tokens/s on {}\n", readable(1e3 * plan.step_seconds),
+               readable(rate), machine.name);
   }
-  fmt::print("\n{}\n{}", stage_table(plan).text(), memory_table(plan).text());
-  if (const Table traffic = traffic_table(plan); !traffic.empty())
-    fmt::print("\n{}", traffic.text());
+  tell(stage_table(plan), json);
+  tell(memory_table(plan, machine), json);
+  tell(traffic_table(plan), json);
+  const double gigabytes =
+      static_cast<double>(plan.largest_memory()) / 1e9 + machine.process_mb / 1e3;
+  CHECK_AS(ExitCode::configuration, machine.memory_gb == 0 || gigabytes <= machine.memory_gb,
+           "a rank takes {} GB, of {} on {}; plan.search=true names layouts that fit",
+           readable(gigabytes), readable(machine.memory_gb), machine.name);
+  return json;
+}
+
+Json report_layouts(const RunConfig& run, std::int64_t num_ranks, const Machine& machine) {
+  constexpr std::size_t most = 10;
+  const LayoutRanking ranking = rank_layouts(run, num_ranks, machine);
+  CHECK_AS(ExitCode::configuration, !ranking.fitting.empty() || ranking.too_large,
+           "no layout on {} ranks shares {} layers and {} sequences a step", num_ranks,
+           run.model.layers, run.train.global_batch_size);
+  CHECK_AS(
+      ExitCode::configuration, !ranking.fitting.empty(),
+      "no layout on {} ranks fits the {} GB of a rank on {}. The one that wants least takes {} "
+      "GB: {}. More ranks share the optimizer's state, and with parallel.pipeline the layers",
+      num_ranks, readable(machine.memory_gb), machine.name, readable(ranking.too_large->memory_gb),
+      ranking.too_large->overrides());
+  Table table("layouts", {{"rank", ""},
+                          {"step_ms", "step ms"},
+                          {"tokens", "tokens/s"},
+                          {"memory_gb", "GB a rank"},
+                          {"bubble", "bubble"},
+                          {"fields", "fields"}});
+  const auto tokens = static_cast<double>(run.train.global_batch_size * run.model.sequence_length);
+  for (std::size_t i = 0; i < std::min(most, ranking.fitting.size()); ++i) {
+    const RankedLayout& layout = ranking.fitting[i];
+    table.add({fmt::format("{}", i + 1), 1e3 * layout.step_seconds, tokens / layout.step_seconds,
+               layout.memory_gb, Percent{layout.bubble_fraction}, layout.overrides()});
+  }
+  fmt::print("{} layouts on {} ranks of {} fit\n", ranking.fitting.size(), num_ranks, machine.name);
+  Json json;
+  tell(table, json);
+  return json;
 }
 
 bool corpora_are_here(const RunConfig& run) {
@@ -190,6 +244,26 @@ void fill_in(PlanConfig& config, ConfigProblems& problems) {
   }
 }
 
+// Layout and batch are the search's to find.
+bool is_searched(const ConfigProblem& problem) {
+  return problem.field.starts_with("parallel") || problem.field == "train.global_batch_size";
+}
+
+void check(const PlanConfig& config, ConfigProblems& problems) {
+  const PlanSection& plan = config.plan;
+  ConfigProblems of_run;
+  validate(config.run, plan.ranks, of_run);
+  for (const ConfigProblem& problem : of_run.all()) {
+    if (!plan.search || !is_searched(problem)) problems.add(problem.field, problem.message);
+  }
+  if (plan.search && plan.machine.empty())
+    problems.add("plan.machine", "plan.search wants the description of a machine");
+  if (plan.search || layout_fits(config.run, plan.ranks)) return;
+  const auto near = nearest_layouts(config.run, plan.ranks, 3);
+  if (!near.empty())
+    problems.add("parallel", fmt::format("the nearest that can: {}", fmt::join(near, "; ")));
+}
+
 ExitCode run(std::span<const std::string> words) {
   const Arguments arguments = split_arguments(words, usage, 0, words.size());
   ConfigSource source;
@@ -197,19 +271,25 @@ ExitCode run(std::span<const std::string> words) {
   for (const std::string& assignment : arguments.overrides) source.add_override(assignment);
   ConfigProblems problems;
   auto config = read_config<PlanConfig>(source, problems);
+  const PlanSection& plan = config.plan;
   RunConfig& run = config.run;
   fill_in(config, problems);
-  validate(run, config.plan.ranks, problems);
-  if (!layout_fits(run, config.plan.ranks)) {
-    const auto near = nearest_layouts(run, config.plan.ranks, 3);
-    if (!near.empty())
-      problems.add("parallel", fmt::format("the nearest that can: {}", fmt::join(near, "; ")));
-  }
+  check(config, problems);
   throw_if_any(problems, source);
+  const Machine machine = plan.machine.empty() ? counting_flops() : load_machine(plan.machine);
   if (corpora_are_here(run)) open_training_data(run);  // settles the size of the vocabulary
   run.model = resolve(run.model);
-  run.parallel = resolve(run.parallel, static_cast<int>(config.plan.ranks), false);
-  report(trainer_options(run, total_steps(run, {})), config.plan);
+  CHECK_AS(ExitCode::configuration, !plan.search || machine.memory_gb > 0,
+           "{}: plan.search wants the memory of a rank: memory_gb", plan.machine);
+  Json json;
+  if (plan.search) {
+    json = report_layouts(run, plan.ranks, machine);
+  } else {
+    run.parallel = resolve(run.parallel, static_cast<int>(plan.ranks), false);
+    json = report(trainer_options(run, total_steps(run, {})), plan.ranks, machine,
+                  !plan.machine.empty());
+  }
+  if (!config.json.empty()) write_file(config.json, json.dump(2) + "\n", ExitCode::configuration);
   return ExitCode::success;
 }
 

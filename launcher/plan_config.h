@@ -9,11 +9,12 @@ inline constexpr std::int64_t most_planned_ranks = 1 << 16;
 
 struct PlanSection {
   std::int64_t ranks = 0;  // 0: as many as the parallel section makes
-  double gflops = 0;
-  double link_gbytes = 0;
+  std::string machine;
+  bool search = false;
 };
 
 struct PlanConfig {
+  std::string json;
   PlanSection plan;
   RunConfig run;
 };
@@ -24,18 +25,19 @@ void visit_fields(Visitor& visit, PlanSection& c) {
               {.help = "of the job; 0: parallel.tensor * pipeline * data",
                .min = 0,
                .max = most_planned_ranks});
-  visit.field("gflops", c.gflops,
-              {.help = "what a rank reaches in training, with all that is not a product (see "
-                       "`dualpath bench step`); 0: no times are told",
-               .unit = "GFLOP/s",
-               .min = 0});
-  visit.field(
-      "link_gbytes", c.link_gbytes,
-      {.help = "what a rank sends to others; 0: sending takes no time", .unit = "GB/s", .min = 0});
+  visit.field("machine", c.machine,
+              {.help = "file that describes the machine, as `dualpath bench machine "
+                       "bench.machine_file=FILE` writes it or configs/machines has it; empty: no "
+                       "times are told"});
+  visit.field("search", c.search,
+              {.help = "ranks the layouts that fit the machine's memory by the time of a step, "
+                       "whatever is given of tensor, pipeline, virtual_pipeline, schedule, vocab, "
+                       "recompute and micro_batch_size"});
 }
 
 template <class Visitor>
 void visit_fields(Visitor& visit, PlanConfig& c) {
+  visit.field("json", c.json, {.help = "file for the same figures as JSON; empty: none"});
   visit.section("plan", c.plan, "what is planned for");
   visit_fields(visit, c.run);
 }

@@ -99,7 +99,12 @@ std::int64_t message_bytes(const TrainerOptions& options) {
 
 GridTraffic predict_traffic(const TrainerOptions& options, int rank) {
   const std::int64_t micro_batches = batch_layout(options, rank).accumulation;
-  const ParallelLayout layout = make_layout(options.model, options.parallel, micro_batches, rank);
+  return predict_traffic(options,
+                         make_layout(options.model, options.parallel, micro_batches, rank));
+}
+
+GridTraffic predict_traffic(const TrainerOptions& options, const ParallelLayout& layout) {
+  const std::int64_t micro_batches = batch_layout(options, layout.part.place.rank).accumulation;
   GridTraffic traffic;
   for (const StageLayers& piece : layout.part.stages) {
     const PassTraffic passes = tensor_traffic(options, piece);

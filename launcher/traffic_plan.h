@@ -42,5 +42,7 @@ std::int64_t message_bytes(const TrainerOptions& options);
 
 // Of `rank`; the same in every step. REQUIRES: options.parallel is resolved.
 GridTraffic predict_traffic(const TrainerOptions& options, int rank);
+// Of the rank whose layout this is.
+GridTraffic predict_traffic(const TrainerOptions& options, const ParallelLayout& layout);
 
 }  // namespace dualpath

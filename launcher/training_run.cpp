@@ -13,7 +13,7 @@
 #include "data/tokenizer_files.h"
 #include "launcher/console_line.h"
 #include "launcher/loss_plot.h"
-#include "launcher/pipeline_forecast.h"
+#include "launcher/step_forecast.h"
 #include "launcher/stop_request.h"
 #include "launcher/version.h"
 #include "model/counts.h"
@@ -126,7 +126,8 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
   trainer_ = std::make_unique<Trainer>(trainer_options(config_, total_steps_), *device_, *stream_,
                                        job_.world());
   if (job_.is_root() && config_.parallel.pipeline > 1) {
-    planned_idle_ = forecast_passes(trainer_options(config_, total_steps_)).bubble_fraction();
+    planned_idle_ = forecast_step(trainer_options(config_, total_steps_), counting_flops())
+                        .passes.bubble_fraction();
   }
   report_plan();
   if (checkpoint) {

@@ -91,6 +91,14 @@ int deferred_slots_of(const ModelPart& part, std::size_t stage) {
   return part.deferred_slots.empty() ? 0 : part.deferred_slots[stage];
 }
 
+Tensor loss_sum(Tensor sums) {
+  return sums.slice(StepSums::loss, StepSums::loss + 1);
+}
+
+Tensor gate_loss_sums(Tensor sums) {
+  return sums.slice(StepSums::gate_entropy, StepSums::gate_balance + 1);
+}
+
 Tensor readout_sums(const ModelConfig& config, Tensor sums) {
   return sums.slice(StepSums::first_readout, sums.numel()).reshape({config.layers, num_readouts});
 }
@@ -125,47 +133,59 @@ ParameterStore lay_out_parameters(const ModelConfig& config, const ModelOptions&
 }
 
 ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options) {
+  DryOps ops;
+  return measure_activations(config, options, ops, [&] { return ops.flops(); });
+}
+
+ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options,
+                                     Ops& ops, const std::function<double()>& spent) {
   ParameterStore parameters(options.part.place);
   std::deque<Stage> stages = make_stages(config, options, parameters);
   parameters.set_options(store_options(options));
   const GridPlace& place = options.part.place;
   TensorAxis tensor(coord_of(place.rank, place.shape).tensor, place.shape.tensor);
-  DryOps ops;
+  DryOps unseen;
   Arena scratch, constants_arena;
   const Constants c = lay_out_constants(config, options, constants_arena);
   const Tensor ids_T = c.tokens.slice(0, c.loss_T.numel());
-  const RegularizerScales all_on{.ponder = 1, .entropy = 1, .balance = 1, .gate_losses = c.loss_T};
+  const RegularizerScales all_on{
+      .ponder = 1, .entropy = 1, .balance = 1, .gate_losses = gate_loss_sums(c.sums)};
   ActivationMemory memory;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     Stage& stage = stages[i];
     Arena stash;
     DeferredWeights deferred;
     const int deferred_slots = deferred_slots_of(options.part, i);
-    const Context ctx{ops,
-                      parameters,
-                      stash,
-                      scratch,
-                      c.rope,
-                      attention_shape(config, options.micro_batch_size, config.sequence_length),
-                      readout_sums(config, c.sums),
-                      tensor,
-                      deferred_slots > 0 ? &deferred : nullptr};
+    const auto context = [&](Ops& kernels) {
+      return Context{kernels,
+                     parameters,
+                     stash,
+                     scratch,
+                     c.rope,
+                     attention_shape(config, options.micro_batch_size, config.sequence_length),
+                     readout_sums(config, c.sums),
+                     tensor,
+                     deferred_slots > 0 ? &deferred : nullptr};
+    };
+    const Context ctx = context(ops);
     const Tensor x_TD{nullptr, options.types.stream, {ctx.tokens(), config.hidden_size}};
     if (options.training) {
       StageStash layers;
-      const double products_before = ops.matmul_flops(), before = ops.flops();
+      const double before = spent();
       const Tensor out_TD = stage.forward(ctx, layers, ids_T, x_TD, nullptr);
-      const double forward = ops.flops();
-      if (stage.is_last()) stage.head_backward(ctx, c.loss_T, x_TD, out_TD, ids_T, 1, nullptr);
+      const double forward = spent();
+      if (stage.is_last()) {
+        stage.head_backward(ctx, c.loss_T, x_TD, out_TD, ids_T, 1, nullptr);
+        ops.column_sums(loss_sum(c.sums), c.loss_T);
+      }
       stage.backward(ctx, layers, ids_T, x_TD, all_on, nullptr);
-      const double backward = ops.flops();
+      const double backward = spent();
       if (deferred_slots > 0) stage.backward_weights(ctx, nullptr);
-      memory.matmul_flops += ops.matmul_flops() - products_before;
-      memory.flops.push_back({forward - before, backward - forward, ops.flops() - backward});
+      memory.passes.push_back({forward - before, backward - forward, spent() - backward});
     }
     {
       const ArenaFrame frame(scratch);
-      infer_with_loss(stage, ctx, c.loss_T,
+      infer_with_loss(stage, context(unseen), c.loss_T,
                       scratch.allocate(x_TD.dtype, x_TD.shape, "residual stream"), ids_T, ids_T);
     }
     const int slots = slots_of(options.part, i);
@@ -293,11 +313,11 @@ void Model::backward(const Pass& pass, Tensor d_TD) {
     const Tensor targets_T = upload_micro_batch(pass.targets, ctx.tokens());
     stage.head_backward(ctx, loss_T_, d_TD, slot.output_TD, targets_T, pass.loss_scale,
                         pass.events);
-    ops_->column_sums(sums_.slice(StepSums::loss, StepSums::loss + 1), loss_T_);
+    ops_->column_sums(loss_sum(sums_), loss_T_);
   }
   const Tensor ids_T = stage.is_first() ? upload_micro_batch(pass.ids, 0) : Tensor{};
   RegularizerScales regularizers = pass.regularizers;
-  regularizers.gate_losses = sums_.slice(StepSums::gate_entropy, StepSums::gate_balance + 1);
+  regularizers.gate_losses = gate_loss_sums(sums_);
   stage.backward(ctx, slot.layers, ids_T, d_TD, regularizers, pass.events);
   slot.stash.release(0);
 }
@@ -321,7 +341,7 @@ void Model::evaluate_stage(const Pass& pass, Tensor x_TD) {
   const Tensor loss_T = loss_T_.slice(0, tokens);
   infer_with_loss(stage, ctx, loss_T, x_TD, stage.is_first() ? upload(pass.ids, 0) : Tensor{},
                   stage.is_last() ? upload(pass.targets, tokens) : Tensor{});
-  if (stage.is_last()) ops_->column_sums(sums_.slice(StepSums::loss, StepSums::loss + 1), loss_T);
+  if (stage.is_last()) ops_->column_sums(loss_sum(sums_), loss_T);
 }
 
 void Model::forward_backward(std::span<const std::int32_t> ids,

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -36,8 +37,8 @@ struct ModelOptions {
   ModelPart part = {};
 };
 
-// Of one micro-batch on one stage, recomputation included; matrix products and attention's.
-struct PassFlops {
+// Of one micro-batch on one stage, recomputation included.
+struct PassCosts {
   double forward = 0;
   double backward = 0;  // without what it leaves to backward_weights
   double backward_weights = 0;
@@ -53,10 +54,14 @@ struct ActivationMemory {
   std::size_t constant_bytes = 0;    // tables, tokens, sums, messages between stages
   std::vector<CategoryBytes> stash;  // at the peak, largest first
   std::vector<CategoryBytes> scratch;
-  double matmul_flops = 0;       // of one micro-batch, recomputation included
-  std::vector<PassFlops> flops;  // by stage
+  std::vector<PassCosts> passes;  // by stage
 };
-// Needs no device. REQUIRES: config is resolved.
+// Needs no device. `ops` compute nothing and are issued exactly what the passes issue, with every
+// regulariser on; spent() tells what they have cost so far, in any unit. REQUIRES: config is
+// resolved.
+ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options,
+                                     Ops& ops, const std::function<double()>& spent);
+// In FLOPs of matrix products and attention.
 ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options);
 // The parameters that a rank holds, without memory. REQUIRES: config is resolved.
 ParameterStore lay_out_parameters(const ModelConfig& config, const ModelOptions& options);

@@ -7,7 +7,7 @@
 #include <map>
 
 #include "core/cpu/cpu_device.h"
-#include "core/dry_ops.h"
+#include "core/dry_device.h"
 #include "data/tokenizer_files.h"
 #include "launcher/bench/kernel_profile.h"
 #include "launcher/bench/observed_device.h"
@@ -110,8 +110,14 @@ TEST(ObservedStep, ProductsAreThoseOfTheDryRun) {
     CallLog log;
     rig.step(&log);
     const double micro_batches = 3;
-    EXPECT_EQ(log.matmul_flops,
-              micro_batches * rig.trainer.model().activation_memory().matmul_flops);
+    DryOps dry;
+    const PassCosts dry_run = measure_activations(options.model,
+                                                  {.micro_batch_size = options.micro_batch_size,
+                                                   .recompute = recompute,
+                                                   .loss_chunk_tokens = options.loss_chunk_tokens},
+                                                  dry, [&] { return dry.matmul_flops(); })
+                                  .passes[0];
+    EXPECT_EQ(log.matmul_flops, micro_batches * (dry_run.forward + dry_run.backward));
   }
 }
 
@@ -170,20 +176,6 @@ TEST(ObservedStep, EveryCallIsOfAKindThatIsTimed) {
   EXPECT_EQ(calls, log.calls);
   EXPECT_EQ(bytes, log.bytes);
 }
-
-// A device that computes nothing: tensors need no memory, whatever their type.
-class DryDevice final : public Device {
- public:
-  std::string name() const override { return "dry"; }
-  void require(const NumericTypes&) const override {}
-  Buffer allocate(std::size_t) override { return {}; }
-  std::size_t num_allocations() const override { return 0; }
-  std::unique_ptr<Stream> make_stream() override { return std::make_unique<InlineStream>(); }
-  std::unique_ptr<Stream> make_threaded_stream() override { return make_stream(); }
-  std::unique_ptr<Ops> make_ops(Stream&) override { return std::make_unique<DryOps>(); }
-  void copy_to_device(Tensor, const void*, Stream&) override {}
-  void copy_to_host(void*, Tensor, Stream&) override {}
-};
 
 class ObservedKernels : public testing::Test {
  protected:

@@ -32,8 +32,28 @@ expect "messages" 0 '^pipeline +1 +exchange ' plan $layout
 expect "bubble" 0 '^bubble: [0-9.]+ % ' plan $layout
 expect "no time without a rate" 0 '^all +[0-9.,]+ +[0-9.,]+$' plan $layout
 grep -q '^predicted' "$scratch/output" && fail "no time without a rate" "$scratch/output"
-expect "time" 0 '^predicted: [0-9.,]+ ms a step, [0-9.,]+ tokens/s$' \
-  plan $layout plan.gflops=100 plan.link_gbytes=1
+
+# Times, on a machine that is not at hand.
+cluster="plan.machine=$configs/machines/h200_cluster.yaml"
+expect "time" 0 '^predicted: [0-9.,]+ ms a step, [0-9.,]+ tokens/s on cluster of H200' \
+  plan $layout $cluster json=plan.json
+expect "process" 0 '^with the process +30[0-9]+ +30[0-9]+$' plan $layout $cluster
+grep -q '"step_ms"' plan.json || fail "json" plan.json
+expect "no machine" 2 'nowhere.yaml' plan plan.machine=nowhere.yaml
+sed 's/memory_gb: 141/memory_gb: 3.001/' "$configs/machines/h200_cluster.yaml" >little.yaml
+expect "no memory" 2 'a rank takes [0-9.]+ GB, of 3.00 on cluster' plan plan.machine=little.yaml
+sed 's/gbytes/gbyte/' "$configs/machines/h200_cluster.yaml" >wrong.yaml
+expect "wrong machine" 2 'wrong.yaml.*did you mean kernels.*gbytes' plan plan.machine=wrong.yaml
+
+# The best layouts. The first, given, takes as long.
+expect "search" 0 '^10 .* parallel.tensor=' plan plan.ranks=8 $cluster plan.search=true json=search.json
+best=$(awk '$1 == 1 { for (i = 6; i <= NF; ++i) if ($i ~ /=/) print $i }' "$scratch/output")
+step=$(awk '$1 == 1 { print $2 }' "$scratch/output")
+expect "the best, given" 0 "^predicted: $step ms a step" plan plan.ranks=8 $cluster $best
+expect "search for less memory" 2 'no layout on 8 ranks fits .* wants least takes .* parallel.tensor=' \
+  plan plan.ranks=8 plan.machine=little.yaml plan.search=true
+expect "search without machine" 2 'plan.machine: plan.search wants' plan plan.search=true
+expect "search with a wrong model" 2 'model.layers' plan plan.search=true $cluster model.layers=0
 
 # Memory as `train` then says it.
 "$dualpath" train model.yaml run.folder=run train.steps=1 >train_output 2>&1 || fail "train" train_output

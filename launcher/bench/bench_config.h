@@ -12,6 +12,7 @@ struct BenchSection {
   double seconds = 2;
   double kernel_seconds = 0.05;
   bool shapes = false;
+  std::string machine_file;
   std::vector<std::string> text;
   std::string tokenizer;
   std::string folder;
@@ -43,6 +44,10 @@ void visit_fields(Visitor& visit, BenchSection& c) {
   visit.field("folder", c.folder,
               {.help = "where `checkpoint` saves, under a temporary name that it removes"});
   visit.field("shapes", c.shapes, {.help = "kernels apart by the shapes of their operands"});
+  visit.field("machine_file", c.machine_file,
+              {.help = "where `machine` writes what `dualpath plan plan.machine=FILE` reads: rates "
+                       "of each kernel within small training steps and, under mpirun, of each "
+                       "collective; empty: these are not measured"});
 }
 
 template <class Visitor>

@@ -43,46 +43,55 @@ class SharedTemporaryFolder {
 
 }  // namespace
 
-MeasuredTable measure_collectives(const BenchConfig& config, const MachinePeaks& peaks,
-                                  Device& device, Communicator& ranks) {
+std::vector<TimedCollective> time_collectives(std::int64_t numel, const Effort& effort,
+                                              Device& device, Communicator& ranks) {
   const auto stream = device.make_stream();
-  const std::int64_t gradients = model_parameters(config.run.model);
-  constexpr std::int64_t largest = (std::int64_t{32} << 20) / sizeof(float);
-  const auto bytes = static_cast<std::size_t>(std::max(gradients, largest)) * sizeof(float);
+  const std::size_t bytes = static_cast<std::size_t>(numel) * sizeof(float);
   const Buffer buffer = device.allocate(bytes), other_buffer = device.allocate(bytes);
-  MeasuredTable table(fmt::format("collectives, {} ranks", ranks.size()));
-  // GB/s: of what each rank sends at the least.
-  const auto add = [&](Collective kind, const std::string& what, auto issue) {
+  std::vector<TimedCollective> timed;
+  const auto add = [&](Collective kind, auto issue) {
     const Traffic before = ranks.traffic();
-    const Timing time = measure_together(config.bench.short_effort(), ranks, [&] {
+    const Timing time = measure_together(effort, ranks, [&] {
       issue();
       stream->synchronize();
     });
     const Traffic::Count& now = ranks.traffic()[kind];
-    const double sent = static_cast<double>(now.bytes - before[kind].bytes) /
-                        static_cast<double>(now.calls - before[kind].calls);
-    const double rate = sent / time.median;
-    table.add(fmt::format("{}, {}", name_of(kind), what),
-              {.time = time, .value = rate / 1e9, .unit = "GB/s", .share = rate / peaks.memory});
+    timed.push_back({kind,
+                     static_cast<double>(now.bytes - before[kind].bytes) /
+                         static_cast<double>(now.calls - before[kind].calls),
+                     time});
   };
   const int size = ranks.size(), next = (ranks.rank() + 1) % size;
   const int before = (ranks.rank() + size - 1) % size;
+  const Tensor data{buffer.data(), DType::f32, {numel}};
+  const std::int64_t part_numel = numel / size;
+  const Tensor whole = data.slice(0, part_numel * size);
+  const Tensor part = data.slice(part_numel * ranks.rank(), part_numel * (ranks.rank() + 1));
+  const Transfer around[] = {{data, next, true},
+                             {{other_buffer.data(), DType::f32, {numel}}, before, false}};
+  add(Collective::all_reduce, [&] { ranks.all_reduce(data, Reduce::sum, *stream); });
+  add(Collective::all_gather, [&] { ranks.all_gather(whole, part, *stream); });
+  add(Collective::reduce_scatter, [&] { ranks.reduce_scatter(part, whole, *stream); });
+  add(Collective::exchange, [&] { ranks.exchange(around, *stream); });
+  return timed;
+}
+
+MeasuredTable measure_collectives(const BenchConfig& config, const MachinePeaks& peaks,
+                                  Device& device, Communicator& ranks) {
+  MeasuredTable table(fmt::format("collectives, {} ranks", ranks.size()));
   const auto add_all = [&](const std::string& what, std::int64_t numel) {
-    const Tensor data{buffer.data(), DType::f32, {numel}};
-    add(Collective::all_reduce, what, [&] { ranks.all_reduce(data, Reduce::sum, *stream); });
-    const std::int64_t part_numel = numel / size;
-    const Tensor whole = data.slice(0, part_numel * size);
-    const Tensor part = data.slice(part_numel * ranks.rank(), part_numel * (ranks.rank() + 1));
-    add(Collective::all_gather, what, [&] { ranks.all_gather(whole, part, *stream); });
-    add(Collective::reduce_scatter, what, [&] { ranks.reduce_scatter(part, whole, *stream); });
-    // Around the ring.
-    const Transfer around[] = {{data, next, true},
-                               {{other_buffer.data(), DType::f32, {numel}}, before, false}};
-    add(Collective::exchange, what, [&] { ranks.exchange(around, *stream); });
+    for (const TimedCollective& timed :
+         time_collectives(numel, config.bench.short_effort(), device, ranks)) {
+      const double rate = timed.bytes / timed.time.median;
+      table.add(
+          fmt::format("{}, {}", name_of(timed.kind), what),
+          {.time = timed.time, .value = rate / 1e9, .unit = "GB/s", .share = rate / peaks.memory});
+    }
   };
+  constexpr std::int64_t largest = (std::int64_t{32} << 20) / sizeof(float);
   for (std::int64_t numel = 256; numel <= largest; numel *= 32)
     add_all(binary_size(numel * static_cast<std::int64_t>(sizeof(float))), numel);
-  add_all("the model's gradients", gradients);
+  add_all("the model's gradients", model_parameters(config.run.model));
   return table;
 }
 

@@ -6,6 +6,16 @@
 
 namespace dualpath {
 
+struct TimedCollective {
+  Collective kind;
+  double bytes;  // that each rank sends at the least
+  Timing time;
+};
+// all_reduce, all_gather, reduce_scatter and an exchange around the ring, of `numel` f32 numbers.
+// Collective.
+std::vector<TimedCollective> time_collectives(std::int64_t numel, const Effort& effort,
+                                              Device& device, Communicator& ranks);
+
 // Sums, gathers, scatters and messages among ranks, from small ones to the gradients of the run's
 // model. REQUIRES: several ranks. Collective.
 MeasuredTable measure_collectives(const BenchConfig& config, const MachinePeaks& peaks,

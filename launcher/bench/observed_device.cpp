@@ -255,7 +255,9 @@ class ObservedOps final : public Ops {
 
   void cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T,
                      double grad_scale) override {
-    const bool used_up = !dlogits_TV.empty() && dlogits_TV.data != logits_TV.data;
+    // Without memory, tensors of two types are two.
+    const bool apart = dlogits_TV.data != logits_TV.data || dlogits_TV.dtype != logits_TV.dtype;
+    const bool used_up = !dlogits_TV.empty() && apart;
     const char* access = used_up ? "wwur" : "wwrr";
     call({"cross_entropy", access}, &Ops::cross_entropy, loss_T, dlogits_TV, logits_TV, targets_T,
          grad_scale);

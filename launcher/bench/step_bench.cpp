@@ -1,9 +1,9 @@
 #include "launcher/bench/step_bench.h"
 
 #include <algorithm>
-#include <fstream>
 
 #include "launcher/bench/observed_device.h"
+#include "launcher/bench/peak_memory.h"
 #include "launcher/training_run.h"
 #include "model/counts.h"
 
@@ -12,20 +12,6 @@ namespace {
 
 // Learning-rate schedules want an end: far off.
 constexpr std::int64_t many_steps = std::int64_t{1} << 40;
-
-// This process's largest memory since the last reset, in bytes.
-void reset_peak_memory() {
-  std::ofstream("/proc/self/clear_refs") << "5";
-}
-std::optional<double> peak_memory() {
-  std::ifstream file("/proc/self/status");
-  std::string word;
-  double kibibytes = 0;
-  while (file >> word) {
-    if (word == "VmHWM:" && file >> kibibytes) return 1024 * kibibytes;
-  }
-  return std::nullopt;
-}
 
 // The calls of several kinds in one step, taken together.
 struct KernelTotals {

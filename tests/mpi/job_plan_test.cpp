@@ -2,9 +2,13 @@
 #include "launcher/job_plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <gtest/gtest.h>
+#include <set>
 
 #include "core/cpu/cpu_device.h"
+#include "launcher/bench/observed_device.h"
+#include "launcher/machine_model.h"
 #include "tests/mpi/grid_rig.h"
 #include "tests/mpi/world.h"
 #include "tests/numbers.h"
@@ -78,7 +82,7 @@ TEST(JobPlan, MemoryIsWhatATrainerAllocates) {
 TEST(JobPlan, StagesHaveEveryLayerOnceAndTheFullestRank) {
   for (const TrainerOptions& options : cases()) {
     SCOPED_TRACE(describe(options.parallel));
-    const JobPlan plan = plan_job(options);
+    const JobPlan plan = plan_job(options, counting_flops());
     std::int64_t layers = 0;
     double share = 0, idle = 0;
     for (const StagePlanned& stage : plan.stages) {
@@ -101,16 +105,83 @@ TEST(JobPlan, StagesHaveEveryLayerOnceAndTheFullestRank) {
 TEST(JobPlan, TimeFollowsFromRates) {
   TrainerOptions options =
       grid_options(Architecture::dual_path, fp32, resolve({}, world().size(), false));
-  const double passes = forecast_passes(options).makespan;
-  double bytes = 0;
-  for (const Traffic& group : plan_job(options).stages[0].traffic.groups)
+  const double passes = forecast_step(options, counting_flops()).passes.makespan;
+  double bytes = 0, calls = 0;
+  const JobPlan plan = plan_job(options, counting_flops());
+  for (const Traffic& group : plan.stages[0].traffic.groups) {
     bytes += static_cast<double>(group.total_bytes());
-  const Rates rates{.flops = 1000, .link_bytes = 10};
-  EXPECT_DOUBLE_EQ(forecast_step(options, rates), passes / 1000 + bytes / 10);
+    for (const Traffic::Count& count : group.counts) calls += static_cast<double>(count.calls);
+  }
+  Machine machine = counting_flops();
+  machine.kernels = {{.gflops = 1e-6}};  // 1000 a second
+  machine.links = {{.latency_us = 1e6, .gbytes = 1e-8}};
+  const double rounds = std::ceil(std::log2(world().size()));
+  const double sending = world().size() == 1 ? 0 : bytes / 10 + calls * rounds;
+  EXPECT_NEAR(predict_step_seconds(options, machine), passes / 1000 + sending, 1e-9 * passes);
   options.parallel.overlap = Overlap::on;
   const double one_pass = passes / static_cast<double>(batch_layout(options, 0).accumulation);
-  EXPECT_DOUBLE_EQ(forecast_step(options, rates),
-                   passes / 1000 + std::max(0.0, bytes / 10 - one_pass / 1000));
+  EXPECT_NEAR(predict_step_seconds(options, machine),
+              passes / 1000 + std::max(0.0, sending - one_pass / 1000), 1e-9 * passes);
+}
+
+// What the calls of a step take on a machine, each as it is issued.
+class CallCosts final : public KernelObserver {
+ public:
+  explicit CallCosts(const Machine& machine) : machine_(machine) {}
+  void on_call(const KernelCall& call, Stream&) override {
+    call.issue();
+    names.insert(call.name);
+    const bool bf16 = std::ranges::any_of(
+        call.operands, [](const Operand& o) { return o.tensor.dtype == DType::bf16; });
+    const KernelRate& rate = rate_of(machine_, call.name, bf16 ? Precision::bf16 : Precision::fp32);
+    seconds += seconds_of(rate, call.flops, call.bytes);
+  }
+  std::set<std::string> names;
+  double seconds = 0;
+
+ private:
+  const Machine& machine_;
+};
+
+// Rates that tell every kernel's calls, FLOPs and bytes from all others'.
+Machine telling_machine(const std::set<std::string>& names) {
+  Machine machine = counting_flops();
+  double i = 1;
+  for (const std::string& name : names) {
+    for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+      machine.kernels.push_back({name, precision, 1e6 * std::sqrt(i), 1e-3 / i, 1e-3 / (i + 0.5)});
+      i += 1;
+    }
+  }
+  return machine;
+}
+
+TEST(StepForecast, CountsEveryCallOfAStep) {
+  for (TrainerOptions options : cases()) {
+    SCOPED_TRACE(describe(options.parallel));
+    const std::unique_ptr<Device> cpu = make_cpu_device(1);
+    ObservedDevice device(*cpu);
+    const std::unique_ptr<Stream> stream = device.make_stream();
+    const MockTokens source(1, static_cast<std::uint64_t>(options.model.vocab_size),
+                            options.model.sequence_length);
+    Trainer trainer(options, device, *stream, world());
+    trainer.initialize();
+    trainer.start(source, {});
+    const Machine unit = counting_flops();
+    CallCosts names(unit);
+    device.observe(&names);
+    trainer.step({});
+    const Machine machine = telling_machine(names.names);
+    CallCosts costs(machine);
+    device.observe(&costs);
+    trainer.step({});
+    const StepForecast forecast = forecast_step(options, machine);
+    for (std::size_t s = 0; s < forecast.stages.size(); ++s) {
+      const StageForecast& stage = forecast.stages[s];
+      if (stage.rank != world().rank()) continue;
+      EXPECT_NEAR((forecast.passes.busy[s] + stage.update) / costs.seconds, 1, 1e-9);
+    }
+  }
 }
 
 }  // namespace

@@ -1,0 +1,20 @@
+// What `dualpath plan` is to know of this machine, measured within training steps of small models.
+#pragma once
+
+#include "core/device.h"
+#include "launcher/bench/report.h"
+#include "launcher/machine.h"
+
+namespace dualpath {
+
+struct MachineDescription {
+  Machine machine;
+  Table kernels;  // each rate, and how far it is off on what it was made from
+};
+
+// Of a rank while all ranks of the job work. local_size: ranks on this node; links are those within
+// it, or of the network where the job has several nodes. Collective.
+MachineDescription describe_machine(const Effort& effort, Device& device, int num_threads,
+                                    int local_size, Communicator& ranks);
+
+}  // namespace dualpath

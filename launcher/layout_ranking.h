@@ -1,0 +1,35 @@
+// The layouts of a training run on so many ranks of a machine, by how long a step takes.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "launcher/machine.h"
+#include "launcher/run_config.h"
+
+namespace dualpath {
+
+struct RankedLayout {
+  ParallelConfig parallel;  // resolved
+  std::int64_t micro_batch_size = 1;
+  double step_seconds = 0;
+  double bubble_fraction = 0;
+  double memory_gb = 0;  // of the fullest rank, with its process
+
+  // The fields in which layouts differ, as they are given on the command line.
+  std::string overrides() const;
+};
+
+struct LayoutRanking {
+  std::vector<RankedLayout> fitting;      // fastest first
+  std::optional<RankedLayout> too_large;  // of those that do not fit, the one that wants least
+};
+
+// All tensor and pipeline sizes that divide the ranks, chunks a stage, schedules (1f1b,
+// interleaved, zero_bubble), vocabulary layouts and micro-batches of powers of two; of each the
+// least recomputation that fits the machine's memory. All else is as the config says; stages are
+// balanced. REQUIRES: the config's model is resolved, and nothing else than layout and batch is
+// wrong with it.
+LayoutRanking rank_layouts(const RunConfig& config, std::int64_t num_ranks, const Machine& machine);
+
+}  // namespace dualpath
