@@ -73,6 +73,13 @@ TEST(Chart, ScriptQuotesItsTextsAndPicksRoundTicks) {
   EXPECT_THAT(script, HasSubstr("set xtics ('300M' 300000000, '400M' 400000000,"));
 }
 
+TEST(Chart, LayersHaveWholeTicks) {
+  Chart chart{.title = "by layer", .series = {{.name = "a", .x = {0, 1, 2}, .y = {1, 2, 3}}}};
+  EXPECT_THAT(gnuplot_script(chart, "o.svg"), HasSubstr("set xtics 1\n"));
+  chart.series[0].x = {0, 0.5, 2};
+  EXPECT_THAT(gnuplot_script(chart, "o.svg"), Not(HasSubstr("set xtics 1")));
+}
+
 TEST(Chart, PicturesAreElementsOfThePage) {
   const std::vector<std::string> pictures = draw({example_chart(), example_chart()});
   ASSERT_THAT(pictures, SizeIs(2));

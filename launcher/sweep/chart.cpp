@@ -99,9 +99,18 @@ std::vector<double> logarithmic_ticks(Range range) {
   return ticks;
 }
 
+bool has_whole_x(const Chart& chart) {
+  return std::ranges::all_of(chart.series, [](const Series& series) {
+    return std::ranges::all_of(series.x, [](double x) { return x == std::floor(x); });
+  });
+}
+
 std::string x_axis(const Chart& chart) {
   const Range range = x_range(chart);
-  if (!chart.logarithmic_x) return fmt::format("set xrange [{}:{}]\n", range.low, range.high);
+  if (!chart.logarithmic_x) {
+    const bool few = range.high - range.low <= 12 && has_whole_x(chart);
+    return fmt::format("set xrange [{}:{}]\n{}", range.low, range.high, few ? "set xtics 1\n" : "");
+  }
   std::vector<std::string> ticks;
   for (const double tick : logarithmic_ticks(range))
     ticks.push_back(fmt::format("{} {}", in_quotes(scaled(tick)), tick));

@@ -46,7 +46,7 @@ Series curve_series(const SweepResults& results, const IsoFlopCurve& curve) {
   return series;
 }
 
-// The fit from the smallest to the largest size, then its minimum.
+// The fit, from the smallest to the largest size.
 void add_fit(Chart& chart, const IsoFlopCurve& curve, std::size_t colour) {
   constexpr int steps = 40;
   const double low = std::log10(parameters(*curve.points.front()));
@@ -63,18 +63,19 @@ void add_fit(Chart& chart, const IsoFlopCurve& curve, std::size_t colour) {
 
 // What the sweep varies in dual paths: α, or K.
 struct Variable {
+  const char* title;
   const char* label;
   double (*of)(const SweepCell&);
   std::string (*other)(const SweepCell&);  // the name of a series
 };
-constexpr Variable share = {"α, the share of the FLOPs meant for the deep path",
+constexpr Variable share = {"Loss against α", "α, the share of the FLOPs meant for the deep path",
                             [](const SweepCell& cell) { return cell.deep_share; },
                             [](const SweepCell& cell) {
                               return fmt::format("{}, K {}", enum_name(cell.architecture),
                                                  cell.iterations);
                             }};
 constexpr Variable iterations = {
-    "K, iterations of the deep path",
+    "Loss against K", "K, iterations of the deep path",
     [](const SweepCell& cell) { return static_cast<double>(cell.iterations); },
     [](const SweepCell& cell) {
       std::string name = enum_name(cell.architecture);
@@ -82,17 +83,21 @@ constexpr Variable iterations = {
       return name;
     }};
 
-// Series with one point alone do not show how the loss depends on the variable.
-Chart variable_chart(const SweepResults& results, const std::vector<IsoFlopCurve>& curves,
-                     const Variable& variable) {
+// A series has two points at least. Of models that differ in size alone the best is taken.
+Chart variable_chart(const SweepResults& results, const BudgetResults& budget,
+                     const std::vector<IsoFlopCurve>& curves, const Variable& variable) {
   std::map<std::string, std::map<double, const SeedGroup*>> series;
   for (const IsoFlopCurve& curve : curves) {
     for (const SeedGroup* group : curve.points) {
       const SweepCell& cell = group->any_run().cell;
-      if (variable.of(cell) > 0) series[variable.other(cell)][variable.of(cell)] = group;
+      if (variable.of(cell) <= 0) continue;
+      const SeedGroup*& best = series[variable.other(cell)][variable.of(cell)];
+      if (best == nullptr || results.loss(*group)->mean < results.loss(*best)->mean) best = group;
     }
   }
-  Chart chart{.x_label = variable.label, .y_label = loss_label(results)};
+  Chart chart{.title = at_budget(variable.title, budget.budget),
+              .x_label = variable.label,
+              .y_label = loss_label(results)};
   for (const auto& [name, points] : series) {
     if (points.size() < 2) continue;
     // The colour that a curve of this name has beside it.
@@ -153,7 +158,7 @@ std::vector<Chart> size_charts(const SweepResults& results) {
 
 std::vector<Chart> iso_flop_charts(const SweepResults& results, const BudgetResults& budget) {
   const std::vector<IsoFlopCurve> curves = iso_flop_curves(results, budget);
-  Chart chart{.title = "At equal budget: " + text_of(budget.budget),
+  Chart chart{.title = at_budget("Loss against parameters", budget.budget),
               .x_label = "parameters",
               .y_label = loss_label(results),
               .logarithmic_x = true};
@@ -171,15 +176,14 @@ std::vector<Chart> iso_flop_charts(const SweepResults& results, const BudgetResu
   drop_empty_errors(chart);
   std::vector<Chart> charts;
   add_unless_empty(charts, std::move(chart));
-  Chart other = variable_chart(results, curves, share);
-  if (other.series.empty()) other = variable_chart(results, curves, iterations);
-  other.title = "At equal budget: " + text_of(budget.budget);
+  Chart other = variable_chart(results, budget, curves, share);
+  if (other.series.empty()) other = variable_chart(results, budget, curves, iterations);
   add_unless_empty(charts, std::move(other));
   return charts;
 }
 
 std::vector<Chart> loss_charts(const BudgetResults& budget) {
-  const std::string title = "Training loss: " + text_of(budget.budget);
+  const std::string title = at_budget("Training loss", budget.budget);
   Chart whole{.title = title,
               .x_label = "tokens",
               .y_label = "training loss, nats a token",

@@ -91,7 +91,7 @@ std::string result_table(const BudgetResults& budget) {
   for (const char* name : {"parameters", "FLOPs a token", "FLOPs", "training loss",
                            "validation loss", "bits per byte", "runs"})
     names.push_back(name);
-  HtmlTable table("results at " + text_of(budget.budget), names, 1);
+  HtmlTable table(at_budget("results", budget.budget), names, 1);
   for (const SeedGroup& group : budget.groups) {
     const SweepRun& run = group.any_run();
     std::vector<std::string> row{
@@ -113,8 +113,8 @@ std::string result_table(const BudgetResults& budget) {
 ReportSection results_section(const SweepResults& results) {
   ReportSection section{.heading = "Results", .html = paragraph(summary(results))};
   for (const BudgetResults& budget : results.budgets)
-    section.html +=
-        fmt::format("<h3>{}</h3>\n{}", escaped(text_of(budget.budget)), result_table(budget));
+    section.html += fmt::format("<h3>{}</h3>\n{}", escaped(at_budget("Models", budget.budget)),
+                                result_table(budget));
   section.html += paragraph(fmt::format(
       "★ the lowest {} loss of its budget. Losses in nats a token: means over the runs that have "
       "finished, ± the standard deviation over their seeds; of a run, the mean training loss of "
@@ -140,7 +140,7 @@ std::string fit_text(const IsoFlopCurve& curve) {
 }
 
 ReportSection budget_section(const SweepResults& results, const BudgetResults& budget) {
-  ReportSection section{.heading = "At " + text_of(budget.budget)};
+  ReportSection section{.heading = at_budget("Sizes", budget.budget)};
   section.charts = iso_flop_charts(results, budget);
   std::string fits;
   for (const IsoFlopCurve& curve : iso_flop_curves(results, budget))
@@ -182,7 +182,7 @@ std::string layer_tables(const BudgetResults& budget) {
 }
 
 ReportSection layers_section(const BudgetResults& budget) {
-  ReportSection section{.heading = "Gates and paths by layer, " + text_of(budget.budget)};
+  ReportSection section{.heading = at_budget("Gates and paths by layer", budget.budget)};
   section.charts = layer_charts(budget);
   if (section.charts.empty()) return section;
   section.html = paragraph(

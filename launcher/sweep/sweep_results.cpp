@@ -109,7 +109,12 @@ Budget budget_of(const SweepRun& run) {
 std::string text_of(const Budget& budget) {
   if (budget.training_flops > 0) return scaled(budget.training_flops) + " FLOPs of training";
   if (budget.layer_flops > 0) return scaled(budget.layer_flops) + " FLOPs per token and layer";
-  return "no budget";
+  return "";
+}
+
+std::string at_budget(std::string_view what, const Budget& budget) {
+  const std::string text = text_of(budget);
+  return text.empty() ? std::string(what) : fmt::format("{}, {}", what, text);
 }
 
 SweepResults compare_runs(std::vector<RunResult> runs, std::vector<InfeasibleCell> infeasible) {

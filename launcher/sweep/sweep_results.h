@@ -27,7 +27,10 @@ struct Budget {
   auto operator<=>(const Budget&) const = default;
 };
 Budget budget_of(const SweepRun& run);
-std::string text_of(const Budget& budget);  // "80M FLOPs per token and layer"
+// "80M FLOPs per token and layer"; "" where there is none.
+std::string text_of(const Budget& budget);
+// "what, 80M FLOPs per token and layer"
+std::string at_budget(std::string_view what, const Budget& budget);
 
 // Runs that differ in their seed alone. Spreads are of those that have finished.
 struct SeedGroup {
