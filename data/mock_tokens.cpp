@@ -5,8 +5,9 @@
 
 namespace dualpath {
 
-MockTokens::MockTokens(std::uint64_t seed, std::uint64_t vocab_size, std::int64_t sequence_length)
-    : rng_(seed, "mock tokens"), vocab_size_(vocab_size), sequence_length_(sequence_length) {
+MockTokens::MockTokens(std::uint64_t seed, std::uint64_t vocab_size, std::int64_t sequence_length,
+                       std::string_view stream)
+    : rng_(seed, stream), vocab_size_(vocab_size), sequence_length_(sequence_length) {
   CHECK(vocab_size > 0 && sequence_length > 0, "mock tokens of a vocabulary of {}, {} a sample",
         vocab_size, sequence_length);
 }

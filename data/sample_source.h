@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "core/random.h"
 
@@ -21,10 +22,12 @@ class SampleSource {
                     std::span<std::int32_t> targets) const = 0;
 };
 
-// Uniformly random tokens, for benchmarks.
+// Uniformly random tokens, to try things out and to measure speed.
 class MockTokens final : public SampleSource {
  public:
-  MockTokens(std::uint64_t seed, std::uint64_t vocab_size, std::int64_t sequence_length);
+  // Tokens of two streams have nothing to do with each other.
+  MockTokens(std::uint64_t seed, std::uint64_t vocab_size, std::int64_t sequence_length,
+             std::string_view stream = "mock tokens");
   std::int64_t sequence_length() const override { return sequence_length_; }
   std::uint64_t vocab_size() const override { return vocab_size_; }
   void read(std::uint64_t sample, std::span<std::int32_t> inputs,

@@ -16,15 +16,18 @@ Job::Job() {
   }
 }
 
+int Job::num_cores() {
+  cpu_set_t mine;
+  if (sched_getaffinity(0, sizeof mine, &mine) == 0) return CPU_COUNT(&mine);
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
 namespace {
 
-// The cores a rank may use: fewer than its share of the host's in a Slurm job or a container.
+// The cores a rank may use.
 int cores_of_rank(int ranks_of_host) {
   const int host_cores = static_cast<int>(std::thread::hardware_concurrency());
-  cpu_set_t mine;
-  const int my_cores =
-      sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine) : host_cores;
-  return std::min(my_cores, host_cores / ranks_of_host);
+  return std::min(Job::num_cores(), host_cores / ranks_of_host);
 }
 
 }  // namespace

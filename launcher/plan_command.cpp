@@ -1,6 +1,5 @@
 // dualpath plan: what a configuration takes, without running it.
 #include <algorithm>
-#include <filesystem>
 #include <fmt/ranges.h>
 
 #include "data/file_io.h"
@@ -12,6 +11,7 @@
 #include "launcher/layout_search.h"
 #include "launcher/plan_config.h"
 #include "launcher/text_format.h"
+#include "launcher/training_data.h"
 #include "launcher/training_run.h"
 #include "model/counts.h"
 
@@ -217,11 +217,6 @@ Json report_layouts(const RunConfig& run, std::int64_t num_ranks, const Machine&
   Json json;
   tell(table, json);
   return json;
-}
-
-bool corpora_are_here(const RunConfig& run) {
-  return !run.data.mock && !run.data.corpora.empty() &&
-         std::filesystem::exists(run.data.corpora.front().path);
 }
 
 std::int64_t ranks_made(const ParallelConfig& parallel) {

@@ -1,20 +1,12 @@
 #include "launcher/progress.h"
 
 #include <algorithm>
-#include <cmath>
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "launcher/text_format.h"
+
 namespace dualpath {
-namespace {
-
-std::string duration_text(double seconds) {
-  const auto whole = std::lround(seconds);
-  return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
-}
-
-}  // namespace
-
 std::string progress_text(std::string_view task, double done, double total, double seconds,
                           std::string_view details) {
   if (total <= 0) return fmt::format("{} | {}", task, details);

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "launcher/sbatch_template.h"
+#include "launcher/embedded_text.h"
 
 namespace dualpath {
 

@@ -1,6 +1,7 @@
 // Numbers as people read them.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <fmt/format.h>
 #include <iterator>
@@ -24,6 +25,12 @@ inline std::string scaled(double value) {
   std::size_t unit = 0;
   for (; value >= 999.95 && unit + 1 < std::size(units); ++unit) value /= 1000;
   return fmt::format("{:.4g}{}", value, units[unit]);
+}
+
+// Seconds as "1:02:03".
+inline std::string duration_text(double seconds) {
+  const auto whole = std::lround(seconds);
+  return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
 }  // namespace dualpath

@@ -1,5 +1,6 @@
 #include "launcher/training_data.h"
 
+#include <limits>
 #include <utility>
 
 #include "data/tokenizer_files.h"
@@ -58,13 +59,22 @@ std::optional<Tokenizer> find_tokenizer(const std::filesystem::path& corpus_fold
   return std::nullopt;
 }
 
+bool corpora_are_here(const RunConfig& config) {
+  const DataConfig& data = config.data;
+  return !data.mock && !data.corpora.empty() && std::filesystem::exists(data.corpora.front().path);
+}
+
 TrainingData open_training_data(RunConfig& config) {
   TrainingData data;
   const auto seed = static_cast<std::uint64_t>(config.train.seed);
   const std::int64_t length = config.model.sequence_length;
   if (config.data.mock) {
-    data.training = std::make_unique<MockTokens>(
-        seed, static_cast<std::uint64_t>(config.model.vocab_size), length);
+    const auto vocab_size = static_cast<std::uint64_t>(config.model.vocab_size);
+    data.training = std::make_unique<MockTokens>(seed, vocab_size, length);
+    // The same for all seeds.
+    data.validation.push_back(
+        {std::make_unique<MockTokens>(0, vocab_size, length, "held-out mock tokens"),
+         std::numeric_limits<std::int64_t>::max(), 1.0});
     return data;
   }
   auto stream = std::make_unique<TokenStream>(open_corpora(config.data.corpora), seed, length);
@@ -80,7 +90,9 @@ TrainingData open_training_data(RunConfig& config) {
   for (const CorpusConfig& c : config.data.validation) {
     Corpus corpus = Corpus::open(c.path);
     check_same_tokenizer(corpus, data.tokenizer_hash);
-    data.validation.push_back({SequentialSamples(std::move(corpus), length), c.weight});
+    auto samples = std::make_unique<SequentialSamples>(std::move(corpus), length);
+    const auto num_samples = static_cast<std::int64_t>(samples->num_samples());
+    data.validation.push_back({std::move(samples), num_samples, c.weight});
   }
   data.training = std::move(stream);
   return data;

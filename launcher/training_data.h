@@ -16,7 +16,8 @@
 namespace dualpath {
 
 struct ValidationCorpus {
-  SequentialSamples samples;
+  std::unique_ptr<SampleSource> samples;
+  std::int64_t num_samples;
   double weight;
 };
 
@@ -34,6 +35,9 @@ struct TrainingData {
 // Throws Error(configuration) where the model's vocabulary is smaller than the corpora's,
 // Error(data) where a corpus is damaged or two disagree in their tokenizer.
 TrainingData open_training_data(RunConfig& config);
+
+// Whether this machine has what the run is to be trained on, not counting random tokens.
+bool corpora_are_here(const RunConfig& config);
 
 // The tokenizer in a corpus folder or the folder around it (the training and validation part of one
 // text share it there); none where neither has one.

@@ -390,9 +390,8 @@ void TrainingRun::validate() {
   bool bytes_known = true;
   ValidationMetrics m;
   for (const ValidationCorpus& corpus : data_.validation) {
-    const std::int64_t samples = std::min(config_.train.validation_sequences,
-                                          static_cast<std::int64_t>(corpus.samples.num_samples()));
-    const ValidationResult result = trainer_->validate(corpus.samples, samples, bytes_of_token_);
+    const std::int64_t samples = std::min(config_.train.validation_sequences, corpus.num_samples);
+    const ValidationResult result = trainer_->validate(*corpus.samples, samples, bytes_of_token_);
     weights += corpus.weight;
     loss += corpus.weight * result.loss;
     m.validation_tokens += result.targets;

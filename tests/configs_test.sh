@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # configs_test.sh DUALPATH CONFIGS: `dualpath plan` takes every configuration, on the ranks that its parallel
 # section makes, and configs/README.md says of each what the plan says. A file beside a base.yaml adds to that.
+# `dualpath sweep plan` takes those of sweeps/.
 set -u
 . "$(dirname "$0")/program.sh"
 configs=$(realpath "$2")
@@ -49,6 +50,19 @@ while read -r file; do
   millions=$(awk '/^parameters:/ { gsub(",", ""); printf "%.0f", $2 / 1e6 }' plan_output)
   grep -q "^# Published, arXiv 2605.30202: ${millions}M parameters" "$file" ||
     fail "$name: $millions million parameters are not what it says to be published" plan_output
-done < <(find "$configs" -name '*.yaml' ! -name base.yaml ! -path '*/machines/*' | sort)
+done < <(find "$configs" -name '*.yaml' ! -name base.yaml ! -path '*/machines/*' ! -path '*/sweeps/*' | sort)
 [ $count -ge 21 ] || fail "$count configurations found"
+
+# Sweeps: all their models meet the budget; those of the paper are the published ones.
+cd "$configs/.." || exit 1
+for file in configs/sweeps/*.yaml; do
+  expect "$file" 0 '^[0-9]+ runs: ' "$dualpath" sweep plan "$file" model.vocab_size=50304
+  grep -q 'cannot meet' "$scratch/output" && fail "$file" "$scratch/output"
+  [ "$file" = configs/sweeps/paper.yaml ] && cp "$scratch/output" "$scratch/paper"
+done
+for file in configs/paper/*_80m.yaml configs/paper/*_160m.yaml; do
+  millions=$(sed -nE 's/^# Published, arXiv 2605.30202: ([0-9]+)M parameters.*/\1/p' "$file")
+  awk -v m="$millions" '{ gsub(",", ""); if (sprintf("%.0f", $2 / 1e6) == m) found = 1 } END { exit !found }' "$scratch/paper" ||
+    fail "$file: the sweep has no model of $millions million parameters" "$scratch/paper"
+done
 finish

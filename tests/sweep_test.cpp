@@ -123,7 +123,7 @@ TEST(SweepGrid, TakesFromTheConfigurationWhatIsNotVaried) {
       grid_of({"sweep.layer_flop_budgets=[]", "sweep.training_flops=[]", "train.tokens=1000",
                "model.deep.ffn_hidden_size=32", "model.wide.ffn_hidden_size=64",
                "model.deep.iterations=3", "train.seed=5", "optimizer.lr=2e-3"});
-  ASSERT_THAT(names_of(grid), ElementsAre("dual_path-k3-a0.5-lr0.002-s5"));
+  ASSERT_THAT(names_of(grid), ElementsAre("dual_path-k3-a0.5-lr2e-3-s5"));
   const SweepRun& run = grid.plan.runs[0];
   EXPECT_EQ(run.steps, 4);
   EXPECT_EQ(run.deep_hidden, 32);

@@ -29,7 +29,9 @@ struct SweepSection {
   std::vector<double> learning_rates;
   std::vector<std::int64_t> seeds;
   std::int64_t ranks = 1;
-  double gflops = 0;
+  std::int64_t parallel_runs = 0;
+  bool retry = false;
+  std::string machine;
 };
 
 struct SweepConfig {
@@ -71,11 +73,17 @@ void visit_fields(Visitor& visit, SweepSection& c) {
               {.help = "peak learning rates; empty: optimizer.lr", .min = 0});
   visit.field("seeds", c.seeds, {.help = "empty: train.seed", .min = 0});
   visit.field("ranks", c.ranks, {.help = "of each run", .min = 1, .max = 1 << 16});
-  visit.field("gflops", c.gflops,
-              {.help = "what a rank reaches in training (see `dualpath bench step`); 0: no times "
-                       "are told",
-               .unit = "GFLOP/s",
-               .min = 0});
+  visit.field("parallel_runs", c.parallel_runs,
+              {.help = "that `sweep run` has going side by side, which share the cores; 0: as many "
+                       "as cores and memory allow",
+               .unit = "runs",
+               .min = 0,
+               .max = 1 << 16});
+  visit.field("retry", c.retry, {.help = "start runs again that have failed"});
+  visit.field(
+      "machine", c.machine,
+      {.help = "file that describes the machine (see `dualpath plan --help`); empty: no times "
+               "are told"});
 }
 
 template <class Visitor>

@@ -192,8 +192,11 @@ void adopt_grid(const fs::path& folder, const SweepPlan& plan,
   if (is_sweep(folder)) check_extends(folder, plan, configs);
   for (std::size_t i = 0; i < configs.size(); ++i) {
     const fs::path run = run_folder(folder, plan.runs[i].name);
+    const fs::path file = run / "planned.yaml";
+    const std::string text = print_config(configs[i]);
+    if (fs::exists(file) && read_file(file, ExitCode::checkpoint) == text) continue;
     make_folder(run, ExitCode::checkpoint);
-    write_file(run / "planned.yaml", print_config(configs[i]), ExitCode::checkpoint);
+    write_file(file, text, ExitCode::checkpoint);
   }
   write_sweep_plan(folder, plan);  // last: now each run that it names has its configuration
 }

@@ -94,22 +94,23 @@ ModelConfig model_of(ModelConfig model, const SweepCell& cell) {
   return model;
 }
 
-// The shortest text that reads back, 8e+07 as "8e7".
+std::string shortest(double value, std::chars_format format) {
+  std::array<char, 512> buffer{};
+  return {buffer.begin(), std::to_chars(buffer.begin(), buffer.end(), value, format).ptr};
+}
+
+// The shortest text that reads back: "8e7", "0.5".
 std::string compact(double value) {
-  std::array<char, 32> buffer{};
-  const auto end = std::to_chars(buffer.begin(), buffer.end(), value).ptr;
-  const std::string text(buffer.begin(), end);
+  const std::string plain = shortest(value, std::chars_format::fixed);
+  const std::string text = shortest(value, std::chars_format::scientific);
   const std::size_t exponent = text.find('e');
-  if (exponent == std::string::npos) return text;
-  return fmt::format("{}e{}", text.substr(0, exponent), std::stoi(text.substr(exponent + 1)));
+  const std::string scientific =
+      fmt::format("{}e{}", text.substr(0, exponent), std::stoi(text.substr(exponent + 1)));
+  return scientific.size() < plain.size() ? scientific : plain;
 }
 
 std::string name_of(const SweepRun& run) {
-  std::string name = enum_name(run.cell.architecture);
-  if (run.cell.iterations != 0) name += fmt::format("-k{}", run.cell.iterations);
-  if (run.cell.deep_share != 0) name += fmt::format("-a{}", compact(run.cell.deep_share));
-  if (run.cell.layer_flop_budget != 0)
-    name += fmt::format("-f{}", compact(run.cell.layer_flop_budget));
+  std::string name = name_of(run.cell);
   if (run.training_flops != 0) name += fmt::format("-c{}", compact(run.training_flops));
   return name + fmt::format("-lr{}-s{}", compact(run.learning_rate), run.seed);
 }
@@ -208,6 +209,14 @@ std::string infeasibility(const ModelConfig& model) {
 }
 
 }  // namespace
+
+std::string name_of(const SweepCell& cell) {
+  std::string name = enum_name(cell.architecture);
+  if (cell.iterations != 0) name += fmt::format("-k{}", cell.iterations);
+  if (cell.deep_share != 0) name += fmt::format("-a{}", compact(cell.deep_share));
+  if (cell.layer_flop_budget != 0) name += fmt::format("-f{}", compact(cell.layer_flop_budget));
+  return name;
+}
 
 SweepGrid expand_grid(const SweepConfig& config, ConfigProblems& problems) {
   SweepGrid grid;

@@ -19,4 +19,7 @@ struct SweepGrid {
 // REQUIRES: config.run.model.vocab_size is settled.
 SweepGrid expand_grid(const SweepConfig& config, ConfigProblems& problems);
 
+// "dual_path-k4-a0.5-f8e7"
+std::string name_of(const SweepCell& cell);
+
 }  // namespace dualpath

@@ -1,0 +1,16 @@
+#include "launcher/sweep/run_forecast.h"
+
+#include "launcher/job_plan.h"
+#include "launcher/training_run.h"
+
+namespace dualpath {
+
+RunForecast forecast_run(RunConfig config, std::int64_t num_ranks, const Machine& machine) {
+  config.model = resolve(config.model);
+  config.parallel = resolve(config.parallel, static_cast<int>(num_ranks), false);
+  const TrainerOptions options = trainer_options(config, total_steps(config, {}));
+  const JobPlan plan = plan_job(options, machine);
+  return {plan.largest_memory(), static_cast<double>(options.total_steps) * plan.step_seconds};
+}
+
+}  // namespace dualpath

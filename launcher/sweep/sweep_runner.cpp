@@ -1,0 +1,276 @@
+#include "launcher/sweep/sweep_runner.h"
+
+#include <chrono>
+#include <csignal>
+#include <deque>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "data/run_lock.h"
+#include "launcher/embedded_text.h"
+#include "launcher/progress.h"
+#include "launcher/stop_request.h"
+#include "launcher/sweep/child_process.h"
+#include "launcher/sweep/live_lines.h"
+#include "launcher/sweep/run_progress.h"
+#include "launcher/sweep/sweep_folder.h"
+#include "launcher/text_format.h"
+
+namespace dualpath {
+
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr auto poll_interval = std::chrono::milliseconds(50);
+constexpr auto slow_interval = std::chrono::seconds(1);  // of what is read, shown or sent again
+
+class SweepRunner {
+ public:
+  SweepRunner(const SweepPlan& plan, const SweepExecution& execution, Log& log)
+      : plan_(plan), execution_(execution), log_(log) {}
+
+  ExitCode run() {
+    begin();
+    while (!live_.empty() || !waiting_.empty()) {
+      reap();
+      if (stop_was_requested()) {
+        stop();
+        if (live_.empty()) break;
+      } else {
+        start_more();
+      }
+      show();
+      std::this_thread::sleep_for(poll_interval);
+    }
+    lines_.clear();
+    return conclude();
+  }
+
+ private:
+  struct Live {
+    const SweepRun* run;
+    ChildProcess process;
+    std::uintmax_t output_begin;  // of this start, in output.txt
+  };
+
+  fs::path folder_of(const SweepRun& run) const { return run_folder(execution_.folder, run.name); }
+
+  void begin();
+  std::vector<std::string> command_of(const SweepRun& run) const;
+  void start_more();
+  bool is_elsewhere(const SweepRun& run);
+  void start(const SweepRun& run);
+  void reap();
+  void record(const Live& ended, int code);
+  void stop();
+  void show();
+  double work_done();
+  ExitCode conclude();
+
+  template <class... Args>
+  void tell(fmt::format_string<Args...> format, Args&&... args) {
+    lines_.clear();
+    log_.info(format, std::forward<Args>(args)...);
+  }
+
+  const SweepPlan& plan_;
+  const SweepExecution& execution_;
+  Log& log_;
+  LiveLines lines_;
+  std::deque<const SweepRun*> waiting_;
+  std::deque<Live> live_;
+  std::set<const SweepRun*> told_elsewhere_;
+  std::size_t num_ended_ = 0;  // finished or failed, before this start too
+  double work_at_start_ = 0;   // FLOPs
+  double work_ended_ = 0;      // of runs that this process has seen to their end
+  Clock::time_point started_at_ = Clock::now();
+  Clock::time_point shown_at_;
+  Clock::time_point asked_at_;
+  bool stopping_ = false;
+};
+
+double work_of(const SweepRun& run, std::int64_t step) {
+  return run.realised_flops() * static_cast<double>(step) / static_cast<double>(run.steps);
+}
+
+void SweepRunner::begin() {
+  for (const SweepRun& run : plan_.runs) {
+    const RunStatus status = run_status(folder_of(run));
+    const bool failed = status.state == RunState::failed && !execution_.retry;
+    if (status.state == RunState::finished || failed) {
+      ++num_ended_;
+    } else {
+      waiting_.push_back(&run);
+    }
+    if (failed) {
+      tell("{} has failed before, exit code {}: {}; sweep.retry=true starts it again", run.name,
+           status.code, status.reason);
+    }
+  }
+  tell("{} of {} runs to do, {} at once; ranks of each: {}, threads of a rank: {}", waiting_.size(),
+       plan_.runs.size(), execution_.side_by_side, execution_.ranks, execution_.threads);
+  for (const SweepRun* run : waiting_)
+    work_at_start_ += work_of(*run, read_progress(folder_of(*run)).step);
+}
+
+std::vector<std::string> SweepRunner::command_of(const SweepRun& run) const {
+  std::vector<std::string> words{execution_.program, "train", folder_of(run) / "planned.yaml",
+                                 fmt::format("train.threads={}", execution_.threads)};
+  if (execution_.ranks > 1) {
+    const std::string script = std::string(mpi_environment) + "exec mpirun -n \"$0\" \"$@\"";
+    words.insert(words.begin(), {"/bin/bash", "-c", script, std::to_string(execution_.ranks)});
+  }
+  return words;
+}
+
+void SweepRunner::start_more() {
+  for (std::size_t looked_at = waiting_.size();
+       looked_at > 0 && std::ssize(live_) < execution_.side_by_side; --looked_at) {
+    const SweepRun& run = *waiting_.front();
+    waiting_.pop_front();
+    if (is_elsewhere(run)) {
+      waiting_.push_back(&run);
+    } else if (run_status(folder_of(run)).state == RunState::finished) {  // elsewhere, meanwhile
+      ++num_ended_;
+    } else {
+      start(run);
+    }
+  }
+}
+
+// A sweep that was killed leaves its runs to themselves for the step they save.
+bool SweepRunner::is_elsewhere(const SweepRun& run) {
+  if (!is_run_locked(folder_of(run))) return false;
+  if (told_elsewhere_.insert(&run).second)
+    tell("{} is being run by another process; waiting for it", run.name);
+  return true;
+}
+
+void SweepRunner::start(const SweepRun& run) {
+  const fs::path folder = folder_of(run);
+  const fs::path output = folder / "output.txt";
+  forget_exit(folder);
+  const std::uintmax_t begin = fs::exists(output) ? fs::file_size(output) : 0;
+  live_.push_back({&run, ChildProcess(command_of(run), output), begin});
+  const std::int64_t step = read_progress(folder).step;
+  if (step == 0) {
+    tell("{} begins", run.name);
+  } else {
+    tell("{} goes on, {} of {} steps were made", run.name, step, run.steps);
+  }
+}
+
+void SweepRunner::reap() {
+  for (std::size_t left = live_.size(); left > 0; --left) {
+    Live live = std::move(live_.front());
+    live_.pop_front();
+    if (const std::optional<int> code = live.process.exit_code()) {
+      record(live, *code);
+    } else {
+      live_.push_back(std::move(live));
+    }
+  }
+}
+
+void SweepRunner::record(const Live& ended, int code) {
+  const SweepRun& run = *ended.run;
+  const fs::path folder = folder_of(run);
+  const RunProgress progress = read_progress(folder);
+  if (code == 0 && fs::exists(folder / "DONE")) {
+    ++num_ended_;
+    work_ended_ += run.realised_flops();
+    tell("{} has finished{}{}", run.name,
+         progress.loss ? fmt::format(", loss {:.4f}", *progress.loss) : "",
+         progress.validation_loss
+             ? fmt::format(", validation loss {:.4f}", *progress.validation_loss)
+             : "");
+    return;
+  }
+  // Before it listens for signals USR1 ends it: nothing is lost.
+  const bool ended_early = stopping_ && code == 128 + SIGUSR1;
+  if (code == static_cast<int>(ExitCode::stopped) || ended_early) {
+    work_ended_ += work_of(run, progress.step);
+    record_exit(folder, static_cast<int>(ExitCode::stopped), "");
+    tell("{} has stopped, {} of {} steps are made", run.name, progress.step, run.steps);
+    return;
+  }
+  // Another process was faster.
+  if (code == static_cast<int>(ExitCode::checkpoint) && is_run_locked(folder)) {
+    waiting_.push_back(&run);
+    return;
+  }
+  ++num_ended_;
+  const std::string reason = code > 128 ? fmt::format("killed by signal {}", code - 128)
+                                        : error_line(folder / "output.txt", ended.output_begin);
+  record_exit(folder, code == 0 ? 1 : code, reason);
+  lines_.clear();
+  log_.error("{} has failed, exit code {}: {}", run.name, code, reason);
+}
+
+void SweepRunner::stop() {
+  if (!stopping_) tell("asked to stop: {} runs save and stop", live_.size());
+  stopping_ = true;
+  if (Clock::now() - asked_at_ < slow_interval) return;
+  asked_at_ = Clock::now();
+  for (const Live& live : live_) live.process.send(SIGUSR1);
+}
+
+// The FLOPs of all runs that were to be done at the start.
+double SweepRunner::work_done() {
+  double work = work_ended_;
+  for (const Live& live : live_)
+    work += work_of(*live.run, read_progress(folder_of(*live.run)).step);
+  for (const SweepRun* run : waiting_) work += work_of(*run, read_progress(folder_of(*run)).step);
+  return work;
+}
+
+void SweepRunner::show() {
+  if (!lines_.is_terminal() || Clock::now() - shown_at_ < slow_interval) return;
+  shown_at_ = Clock::now();
+  std::vector<std::string> lines;
+  for (const Live& live : live_) {
+    const RunProgress progress = read_progress(folder_of(*live.run));
+    std::string line = fmt::format("{} | {}/{}", live.run->name, progress.step, live.run->steps);
+    if (progress.loss) line += fmt::format(" | loss {:.4f}", *progress.loss);
+    if (progress.eta_seconds) line += " | ETA " + duration_text(*progress.eta_seconds);
+    lines.push_back(std::move(line));
+  }
+  double all = work_ended_;
+  for (const Live& live : live_) all += live.run->realised_flops();
+  for (const SweepRun* run : waiting_) all += run->realised_flops();
+  const double seconds = std::chrono::duration<double>(Clock::now() - started_at_).count();
+  lines.push_back(progress_text(
+      "sweep", work_done() - work_at_start_, all - work_at_start_, seconds,
+      fmt::format("{} of {} runs ended, {} running", num_ended_, plan_.runs.size(), live_.size())));
+  lines_.show(lines);
+}
+
+ExitCode SweepRunner::conclude() {
+  std::map<RunState, std::size_t> counts;
+  std::optional<int> failure;
+  for (const SweepRun& run : plan_.runs) {
+    const RunStatus status = run_status(folder_of(run));
+    ++counts[status.state];
+    if (status.state == RunState::failed && !failure) failure = status.code;
+  }
+  const std::size_t failed = counts[RunState::failed];
+  const std::size_t open = plan_.runs.size() - failed - counts[RunState::finished];
+  tell("{} of {} runs have finished, {} failed, {} can go on", counts[RunState::finished],
+       plan_.runs.size(), failed, open);
+  if (open > 0) return ExitCode::stopped;
+  if (!failure) return ExitCode::success;
+  const bool is_ours = *failure >= static_cast<int>(ExitCode::internal) &&
+                       *failure <= static_cast<int>(ExitCode::peer);
+  return is_ours ? static_cast<ExitCode>(*failure) : ExitCode::peer;
+}
+
+}  // namespace
+
+ExitCode run_sweep(const SweepPlan& plan, const SweepExecution& execution, Log& log) {
+  return SweepRunner(plan, execution, log).run();
+}
+
+}  // namespace dualpath

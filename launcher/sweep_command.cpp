@@ -1,0 +1,204 @@
+// dualpath sweep: many training runs from one file.
+#include <algorithm>
+#include <array>
+#include <unistd.h>
+
+#include "core/nearest.h"
+#include "data/run_lock.h"
+#include "launcher/arguments.h"
+#include "launcher/commands.h"
+#include "launcher/job.h"
+#include "launcher/stop_request.h"
+#include "launcher/sweep/run_forecast.h"
+#include "launcher/sweep/sweep_folder.h"
+#include "launcher/sweep/sweep_grid.h"
+#include "launcher/sweep/sweep_report.h"
+#include "launcher/sweep/sweep_runner.h"
+#include "launcher/sweep/sweep_tables.h"
+#include "launcher/training_data.h"
+#include "parallel/mpi_communicator.h"
+
+namespace dualpath {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* usage =
+    "dualpath sweep plan|run|status|report [SWEEP.yaml... | FOLDER] [key=value...]";
+
+std::string help() {
+  return fmt::format(
+      "usage: {}\n\n"
+      "Trains one model for each combination of what the section `sweep` lists; the other sections "
+      "are\n"
+      "those of `dualpath train` and hold for all runs.\n"
+      "  plan    what the runs take, without running them\n"
+      "  run     trains them here, several side by side. SIGTERM, SIGINT and SIGUSR1 save and "
+      "stop\n"
+      "          all runs, exit code 75; the same command goes on. What has finished is never "
+      "done\n"
+      "          again. A file with more values of a list adds its runs to those that are there\n"
+      "  status  what has become of them; SWEEP.yaml or the sweep's folder\n"
+      "  report  the same folder's results so far, as report.html and report.csv in it\n\n"
+      "fields, their defaults and units:\n{}",
+      usage, config_help<SweepConfig>());
+}
+
+struct Request {
+  ConfigSource source;
+  SweepConfig config;
+};
+
+// sweep.base first, then the files, then the words.
+Request read_request(const Arguments& arguments) {
+  Request request;
+  const auto add = [&] {
+    for (const std::string& file : arguments.positional) request.source.add_file(file);
+    for (const std::string& word : arguments.overrides) request.source.add_override(word);
+  };
+  add();
+  ConfigProblems problems;
+  request.config = read_config<SweepConfig>(request.source, problems);
+  throw_if_any(problems, request.source);
+  if (request.config.sweep.base.empty()) return request;
+  request.source = {};
+  for (const std::string& file : request.config.sweep.base) request.source.add_file(file);
+  add();
+  request.config = read_config<SweepConfig>(request.source, problems);
+  throw_if_any(problems, request.source);
+  return request;
+}
+
+// must_be_here: the corpora, else the vocabulary must be given where they are not.
+SweepGrid make_grid(Request& request, bool must_be_here) {
+  RunConfig& run = request.config.run;
+  ConfigProblems problems;
+  const bool has_corpora = !run.data.mock && !run.data.corpora.empty();
+  if (has_corpora && (must_be_here || corpora_are_here(run))) {
+    open_training_data(run);
+  } else if (has_corpora && run.model.vocab_size == 0) {
+    problems.add("model.vocab_size", fmt::format("{} is not there to take it from; give one",
+                                                 run.data.corpora.front().path));
+  }
+  SweepGrid grid = expand_grid(request.config, problems);
+  throw_if_any(problems, request.source);
+  return grid;
+}
+
+// Refuses runs that want more memory than the machine has.
+std::vector<RunForecast> forecasts_of(const SweepGrid& grid, const SweepSection& sweep) {
+  const Machine machine = sweep.machine.empty() ? counting_flops() : load_machine(sweep.machine);
+  std::vector<RunForecast> forecasts;
+  for (std::size_t i = 0; i < grid.configs.size(); ++i) {
+    const RunForecast forecast = forecast_run(grid.configs[i], sweep.ranks, machine);
+    const double gigabytes =
+        static_cast<double>(forecast.rank_bytes) / 1e9 + machine.process_mb / 1e3;
+    CHECK_AS(ExitCode::configuration, machine.memory_gb == 0 || gigabytes <= machine.memory_gb,
+             "run {}: a rank takes {:.3g} GB, of {:.3g} on {}", grid.plan.runs[i].name, gigabytes,
+             machine.memory_gb, machine.name);
+    forecasts.push_back(forecast);
+  }
+  return forecasts;
+}
+
+// So many that neither cores nor memory are shared out twice, unless asked for.
+std::int64_t runs_side_by_side(const SweepConfig& config, std::span<const RunForecast> forecasts) {
+  std::int64_t count = config.sweep.parallel_runs;
+  if (count == 0) {
+    const std::int64_t threads = std::max<std::int64_t>(1, config.run.train.threads);
+    std::size_t most = 1;
+    for (const RunForecast& f : forecasts) most = std::max(most, f.rank_bytes);
+    const auto memory =
+        static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE));
+    count = std::min<std::int64_t>(Job::num_cores() / threads,
+                                   static_cast<std::int64_t>(memory / most)) /
+            config.sweep.ranks;
+  }
+  return std::clamp<std::int64_t>(count, 1, std::max<std::int64_t>(1, std::ssize(forecasts)));
+}
+
+std::int64_t threads_of_rank(const SweepConfig& config, std::int64_t side_by_side) {
+  if (config.run.train.threads > 0) return config.run.train.threads;
+  return std::max<std::int64_t>(1, Job::num_cores() / (side_by_side * config.sweep.ranks));
+}
+
+ExitCode plan(const Arguments& arguments) {
+  Request request = read_request(arguments);
+  const SweepGrid grid = make_grid(request, false);
+  const auto forecasts = forecasts_of(grid, request.config.sweep);
+  fmt::print("{}", plan_text(grid.plan, forecasts, runs_side_by_side(request.config, forecasts),
+                             !request.config.sweep.machine.empty()));
+  return ExitCode::success;
+}
+
+ExitCode run_here(const Arguments& arguments) {
+  CHECK_AS(ExitCode::configuration, !started_by_mpi_launcher(),
+           "start `sweep run` without mpirun: it starts the ranks of each run (sweep.ranks)");
+  remember_stop_signals();
+  Request request = read_request(arguments);
+  const SweepConfig& config = request.config;
+  const SweepGrid grid = make_grid(request, true);
+  CHECK_AS(ExitCode::configuration, !grid.plan.runs.empty(), "no run is left: {}",
+           infeasible_text(grid.plan));
+  const auto forecasts = forecasts_of(grid, config.sweep);
+  const RunLock lock(config.folder());
+  adopt_grid(config.folder(), grid.plan, grid.configs);
+  const std::int64_t side_by_side = runs_side_by_side(config, forecasts);
+  Log log;
+  log.open_file(config.folder() / "log.txt");
+  return run_sweep(grid.plan,
+                   {.folder = config.folder(),
+                    .program = fs::read_symlink("/proc/self/exe"),
+                    .ranks = config.sweep.ranks,
+                    .side_by_side = side_by_side,
+                    .threads = threads_of_rank(config, side_by_side),
+                    .retry = config.sweep.retry},
+                   log);
+}
+
+// Of a sweep's folder, or of what makes the sweep.
+fs::path folder_of(const Arguments& arguments) {
+  const auto& given = arguments.positional;
+  if (given.size() == 1 && fs::is_directory(given.front())) return given.front();
+  return read_request(arguments).config.folder();
+}
+
+ExitCode status(const Arguments& arguments) {
+  const fs::path folder = folder_of(arguments);
+  fmt::print("{}", status_text(folder, read_sweep_plan(folder)));
+  return ExitCode::success;
+}
+
+ExitCode report(const Arguments& arguments) {
+  const fs::path folder = folder_of(arguments);
+  write_sweep_report(folder);
+  fmt::print("{}\n{}\n", (folder / "report.html").string(), (folder / "report.csv").string());
+  return ExitCode::success;
+}
+
+struct Part {
+  const char* name;
+  ExitCode (*run)(const Arguments& arguments);
+};
+constexpr std::array parts = {Part{"plan", plan}, Part{"run", run_here}, Part{"status", status},
+                              Part{"report", report}};
+
+ExitCode run(std::span<const std::string> words) {
+  std::vector<std::string> names;
+  for (const Part& part : parts) {
+    if (!words.empty() && words.front() == part.name)
+      return part.run(split_arguments(words.subspan(1), usage, 0, words.size()));
+    names.emplace_back(part.name);
+  }
+  const std::string near = words.empty() ? "" : nearest(words.front(), names);
+  DUALPATH_FAIL(ExitCode::configuration, "{}{}\nusage: {}",
+                words.empty() ? "a part is missing" : "unknown part " + words.front(),
+                near.empty() ? "" : fmt::format(", did you mean {}?", near), usage);
+}
+
+}  // namespace
+
+const Command sweep_command = {"sweep", "many training runs from one file", help, run};
+
+}  // namespace dualpath
