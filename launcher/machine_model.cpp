@@ -27,8 +27,8 @@ const LinkRate& link_of(const Machine& machine, LinkScope scope, Collective kind
       found = &link;
   }
   CHECK_AS(ExitCode::configuration, found != nullptr,
-           "the description of {} has no rate of {} in the {}: links. `mpirun -n 2 dualpath bench "
-           "machine` measures those of a node",
+           "the description of {} has no rate of {} in the {}: links. `mpirun -n N dualpath bench "
+           "machine` measures those among its ranks",
            machine.name, name_of(kind), enum_name(scope));
   return *found;
 }

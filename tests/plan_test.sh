@@ -2,6 +2,7 @@
 # plan_test.sh DUALPATH: what `dualpath plan` says, and refuses.
 set -u
 . "$(dirname "$0")/program.sh"
+configs=$(realpath "$(dirname "$0")/../configs")
 program_test "$1"
 unset OMPI_COMM_WORLD_SIZE PMI_SIZE SLURM_NTASKS
 
@@ -44,6 +45,12 @@ sed 's/memory_gb: 141/memory_gb: 3.001/' "$configs/machines/h200_cluster.yaml" >
 expect "no memory" 2 'a rank takes [0-9.]+ GB, of 3.00 on cluster' plan plan.machine=little.yaml
 sed 's/gbytes/gbyte/' "$configs/machines/h200_cluster.yaml" >wrong.yaml
 expect "wrong machine" 2 'wrong.yaml.*did you mean kernels.*gbytes' plan plan.machine=wrong.yaml
+
+# Times on this machine, as it measures itself; alone it knows no links.
+expect "measuring" 0 '^matmul nt +fp32' \
+  "$dualpath" bench machine bench.machine_file=own.yaml bench.repeats=1 bench.seconds=0
+expect "time here" 0 '^predicted: .* on cpu' plan plan.machine=own.yaml
+expect "no links" 2 'no rate of all_reduce in the network: links' plan plan.machine=own.yaml plan.ranks=2 parallel.tensor=2
 
 # The best layouts. The first, given, takes as long.
 expect "search" 0 '^10 .* parallel.tensor=' plan plan.ranks=8 $cluster plan.search=true json=search.json

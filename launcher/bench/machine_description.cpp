@@ -134,27 +134,6 @@ void add_kernels(MachineDescription& description, const Calls& calls) {
   }
 }
 
-// One rate a collective, of messages of 1 KiB to 32 MiB.
-void add_links(Machine& machine, LinkScope scope, const Effort& effort, Device& device,
-               Communicator& ranks) {
-  constexpr std::int64_t smallest = 256, largest = std::int64_t{8} << 20;  // numbers
-  std::map<Collective, std::vector<TimedCall>> messages;
-  for (std::int64_t numel = smallest; numel <= largest; numel *= 32) {
-    for (const TimedCollective& timed : time_collectives(numel, effort, device, ranks))
-      messages[timed.kind].push_back({.bytes = timed.bytes, .seconds = timed.time.median});
-  }
-  const auto rounds = std::bit_width(static_cast<unsigned>(ranks.size() - 1));
-  for (const auto& [kind, timed] : messages) {
-    const KernelRate rate = fit_rate(timed);
-    machine.links.push_back({.scope = scope,
-                             .collective = name_of(kind),
-                             .latency_us = rate.overhead_us / rounds,
-                             .gbytes = rate.gbytes});
-  }
-  // What is not sent in training.
-  machine.links.push_back({.scope = scope, .gbytes = machine.links.front().gbytes});
-}
-
 bool takes_bf16(const Device& device) {
   try {
     device.require({.operand = DType::bf16});
@@ -170,6 +149,26 @@ double host_memory_gb() {
 }
 
 }  // namespace
+
+std::vector<LinkRate> measure_links(LinkScope scope, const Effort& effort, Device& device,
+                                    Communicator& ranks) {
+  constexpr std::int64_t smallest = 256, largest = std::int64_t{8} << 20;  // numbers
+  std::map<Collective, std::vector<TimedCall>> messages;
+  for (std::int64_t numel = smallest; numel <= largest; numel *= 32) {
+    for (const TimedCollective& timed : time_collectives(numel, effort, device, ranks))
+      messages[timed.kind].push_back({.bytes = timed.bytes, .seconds = timed.time.median});
+  }
+  const auto rounds = std::bit_width(static_cast<unsigned>(ranks.size() - 1));
+  std::vector<LinkRate> links;
+  for (const auto& [kind, timed] : messages) {
+    const KernelRate rate = fit_rate(timed);
+    links.push_back({.scope = scope,
+                     .collective = name_of(kind),
+                     .latency_us = rate.overhead_us / rounds,
+                     .gbytes = rate.gbytes});
+  }
+  return links;
+}
 
 MachineDescription describe_machine(const Effort& effort, Device& device, int num_threads,
                                     int local_size, Communicator& ranks) {
@@ -194,15 +193,18 @@ MachineDescription describe_machine(const Effort& effort, Device& device, int nu
       const TrainerOptions options = options_of(sample, precision, ranks.size());
       reset_peak_memory();
       time_kernels(options, effort, device, ranks, calls);
-      const auto planned = static_cast<double>(plan_memory(options, ranks.rank()).total());
-      if (const auto peak = peak_memory())
-        machine.process_mb = std::max(machine.process_mb, (*peak - planned) / 1e6);
+      // Of the first trainer: a run has no more, and each leaves something with the libraries.
+      const std::optional<double> peak = peak_memory();
+      if (machine.process_mb == 0 && peak) {
+        const std::size_t planned = plan_memory(options, ranks.rank()).total();
+        machine.process_mb = (*peak - static_cast<double>(planned)) / 1e6;
+      }
     }
   }
   add_kernels(description, calls);
   if (ranks.size() > 1) {
     const LinkScope scope = local_size == ranks.size() ? LinkScope::node : LinkScope::network;
-    add_links(machine, scope, effort, device, ranks);
+    machine.links = measure_links(scope, effort, device, ranks);
   }
   return description;
 }

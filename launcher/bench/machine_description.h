@@ -17,4 +17,9 @@ struct MachineDescription {
 MachineDescription describe_machine(const Effort& effort, Device& device, int num_threads,
                                     int local_size, Communicator& ranks);
 
+// One rate a collective, from messages of 1 KiB to 32 MiB among all ranks. REQUIRES: several ranks.
+// Collective.
+std::vector<LinkRate> measure_links(LinkScope scope, const Effort& effort, Device& device,
+                                    Communicator& ranks);
+
 }  // namespace dualpath

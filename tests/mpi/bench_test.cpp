@@ -5,6 +5,7 @@
 
 #include "core/cpu/cpu_device.h"
 #include "launcher/bench/job_bench.h"
+#include "launcher/bench/machine_description.h"
 #include "launcher/bench/step_bench.h"
 #include "tests/mpi/world.h"
 
@@ -68,6 +69,21 @@ TEST(JobBench, SumsAndCheckpoints) {
   const std::string folder = testing::TempDir();
   const Json saved = measure_checkpoint(config, folder, peaks, *device, world()).table().json();
   EXPECT_EQ(saved.size(), 2U);
+}
+
+// Every collective that training uses has its own rate.
+TEST(MachineDescription, LinksAmongRanks) {
+  const auto device = make_cpu_device(1);
+  const Effort effort{.repeats = 2, .seconds = 0};
+  const std::vector<LinkRate> links = measure_links(LinkScope::network, effort, *device, world());
+  std::vector<std::string> names;
+  for (const LinkRate& link : links) {
+    names.push_back(link.collective);
+    EXPECT_EQ(link.scope, LinkScope::network);
+    EXPECT_GT(link.gbytes, 0) << link.collective;
+  }
+  EXPECT_THAT(names, testing::UnorderedElementsAre("all_reduce", "all_gather", "reduce_scatter",
+                                                   "exchange"));
 }
 
 }  // namespace
