@@ -1,13 +1,12 @@
 #include "tests/gpu_emulator/emulated_block.h"
 
 #include <algorithm>
-#include <csetjmp>
 #include <cstring>
 #include <numeric>
-#include <ucontext.h>
 
 #include "core/cuda/block.h"
 #include "core/error.h"
+#include "tests/gpu_emulator/waiting_stack.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
@@ -27,10 +26,7 @@ struct EmulatedBlock::Fiber {
   EmulatedBlock& block;
   EmulatedThread thread;
   std::unique_ptr<std::byte[]> stack;
-  ucontext_t start{};   // where it begins
-  std::jmp_buf resume;  // where it goes on; to jump needs no system call, as swapcontext does
-  std::jmp_buf scheduler;
-  bool started = false;
+  WaitingStack own{}, scheduler{};
   bool done = false;
   // What the fiber waits for: that so many barriers, or exchanges of its warp, have passed.
   std::uint64_t barrier = 0, exchange = 0;
@@ -39,6 +35,8 @@ struct EmulatedBlock::Fiber {
   const void* scheduler_stack = nullptr;
   std::size_t scheduler_stack_bytes = 0;
 };
+
+thread_local EmulatedBlock::Fiber* EmulatedBlock::entering = nullptr;
 
 EmulatedBlock::EmulatedBlock(std::uint64_t seed) : random_(seed) {}
 
@@ -71,15 +69,9 @@ void EmulatedBlock::run_block(const std::function<void(EmulatedThread&)>& body) 
   at_barrier_ = 0;
   for (int i = 0; i < launch_.threads; ++i) {
     Fiber* fiber = fibers_[static_cast<std::size_t>(i)].get();
-    fiber->started = fiber->done = false;
+    fiber->done = false;
     fiber->barrier = fiber->exchange = 0;
-    getcontext(&fiber->start);
-    fiber->start.uc_stack.ss_sp = fiber->stack.get();
-    fiber->start.uc_stack.ss_size = stack_bytes;
-    fiber->start.uc_link = nullptr;
-    const auto address = reinterpret_cast<std::uintptr_t>(fiber);
-    makecontext(&fiber->start, reinterpret_cast<void (*)()>(&EmulatedBlock::enter), 2,
-                static_cast<unsigned>(address), static_cast<unsigned>(address >> 32));
+    prepare_stack(fiber->own, {fiber->stack.get(), stack_bytes}, &EmulatedBlock::enter);
   }
   while (run_ready_fibers()) {
   }
@@ -103,7 +95,8 @@ bool EmulatedBlock::run_ready_fibers() {
     void* own_stack = nullptr;
     __sanitizer_start_switch_fiber(&own_stack, fiber->stack.get(), stack_bytes);
 #endif
-    switch_to(*fiber);
+    entering = fiber;
+    switch_stack(fiber->scheduler, fiber->own);
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(own_stack, nullptr, nullptr);
 #endif
@@ -112,28 +105,20 @@ bool EmulatedBlock::run_ready_fibers() {
   return !ready_.empty();
 }
 
-// Returns when the fiber yields.
-void EmulatedBlock::switch_to(Fiber& fiber) {
-  if (_setjmp(fiber.scheduler) != 0) return;
-  if (fiber.started) _longjmp(fiber.resume, 1);
-  fiber.started = true;
-  setcontext(&fiber.start);
-}
-
 void EmulatedBlock::yield(Fiber& fiber) {
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_start_switch_fiber(fiber.done ? nullptr : &fiber.fake_stack, fiber.scheduler_stack,
                                  fiber.scheduler_stack_bytes);
 #endif
-  if (_setjmp(fiber.resume) == 0) _longjmp(fiber.scheduler, 1);
+  switch_stack(fiber.own, fiber.scheduler);
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_finish_switch_fiber(fiber.fake_stack, &fiber.scheduler_stack,
                                   &fiber.scheduler_stack_bytes);
 #endif
 }
 
-void EmulatedBlock::enter(unsigned low, unsigned high) {
-  auto& fiber = *reinterpret_cast<Fiber*>(static_cast<std::uintptr_t>(high) << 32 | low);
+void EmulatedBlock::enter() {
+  Fiber& fiber = *entering;
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_finish_switch_fiber(nullptr, &fiber.scheduler_stack, &fiber.scheduler_stack_bytes);
 #endif

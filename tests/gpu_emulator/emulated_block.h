@@ -70,14 +70,12 @@ class EmulatedBlock {
     std::uint64_t exchanges = 0;  // finished ones
     int arrived = 0;              // at the one under way
     std::uint64_t values[2][32];  // of this one and the one before
-    std::uint32_t ballots[2] = {};
   };
 
   void run_block(const std::function<void(EmulatedThread&)>& body);
   bool run_ready_fibers();
-  static void switch_to(Fiber& fiber);
   void yield(Fiber& fiber);
-  static void enter(unsigned low, unsigned high);
+  static void enter();
 
   std::mt19937_64 random_;
   EmulatedLaunch launch_;
@@ -88,6 +86,7 @@ class EmulatedBlock {
   std::vector<std::byte> shared_, reductions_;
   std::uint64_t barriers_ = 0;  // passed
   int at_barrier_ = 0;
+  static thread_local Fiber* entering;  // the fiber that is switched to
   const std::function<void(EmulatedThread&)>* body_ = nullptr;
 };
 
