@@ -1,15 +1,11 @@
 // dualpath submit: a training run as a Slurm job.
-#include <array>
-#include <cerrno>
-#include <cstring>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <algorithm>
 
 #include "data/checkpoint_folder.h"
 #include "data/file_io.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
+#include "launcher/sbatch.h"
 #include "launcher/submit_script.h"
 #include "launcher/training_data.h"
 
@@ -39,10 +35,7 @@ struct Request {
 };
 
 Request read_request(std::span<const std::string> words) {
-  std::vector<std::string> spelt_out(words.begin(), words.end());
-  std::replace(spelt_out.begin(), spelt_out.end(), std::string("--dry-run"),
-               std::string("submit.dry_run=true"));
-  const Arguments arguments = split_arguments(spelt_out, usage, 0, words.size());
+  const Arguments arguments = split_arguments(spell_out_dry_run(words), usage, 0, words.size());
   Request request;
   for (const std::string& file : arguments.positional) request.source.add_file(file);
   for (const std::string& assignment : arguments.overrides) request.source.add_override(assignment);
@@ -50,7 +43,7 @@ Request read_request(std::span<const std::string> words) {
   request.config = read_config<SubmitConfig>(request.source, problems);
   const auto& [submit, run] = request.config;
   validate(run, submit.num_ranks(), problems);
-  request.lead_seconds = signal_lead_seconds(submit, run.folder(), problems);
+  request.lead_seconds = signal_lead_seconds(submit, {run.folder()}, problems);
   throw_if_any(problems, request.source);
   return request;
 }
@@ -72,37 +65,6 @@ void check_checkpoint(RunConfig config) {
   check_resume(before, config);
 }
 
-// The output of a program, without its last line break; its errors go where ours go.
-std::string output_of(const std::vector<std::string>& command) {
-  std::array<int, 2> pipe_ends{};
-  CHECK(::pipe(pipe_ends.data()) == 0, "pipe: {}", std::strerror(errno));
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, pipe_ends[1], STDOUT_FILENO);
-  posix_spawn_file_actions_addclose(&actions, pipe_ends[0]);
-  std::vector<char*> words;
-  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
-  words.push_back(nullptr);
-  pid_t child = 0;
-  const int failure = ::posix_spawnp(&child, words[0], &actions, nullptr, words.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  ::close(pipe_ends[1]);
-  std::string output;
-  std::array<char, 256> block;
-  for (ssize_t count; (count = ::read(pipe_ends[0], block.data(), block.size())) > 0;) {
-    output.append(block.data(), static_cast<std::size_t>(count));
-  }
-  ::close(pipe_ends[0]);
-  CHECK_AS(ExitCode::configuration, failure == 0,
-           "{} cannot be run: {}; --dry-run prints the script", command[0], std::strerror(failure));
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  CHECK_AS(ExitCode::configuration, WIFEXITED(status) && WEXITSTATUS(status) == 0,
-           "{} has refused the job", command[0]);
-  if (output.ends_with('\n')) output.pop_back();
-  return output;
-}
-
 ExitCode run(std::span<const std::string> words) {
   const Request request = read_request(words);
   const auto& [submit, run] = request.config;
@@ -116,13 +78,11 @@ ExitCode run(std::span<const std::string> words) {
   open_training_data(opened);
   check_checkpoint(opened);
 
-  const fs::path program =
-      submit.container.empty() ? fs::read_symlink("/proc/self/exe") : "dualpath";
   const SubmittedRun submitted = {
       .working_folder = fs::current_path(),
       .folder = folder,
       .config = folder / "submit.yaml",
-      .program = submit.program.empty() ? program : fs::path(submit.program),
+      .program = submitted_program(submit),
       .lead_seconds = request.lead_seconds,
   };
   const std::string script = submit_script(submit, submitted);
@@ -133,8 +93,7 @@ ExitCode run(std::span<const std::string> words) {
   make_folder(folder, ExitCode::checkpoint);
   write_file(submitted.config, print_config(run), ExitCode::checkpoint);
   write_file(folder / "submit.sbatch", script, ExitCode::checkpoint);
-  const std::string answer = output_of({"sbatch", "--parsable", folder / "submit.sbatch"});
-  const std::string job = answer.substr(0, answer.find(';'));  // "JOB" or "JOB;CLUSTER"
+  const std::string job = sbatch(folder / "submit.sbatch");
   fmt::print("submitted job {}: {} ranks on {} nodes, to stop {} s before the time limit of {}\n",
              job, submit.num_ranks(), submit.nodes, request.lead_seconds, submit.time_limit);
   fmt::print("its output goes to {}\n", (folder / fmt::format("slurm-{}.out", job)).string());

@@ -59,46 +59,69 @@ std::string in_pattern(const std::filesystem::path& path) {
   return text;
 }
 
-std::string sbatch_lines(const SubmitSection& submit, const SubmittedRun& run) {
+// What #SBATCH lines and the container need to know of a job.
+struct Job {
+  const std::filesystem::path& working_folder;
+  const std::filesystem::path& folder;
+  std::int64_t lead_seconds;
+  std::string output;  // in the folder, a pattern
+  std::string array = {};
+};
+
+std::string sbatch_lines(const SubmitSection& submit, const Job& job) {
   std::string text;
   const auto option = [&](const std::string& word) {
     CHECK_AS(ExitCode::configuration, word.find('\n') == word.npos,
              "an option of sbatch holds a line break: {}", word);
     text += fmt::format("#SBATCH {}\n", quoted(word));
   };
-  const std::string folder_name = (run.folder / "").parent_path().filename().string();
+  const std::string folder_name = (job.folder / "").parent_path().filename().string();
   option("--job-name=" + (submit.name.empty() ? folder_name : submit.name));
   option(fmt::format("--nodes={}", submit.nodes));
   option(fmt::format("--ntasks-per-node={}", submit.ranks_per_node));
   option(submit.cores_per_rank == 0 ? std::string("--exclusive")
                                     : fmt::format("--cpus-per-task={}", submit.cores_per_rank));
   option("--time=" + submit.time_limit);
-  option(fmt::format("--signal=B:USR1@{}", run.lead_seconds));
+  option(fmt::format("--signal=B:USR1@{}", job.lead_seconds));
   option("--requeue");
   option("--open-mode=append");
-  option("--chdir=" + run.working_folder.string());
-  option("--output=" + in_pattern(run.folder) + "/slurm-%j.out");
+  option("--chdir=" + job.working_folder.string());
+  option(fmt::format("--output={}/{}", in_pattern(job.folder), job.output));
+  if (!job.array.empty()) option("--array=" + job.array);
   if (!submit.partition.empty()) option("--partition=" + submit.partition);
   if (!submit.account.empty()) option("--account=" + submit.account);
   for (const std::string& word : submit.options) option(word);
   return text;
 }
 
-std::string container_words(const SubmitSection& submit, const SubmittedRun& run) {
+std::string container_words(const SubmitSection& submit, const Job& job) {
   if (submit.container.empty()) return "";
-  std::string text = fmt::format("apptainer exec --bind {} --bind {}", quoted(run.working_folder),
-                                 quoted(std::filesystem::absolute(run.folder)));
+  std::string text = fmt::format("apptainer exec --bind {} --bind {}", quoted(job.working_folder),
+                                 quoted(std::filesystem::absolute(job.folder)));
   for (const std::string& word : submit.container_options) text += fmt::format(" {}", quoted(word));
   return fmt::format("{} {}", text, quoted(submit.container));
 }
 
-std::string settings(const SubmitSection& submit, const SubmittedRun& run) {
-  std::string text = fmt::format("run={}\nconfig=({})\nprogram={}\ncontainer=({})\nmpi={}\n",
-                                 quoted(run.folder), quoted(run.config), quoted(run.program),
-                                 container_words(submit, run), quoted(submit.mpi));
+// All but what is trained.
+std::string settings(const SubmitSection& submit, const Job& job,
+                     const std::filesystem::path& program) {
+  std::string text = fmt::format("program={}\ncontainer=({})\nmpi={}\n", quoted(program),
+                                 container_words(submit, job), quoted(submit.mpi));
   text += "setup() {\n  :\n";
   for (const std::string& line : submit.setup) text += fmt::format("  {}\n", line);
   return text + "}\n\n";
+}
+
+// verb: that writes it; settings: what the script does of its own.
+std::string script(const std::string& verb, const SubmitSection& submit, const Job& job,
+                   const std::string& settings) {
+  const std::size_t body = sbatch_template.find("# ---- ");
+  CHECK(body != sbatch_template.npos, "slurm/train.sbatch has lost its dividing line");
+  return fmt::format(
+      "#!/usr/bin/env bash\n"
+      "# Written by `dualpath {}` from slurm/train.sbatch. To submit it again: sbatch THIS\n"
+      "{}\n{}{}",
+      verb, sbatch_lines(submit, job), settings, sbatch_template.substr(body));
 }
 
 }  // namespace
@@ -149,7 +172,8 @@ std::optional<std::int64_t> measured_lead_seconds(const std::filesystem::path& m
   return static_cast<std::int64_t>(std::ceil(1.5 * longest)) + 30;
 }
 
-std::int64_t signal_lead_seconds(const SubmitSection& submit, const std::filesystem::path& folder,
+std::int64_t signal_lead_seconds(const SubmitSection& submit,
+                                 const std::vector<std::filesystem::path>& folders,
                                  ConfigProblems& problems) {
   const std::optional<std::int64_t> limit = parse_time_limit(submit.time_limit);
   if (!limit) {
@@ -160,8 +184,9 @@ std::int64_t signal_lead_seconds(const SubmitSection& submit, const std::filesys
   }
   std::int64_t lead = submit.signal_lead_seconds;
   if (lead == 0) {
-    lead = measured_lead_seconds(folder / "metrics.jsonl")
-               .value_or(std::min(default_lead_seconds, *limit / 4));
+    for (const std::filesystem::path& folder : folders)
+      lead = std::max(lead, measured_lead_seconds(folder / "metrics.jsonl").value_or(0));
+    if (lead == 0) lead = std::min(default_lead_seconds, *limit / 4);
   }
   if (lead >= *limit || lead > max_lead_seconds) {
     problems.add("submit.signal_lead_seconds",
@@ -173,13 +198,33 @@ std::int64_t signal_lead_seconds(const SubmitSection& submit, const std::filesys
 }
 
 std::string submit_script(const SubmitSection& submit, const SubmittedRun& run) {
-  const std::size_t body = sbatch_template.find("# ---- ");
-  CHECK(body != sbatch_template.npos, "slurm/train.sbatch has lost its dividing line");
-  return "#!/usr/bin/env bash\n"
-         "# Written by `dualpath submit` from slurm/train.sbatch. To submit it again: sbatch "
-         "THIS\n" +
-         sbatch_lines(submit, run) + "\n" + settings(submit, run) +
-         std::string(sbatch_template.substr(body));
+  const Job job{run.working_folder, run.folder, run.lead_seconds, "slurm-%j.out"};
+  return script("submit", submit, job,
+                fmt::format("run={}\nconfig=({})\n", quoted(run.folder), quoted(run.config)) +
+                    settings(submit, job, run.program));
+}
+
+std::string sweep_script(const SubmitSection& submit, const SubmittedSweep& sweep) {
+  std::string array = fmt::format("0-{}", sweep.runs.size() - 1);
+  if (sweep.at_once > 0) array += fmt::format("%{}", sweep.at_once);
+  const Job job{sweep.working_folder, sweep.folder, sweep.lead_seconds, "slurm-%A_%a.out", array};
+  std::string text = fmt::format("sweep={}\nruns=(\n", quoted(sweep.folder));
+  for (const std::string& run : sweep.runs) text += fmt::format("  {}\n", quoted(run));
+  text +=
+      ")\n"
+      "run=$sweep/runs/${runs[$SLURM_ARRAY_TASK_ID]}\n"
+      "config=(\"$run/planned.yaml\")\n";
+  text += settings(submit, job, sweep.program);
+  // For `dualpath sweep status`.
+  text +=
+      "rm -f \"$run/exit.txt\"\n"
+      "record_exit() {\n"
+      "  local code=$?\n"
+      "  local output=$sweep/slurm-${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID.out\n"
+      "  if ((code)); then printf '%s\\n' \"$code\" \"see $output\" >\"$run/exit.txt\"; fi\n"
+      "}\n"
+      "trap record_exit EXIT\n\n";
+  return script("sweep submit", submit, job, text);
 }
 
 }  // namespace dualpath

@@ -1,4 +1,5 @@
-// The job script of `dualpath submit`: slurm/train.sbatch with its upper part filled in.
+// The job scripts of `dualpath submit` and `dualpath sweep submit`: slurm/train.sbatch with its
+// upper part filled in.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "launcher/submit_config.h"
 
@@ -19,9 +21,10 @@ std::optional<std::int64_t> parse_time_limit(std::string_view text);
 // the latest steps, validations and saves; none where the file holds no step.
 std::optional<std::int64_t> measured_lead_seconds(const std::filesystem::path& metrics);
 
-// The lead that is given, else the measured one of the run in `folder`, else a default. Adds a
-// problem where it leaves no time to train, or the limit cannot be read.
-std::int64_t signal_lead_seconds(const SubmitSection& submit, const std::filesystem::path& folder,
+// The lead that is given, else the longest that was measured of the runs in these folders, else a
+// default. Adds a problem where it leaves no time to train, or the limit cannot be read.
+std::int64_t signal_lead_seconds(const SubmitSection& submit,
+                                 const std::vector<std::filesystem::path>& folders,
                                  ConfigProblems& problems);
 
 // What the script says of the run, besides the submit section.
@@ -35,5 +38,18 @@ struct SubmittedRun {
 
 // Throws Error(configuration) where an option of sbatch holds a line break.
 std::string submit_script(const SubmitSection& submit, const SubmittedRun& run);
+
+// Of a sweep, one task of a job array for each run.
+struct SubmittedSweep {
+  std::filesystem::path working_folder;  // as above
+  std::filesystem::path folder;          // of the sweep
+  std::vector<std::string> runs;         // names in its runs/, each with planned.yaml
+  std::int64_t at_once;                  // tasks; 0: as many as Slurm finds room for
+  std::filesystem::path program;
+  std::int64_t lead_seconds;
+};
+
+// A task that does not finish its run says why in the run's exit.txt.
+std::string sweep_script(const SubmitSection& submit, const SubmittedSweep& sweep);
 
 }  // namespace dualpath

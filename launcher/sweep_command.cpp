@@ -4,11 +4,14 @@
 #include <unistd.h>
 
 #include "core/nearest.h"
+#include "data/file_io.h"
 #include "data/run_lock.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
 #include "launcher/job.h"
+#include "launcher/sbatch.h"
 #include "launcher/stop_request.h"
+#include "launcher/submit_script.h"
 #include "launcher/sweep/run_forecast.h"
 #include "launcher/sweep/sweep_folder.h"
 #include "launcher/sweep/sweep_grid.h"
@@ -25,7 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* usage =
-    "dualpath sweep plan|run|status|report [SWEEP.yaml... | FOLDER] [key=value...]";
+    "dualpath sweep plan|run|submit|status|report [SWEEP.yaml... | FOLDER] [key=value...]";
 
 std::string help() {
   return fmt::format(
@@ -39,6 +42,9 @@ std::string help() {
       "          all runs, exit code 75; the same command goes on. What has finished is never "
       "done\n"
       "          again. A file with more values of a list adds its runs to those that are there\n"
+      "  submit  trains them as a Slurm job array, a task a run; --dry-run prints the script. "
+      "Submitted\n"
+      "          again, what is neither finished nor running\n"
       "  status  what has become of them; SWEEP.yaml or the sweep's folder\n"
       "  report  the same folder's results so far, as report.html and report.csv in it\n\n"
       "fields, their defaults and units:\n{}",
@@ -157,6 +163,64 @@ ExitCode run_here(const Arguments& arguments) {
                    log);
 }
 
+// The runs that another start may take on.
+std::vector<std::string> runs_to_submit(const SweepConfig& config, const SweepPlan& plan) {
+  std::vector<std::string> names;
+  for (const SweepRun& run : plan.runs) {
+    const RunStatus status = run_status(run_folder(config.folder(), run.name));
+    const bool failed = status.state == RunState::failed && !config.sweep.retry;
+    if (failed) fmt::print("{} has failed; sweep.retry=true submits it again\n", run.name);
+    const bool goes_on =
+        status.state == RunState::finished || status.state == RunState::running || failed;
+    if (!goes_on) names.push_back(run.name);
+  }
+  return names;
+}
+
+std::int64_t lead_of(const Request& request, std::span<const std::string> runs) {
+  std::vector<fs::path> folders;
+  for (const std::string& run : runs) folders.push_back(run_folder(request.config.folder(), run));
+  ConfigProblems problems;
+  const std::int64_t lead = signal_lead_seconds(request.config.submit, folders, problems);
+  throw_if_any(problems, request.source);
+  return lead;
+}
+
+ExitCode submit(const Arguments& arguments) {
+  Request request = read_request(arguments);
+  SweepConfig& config = request.config;
+  config.sweep.ranks = config.submit.num_ranks();
+  const SweepGrid grid = make_grid(request, true);
+  forecasts_of(grid, config.sweep);
+  const std::vector<std::string> runs = runs_to_submit(config, grid.plan);
+  if (runs.empty()) {
+    fmt::print("no run is left to submit\n");
+    return ExitCode::success;
+  }
+  const SubmittedSweep submitted = {
+      .working_folder = fs::current_path(),
+      .folder = config.folder(),
+      .runs = runs,
+      .at_once = config.sweep.parallel_runs,
+      .program = submitted_program(config.submit),
+      .lead_seconds = lead_of(request, runs),
+  };
+  const std::string script = sweep_script(config.submit, submitted);
+  if (config.submit.dry_run) {
+    fmt::print("{}", script);
+    return ExitCode::success;
+  }
+  const RunLock lock(config.folder());
+  adopt_grid(config.folder(), grid.plan, grid.configs);
+  const fs::path file = config.folder() / "submit.sbatch";
+  write_file(file, script, ExitCode::checkpoint);
+  const std::string job = sbatch(file);
+  fmt::print("submitted job array {}: {} of {} runs, {} ranks on {} nodes each\n", job,
+             submitted.runs.size(), grid.plan.runs.size(), config.submit.num_ranks(),
+             config.submit.nodes);
+  return ExitCode::success;
+}
+
 // Of a sweep's folder, or of what makes the sweep.
 fs::path folder_of(const Arguments& arguments) {
   const auto& given = arguments.positional;
@@ -182,13 +246,13 @@ struct Part {
   ExitCode (*run)(const Arguments& arguments);
 };
 constexpr std::array parts = {Part{"plan", plan}, Part{"run", run_here}, Part{"status", status},
-                              Part{"report", report}};
+                              Part{"submit", submit}, Part{"report", report}};
 
 ExitCode run(std::span<const std::string> words) {
   std::vector<std::string> names;
   for (const Part& part : parts) {
     if (!words.empty() && words.front() == part.name)
-      return part.run(split_arguments(words.subspan(1), usage, 0, words.size()));
+      return part.run(split_arguments(spell_out_dry_run(words.subspan(1)), usage, 0, words.size()));
     names.emplace_back(part.name);
   }
   const std::string near = words.empty() ? "" : nearest(words.front(), names);

@@ -80,6 +80,19 @@ signal_when() {
 job[limit]=$(sed -nE 's/^submitted job ([0-9]+): 2 ranks on 2 nodes.*/\1/p' limit_submitted)
 ln -s "runs/it's 100%/slurm-${job[limit]}.out" limit.out
 
+# A sweep as a job array: two of its runs fail. The last task, which has the array's own number, is told to stop.
+cat >sweep.yaml <<YAML
+sweep: {name: array, base: config.yaml, learning_rates: [1e30, 1e-2], seeds: [1, 2]}
+submit: {cores_per_rank: 1, time_limit: "10", setup: ["$network"]}
+YAML
+"$dualpath" sweep submit sweep.yaml >array_submitted 2>&1 || fail "dualpath sweep submit" array_submitted
+job[array]=$(sed -nE 's/^submitted job array ([0-9]+): 4 of 4 runs, 1 ranks on 1 nodes each/\1/p' array_submitted)
+good=dual_path-k2-a0.5-lr0.01
+stopped=../sweeps/array/runs/$good-s2
+ln -s "sweeps/array/slurm-${job[array]}_3.out" array.out
+within 60 made_step "$stopped" 3 || fail "no steps in the array" array.out
+scancel --batch --signal=USR1 "${job[array]}_3"
+
 for run in unbroken step validation save early cancelled; do submit_script $run; done
 submit_script bad model.layers=two
 signal_when early says early 'start 1 on ' &
@@ -114,6 +127,19 @@ done
 for run in step validation save early; do
   says $run "job ${job[$run]}: start 2 on " || fail "$run: was not requeued" $run.out
 done
+
+# The array: one task was requeued, alone; the failed ones tell why.
+within 60 has_left array || fail "the array never ends" array.out
+says array "job ${job[array]}_3: start 2 on " || fail "the stopped task: was not requeued" array.out
+grep -l 'start 2 on' sweeps/array/slurm-*_[012].out >slurm_output && fail "others were requeued with it" slurm_output
+"$dualpath" sweep status sweeps/array >slurm_output
+grep -q '^4 runs, 2 finished, 2 failed$' slurm_output || fail "status of the array" slurm_output array.out
+grep -q "lr1e30-s1: exit code 5: see sweeps/array/slurm-${job[array]}_0.out" slurm_output || fail "its failures" slurm_output
+for seed in 1 2; do
+  expect "alone, seed $seed" 0 finished "$dualpath" train config.yaml run.name=alone$seed train.seed=$seed
+  same_history "array, seed $seed" runs/alone$seed sweeps/array/runs/$good-s$seed
+done
+expect "submitted again" 0 'no run is left to submit' "$dualpath" sweep submit sweep.yaml
 
 # A finished run is left alone.
 says step 'runs/step is finished$' || fail "the end of a run is not told" step.out

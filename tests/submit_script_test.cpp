@@ -40,7 +40,7 @@ class SignalLead : public testing::Test {
   // The lead, or the fields that are wrong.
   std::int64_t lead() {
     ConfigProblems problems;
-    const std::int64_t seconds = signal_lead_seconds(submit_, folder_.path(), problems);
+    const std::int64_t seconds = signal_lead_seconds(submit_, {folder_.path()}, problems);
     for (const ConfigProblem& problem : problems.all()) problems_.push_back(problem.field);
     return seconds;
   }

@@ -56,4 +56,25 @@ expect "lead from the run" 0 'to stop 42 s before' with_sbatch model.layers=2 tr
 touch no_such_partition
 expect "refused by sbatch" 2 'sbatch has refused the job' with_sbatch model.layers=2 train.steps=8
 expect "in its words" 2 'invalid partition' with_sbatch model.layers=2 train.steps=8
+
+# A sweep as a job array.
+cat >sweep.yaml <<'YAML'
+sweep: {base: config.yaml, name: s, seeds: [1, 2, 3], parallel_runs: 2}
+YAML
+sweep() { PATH=$PWD/bin:$PATH "$dualpath" sweep submit sweep.yaml "$@"; }
+rm no_such_partition sbatch_calls
+expect "sweep, ranks" 2 'train.global_batch_size: 8 is no multiple .* \(run dual_path-k2-a0.5-lr5e-4-s1 and 2 others\)' \
+  sweep submit.nodes=3
+expect "sweep, no sbatch" 2 'sbatch cannot be run: No such file' env PATH=/nowhere "$dualpath" sweep submit sweep.yaml sweep.name=missing
+for spelling in --dry-run submit.dry_run=true; do
+  expect "sweep, dry run" 0 '^#SBATCH --array=0-2%2$' sweep submit.nodes=2 $spelling
+  bash -n output || fail "a script that is none" output
+done
+[ -e sbatch_calls ] || [ -e sweeps/s ] && fail "a dry run of a sweep leaves traces"
+expect "sweep, submitted" 0 '^submitted job array 4321: 3 of 3 runs, 4 ranks on 2 nodes each$' sweep submit.nodes=2 submit.ranks_per_node=2
+expect "sweep, call" 0 '^--parsable sweeps/s/submit.sbatch$' cat sbatch_calls
+expect "sweep, one finishes" 0 'finished 4 steps' "$dualpath" train sweeps/s/runs/dual_path-k2-a0.5-lr5e-4-s2/planned.yaml
+printf '5\nsee there\n' >sweeps/s/runs/dual_path-k2-a0.5-lr5e-4-s3/exit.txt
+expect "sweep, one failed" 0 'lr5e-4-s3 has failed; sweep.retry=true' sweep submit.ranks_per_node=2
+grep -q '^submitted job array 4321: 1 of 3 runs, 2 ranks' output || fail "sweep, one is left" output
 finish

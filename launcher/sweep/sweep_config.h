@@ -1,7 +1,8 @@
-// The configuration of `dualpath sweep`: that of `train`, and what is varied in it.
+// The configuration of `dualpath sweep`: that of `train`, what is varied in it, and what is asked
+// of Slurm.
 #pragma once
 
-#include "launcher/run_config.h"
+#include "launcher/submit_config.h"
 
 namespace dualpath {
 
@@ -36,6 +37,7 @@ struct SweepSection {
 
 struct SweepConfig {
   SweepSection sweep;
+  SubmitSection submit;
   RunConfig run;
 
   std::filesystem::path folder() const {
@@ -72,13 +74,17 @@ void visit_fields(Visitor& visit, SweepSection& c) {
   visit.field("learning_rates", c.learning_rates,
               {.help = "peak learning rates; empty: optimizer.lr", .min = 0});
   visit.field("seeds", c.seeds, {.help = "empty: train.seed", .min = 0});
-  visit.field("ranks", c.ranks, {.help = "of each run", .min = 1, .max = 1 << 16});
-  visit.field("parallel_runs", c.parallel_runs,
-              {.help = "that `sweep run` has going side by side, which share the cores; 0: as many "
-                       "as cores and memory allow",
-               .unit = "runs",
-               .min = 0,
+  visit.field("ranks", c.ranks,
+              {.help = "of each run; `sweep submit` takes submit.nodes * ranks_per_node",
+               .min = 1,
                .max = 1 << 16});
+  visit.field(
+      "parallel_runs", c.parallel_runs,
+      {.help = "that are under way side by side; 0: `sweep run` as many as cores and memory "
+               "allow, `sweep submit` as many as Slurm finds room for",
+       .unit = "runs",
+       .min = 0,
+       .max = 1 << 16});
   visit.field("retry", c.retry, {.help = "start runs again that have failed"});
   visit.field(
       "machine", c.machine,
@@ -89,6 +95,7 @@ void visit_fields(Visitor& visit, SweepSection& c) {
 template <class Visitor>
 void visit_fields(Visitor& visit, SweepConfig& c) {
   visit.section("sweep", c.sweep, "what is varied");
+  visit.section("submit", c.submit, "the Slurm job of each run");
   visit_fields(visit, c.run);
 }
 
