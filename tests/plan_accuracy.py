@@ -94,9 +94,7 @@ def planned(dualpath, machine_file, ranks, fields, folder):
     subprocess.run([dualpath, "plan", f"plan.machine={machine_file}", f"plan.ranks={ranks}",
                     f"json={result}", "data.mock=true", *fields], check=True, capture_output=True)
     plan = json.load(open(result))
-    rows = {row["memory of a rank, MB"] if "memory of a rank, MB" in row else row["what"]: row
-            for row in plan["memory of a rank, MB"]}
-    process = rows["with the process"]
+    process = next(row for row in plan["memory of a rank, MB"] if row["what"] == "with the process")
     memory = max(value for key, value in process.items() if key.startswith("stage_"))
     sent = round(sum(row["mb"] * 1e6 for row in plan.get("sent by a rank in a step", [])
                      if row["stage"] == 0))
