@@ -27,6 +27,23 @@ using Clock = std::chrono::steady_clock;
 constexpr auto poll_interval = std::chrono::milliseconds(50);
 constexpr auto slow_interval = std::chrono::seconds(1);  // of what is read, shown or sent again
 
+std::string loss_text(const char* name, const std::optional<double>& loss) {
+  return loss ? fmt::format(", {} {:.4f}", name, *loss) : "";
+}
+
+// Of so many steps.
+double work_of(const SweepRun& run, std::int64_t steps) {
+  return run.realised_flops() * static_cast<double>(steps) / static_cast<double>(run.steps);
+}
+
+// Whether it is time again for what is done now and then; then its next time is later.
+bool is_due(Clock::time_point& last) {
+  const Clock::time_point now = Clock::now();
+  if (now - last < slow_interval) return false;
+  last = now;
+  return true;
+}
+
 class SweepRunner {
  public:
   SweepRunner(const SweepPlan& plan, const SweepExecution& execution, Log& log)
@@ -35,11 +52,11 @@ class SweepRunner {
   ExitCode run() {
     begin();
     while (!live_.empty() || !waiting_.empty()) {
-      reap();
+      const bool has_room = reap();
       if (stop_was_requested()) {
         stop();
         if (live_.empty()) break;
-      } else {
+      } else if (has_room || is_due(looked_at_)) {
         start_more();
       }
       show();
@@ -54,6 +71,7 @@ class SweepRunner {
     const SweepRun* run;
     ChildProcess process;
     std::uintmax_t output_begin;  // of this start, in output.txt
+    std::int64_t first_step;
   };
 
   fs::path folder_of(const SweepRun& run) const { return run_folder(execution_.folder, run.name); }
@@ -63,11 +81,10 @@ class SweepRunner {
   void start_more();
   bool is_elsewhere(const SweepRun& run);
   void start(const SweepRun& run);
-  void reap();
+  bool reap();  // whether any has ended
   void record(const Live& ended, int code);
   void stop();
   void show();
-  double work_done();
   ExitCode conclude();
 
   template <class... Args>
@@ -84,17 +101,14 @@ class SweepRunner {
   std::deque<Live> live_;
   std::set<const SweepRun*> told_elsewhere_;
   std::size_t num_ended_ = 0;  // finished or failed, before this start too
-  double work_at_start_ = 0;   // FLOPs
-  double work_ended_ = 0;      // of runs that this process has seen to their end
+  double work_to_do_ = 0;      // FLOPs from this start on
+  double work_ended_ = 0;      // made in starts that have ended
   Clock::time_point started_at_ = Clock::now();
+  Clock::time_point looked_at_;  // for runs to start
   Clock::time_point shown_at_;
   Clock::time_point asked_at_;
   bool stopping_ = false;
 };
-
-double work_of(const SweepRun& run, std::int64_t step) {
-  return run.realised_flops() * static_cast<double>(step) / static_cast<double>(run.steps);
-}
 
 void SweepRunner::begin() {
   for (const SweepRun& run : plan_.runs) {
@@ -113,7 +127,7 @@ void SweepRunner::begin() {
   tell("{} of {} runs to do, {} at once; ranks of each: {}, threads of a rank: {}", waiting_.size(),
        plan_.runs.size(), execution_.side_by_side, execution_.ranks, execution_.threads);
   for (const SweepRun* run : waiting_)
-    work_at_start_ += work_of(*run, read_progress(folder_of(*run)).step);
+    work_to_do_ += work_of(*run, run->steps - read_progress(folder_of(*run)).step);
 }
 
 std::vector<std::string> SweepRunner::command_of(const SweepRun& run) const {
@@ -127,6 +141,7 @@ std::vector<std::string> SweepRunner::command_of(const SweepRun& run) const {
 }
 
 void SweepRunner::start_more() {
+  looked_at_ = Clock::now();
   for (std::size_t looked_at = waiting_.size();
        looked_at > 0 && std::ssize(live_) < execution_.side_by_side; --looked_at) {
     const SweepRun& run = *waiting_.front();
@@ -154,8 +169,8 @@ void SweepRunner::start(const SweepRun& run) {
   const fs::path output = folder / "output.txt";
   forget_exit(folder);
   const std::uintmax_t begin = fs::exists(output) ? fs::file_size(output) : 0;
-  live_.push_back({&run, ChildProcess(command_of(run), output), begin});
   const std::int64_t step = read_progress(folder).step;
+  live_.push_back({&run, ChildProcess(command_of(run), output), begin, step});
   if (step == 0) {
     tell("{} begins", run.name);
   } else {
@@ -163,8 +178,9 @@ void SweepRunner::start(const SweepRun& run) {
   }
 }
 
-void SweepRunner::reap() {
-  for (std::size_t left = live_.size(); left > 0; --left) {
+bool SweepRunner::reap() {
+  const std::size_t before = live_.size();
+  for (std::size_t left = before; left > 0; --left) {
     Live live = std::move(live_.front());
     live_.pop_front();
     if (const std::optional<int> code = live.process.exit_code()) {
@@ -173,78 +189,62 @@ void SweepRunner::reap() {
       live_.push_back(std::move(live));
     }
   }
+  return live_.size() < before;
 }
 
 void SweepRunner::record(const Live& ended, int code) {
   const SweepRun& run = *ended.run;
   const fs::path folder = folder_of(run);
   const RunProgress progress = read_progress(folder);
-  if (code == 0 && fs::exists(folder / "DONE")) {
+  work_ended_ += work_of(run, progress.step - ended.first_step);
+  const bool was_locked_out =
+      code == static_cast<int>(ExitCode::checkpoint) && is_run_locked(folder);
+  // USR1 ends it before it listens for signals: nothing is lost.
+  const bool has_stopped =
+      code == static_cast<int>(ExitCode::stopped) || (stopping_ && code == 128 + SIGUSR1);
+  if (was_locked_out) {
+    waiting_.push_back(&run);
+  } else if (code == 0 && fs::exists(folder / "DONE")) {
     ++num_ended_;
-    work_ended_ += run.realised_flops();
-    tell("{} has finished{}{}", run.name,
-         progress.loss ? fmt::format(", loss {:.4f}", *progress.loss) : "",
-         progress.validation_loss
-             ? fmt::format(", validation loss {:.4f}", *progress.validation_loss)
-             : "");
-    return;
-  }
-  // Before it listens for signals USR1 ends it: nothing is lost.
-  const bool ended_early = stopping_ && code == 128 + SIGUSR1;
-  if (code == static_cast<int>(ExitCode::stopped) || ended_early) {
-    work_ended_ += work_of(run, progress.step);
+    tell("{} has finished{}{}", run.name, loss_text("loss", progress.loss),
+         loss_text("validation loss", progress.validation_loss));
+  } else if (has_stopped) {
     record_exit(folder, static_cast<int>(ExitCode::stopped), "");
     tell("{} has stopped, {} of {} steps are made", run.name, progress.step, run.steps);
-    return;
+  } else {
+    ++num_ended_;
+    work_to_do_ -= work_of(run, run.steps - progress.step);
+    const std::string reason = code > 128 ? fmt::format("killed by signal {}", code - 128)
+                                          : error_line(folder / "output.txt", ended.output_begin);
+    record_exit(folder, code == 0 ? 1 : code, reason);
+    lines_.clear();
+    log_.error("{} has failed, exit code {}: {}", run.name, code, reason);
   }
-  // Another process was faster.
-  if (code == static_cast<int>(ExitCode::checkpoint) && is_run_locked(folder)) {
-    waiting_.push_back(&run);
-    return;
-  }
-  ++num_ended_;
-  const std::string reason = code > 128 ? fmt::format("killed by signal {}", code - 128)
-                                        : error_line(folder / "output.txt", ended.output_begin);
-  record_exit(folder, code == 0 ? 1 : code, reason);
-  lines_.clear();
-  log_.error("{} has failed, exit code {}: {}", run.name, code, reason);
 }
 
 void SweepRunner::stop() {
   if (!stopping_) tell("asked to stop: {} runs save and stop", live_.size());
   stopping_ = true;
-  if (Clock::now() - asked_at_ < slow_interval) return;
-  asked_at_ = Clock::now();
+  if (!is_due(asked_at_)) return;
   for (const Live& live : live_) live.process.send(SIGUSR1);
 }
 
-// The FLOPs of all runs that were to be done at the start.
-double SweepRunner::work_done() {
-  double work = work_ended_;
-  for (const Live& live : live_)
-    work += work_of(*live.run, read_progress(folder_of(*live.run)).step);
-  for (const SweepRun* run : waiting_) work += work_of(*run, read_progress(folder_of(*run)).step);
-  return work;
-}
-
 void SweepRunner::show() {
-  if (!lines_.is_terminal() || Clock::now() - shown_at_ < slow_interval) return;
-  shown_at_ = Clock::now();
+  if (!lines_.is_terminal() || !is_due(shown_at_)) return;
   std::vector<std::string> lines;
+  double work_made = work_ended_;
   for (const Live& live : live_) {
     const RunProgress progress = read_progress(folder_of(*live.run));
+    work_made += work_of(*live.run, progress.step - live.first_step);
     std::string line = fmt::format("{} | {}/{}", live.run->name, progress.step, live.run->steps);
     if (progress.loss) line += fmt::format(" | loss {:.4f}", *progress.loss);
     if (progress.eta_seconds) line += " | ETA " + duration_text(*progress.eta_seconds);
     lines.push_back(std::move(line));
   }
-  double all = work_ended_;
-  for (const Live& live : live_) all += live.run->realised_flops();
-  for (const SweepRun* run : waiting_) all += run->realised_flops();
   const double seconds = std::chrono::duration<double>(Clock::now() - started_at_).count();
-  lines.push_back(progress_text(
-      "sweep", work_done() - work_at_start_, all - work_at_start_, seconds,
-      fmt::format("{} of {} runs ended, {} running", num_ended_, plan_.runs.size(), live_.size())));
+  lines.push_back(progress_text("sweep", work_made, work_to_do_, seconds,
+                                fmt::format("{} of {} runs ended, {} under way", num_ended_,
+                                            plan_.runs.size(), live_.size())));
   lines_.show(lines);
 }
 
