@@ -59,7 +59,7 @@ while [ $kills -lt 6 ]; do
   ls -l --time-style=full-iso sweeps/a/runs/*/DONE >before 2>/dev/null
   start &
   sleep "0.$((RANDOM % 8 + 2))"
-  if ((kills % 2)); then kill -9 $! $(pgrep -P $!) 2>/dev/null; else kill -9 $! 2>/dev/null; fi
+  if ((kills % 2)); then kill -9 $! $(cat /proc/$!/task/*/children) 2>/dev/null; else kill -9 $! 2>/dev/null; fi
   wait $! 2>/dev/null
   [ $? -eq 137 ] || break
   kills=$((kills + 1))
