@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <sched.h>
-#include <thread>
+
+#include "core/host_cores.h"
 
 namespace dualpath {
 
@@ -16,18 +16,11 @@ Job::Job() {
   }
 }
 
-int Job::num_cores() {
-  cpu_set_t mine;
-  if (sched_getaffinity(0, sizeof mine, &mine) == 0) return CPU_COUNT(&mine);
-  return static_cast<int>(std::thread::hardware_concurrency());
-}
-
 namespace {
 
 // The cores a rank may use.
 int cores_of_rank(int ranks_of_host) {
-  const int host_cores = static_cast<int>(std::thread::hardware_concurrency());
-  return std::min(Job::num_cores(), host_cores / ranks_of_host);
+  return std::min(own_cores(), host_cores() / ranks_of_host);
 }
 
 }  // namespace

@@ -28,8 +28,6 @@ class Job {
   bool has_spare_cores(int threads_per_rank) const;
   // Threads of a rank: `asked`, or OMP_NUM_THREADS, or the host's cores shared among its ranks.
   static int num_threads(std::int64_t asked, int ranks_of_host);
-  // Cores that this process may use: fewer than the host's in a Slurm job or a container.
-  static int num_cores();
 
  private:
   OperationsUnderWay operations_;

@@ -3,12 +3,12 @@
 #include <array>
 #include <unistd.h>
 
+#include "core/host_cores.h"
 #include "core/nearest.h"
 #include "data/file_io.h"
 #include "data/run_lock.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
-#include "launcher/job.h"
 #include "launcher/sbatch.h"
 #include "launcher/stop_request.h"
 #include "launcher/submit_script.h"
@@ -117,16 +117,16 @@ std::int64_t runs_side_by_side(const SweepConfig& config, std::span<const RunFor
     for (const RunForecast& f : forecasts) most = std::max(most, f.rank_bytes);
     const auto memory =
         static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE));
-    count = std::min<std::int64_t>(Job::num_cores() / threads,
-                                   static_cast<std::int64_t>(memory / most)) /
-            config.sweep.ranks;
+    count =
+        std::min<std::int64_t>(own_cores() / threads, static_cast<std::int64_t>(memory / most)) /
+        config.sweep.ranks;
   }
   return std::clamp<std::int64_t>(count, 1, std::max<std::int64_t>(1, std::ssize(forecasts)));
 }
 
 std::int64_t threads_of_rank(const SweepConfig& config, std::int64_t side_by_side) {
   if (config.run.train.threads > 0) return config.run.train.threads;
-  return std::max<std::int64_t>(1, Job::num_cores() / (side_by_side * config.sweep.ranks));
+  return std::max<std::int64_t>(1, own_cores() / (side_by_side * config.sweep.ranks));
 }
 
 ExitCode plan(const Arguments& arguments) {

@@ -3,9 +3,9 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <thread>
 #include <vector>
 
+#include "core/host_cores.h"
 #include "data/bpe_trainer.h"
 #include "data/corpus.h"
 #include "data/tokenizer_files.h"
@@ -116,9 +116,7 @@ TokenizeOptions read_tokenize_options(std::span<const std::string> overrides) {
            loaded.load);
   CHECK_AS(ExitCode::configuration, !loaded.load.empty() || loaded.end_of_text.empty(),
            "tokenizer.end_of_text={} is for a tokenizer that is loaded", loaded.end_of_text);
-  if (options.threads == 0) {
-    options.threads = std::max<std::int64_t>(1, std::thread::hardware_concurrency());
-  }
+  if (options.threads == 0) options.threads = own_cores();
   return options;
 }
 
