@@ -54,13 +54,18 @@ class Device {
   virtual Buffer allocate(std::size_t bytes) = 0;
   // How many buffers allocate() has handed out: a training step must not raise it.
   virtual std::size_t num_allocations() const = 0;
+  // Whether the host reads and writes this device's tensors where they are.
+  virtual bool is_host_memory() const = 0;
+  // Host memory that copies to and from this device are fastest with. Errors as of allocate().
+  virtual Buffer allocate_host(std::size_t bytes) = 0;
   // For kernels.
   virtual std::unique_ptr<Stream> make_stream() = 0;
   // For communication and copies that go on beside the kernels.
   virtual std::unique_ptr<Stream> make_threaded_stream() = 0;
   // Kernels that are issued on `stream`, one of make_stream(), which must outlive them.
   virtual std::unique_ptr<Ops> make_ops(Stream& stream) = 0;
-  // Asynchronous on `stream`; the host memory must stay valid until it is synchronized.
+  // Asynchronous on `stream`, of either kind; the host memory must stay as it is until the stream
+  // is synchronized.
   virtual void copy_to_device(Tensor dst, const void* host, Stream& stream) = 0;
   virtual void copy_to_host(void* host, Tensor src, Stream& stream) = 0;
 };

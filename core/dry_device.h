@@ -13,6 +13,8 @@ class DryDevice final : public Device {
   void require(const NumericTypes&) const override {}
   Buffer allocate(std::size_t bytes) override { return {nullptr, bytes, {}}; }
   std::size_t num_allocations() const override { return 0; }
+  bool is_host_memory() const override { return true; }
+  Buffer allocate_host(std::size_t bytes) override { return allocate(bytes); }
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<InlineStream>(); }
   std::unique_ptr<Stream> make_threaded_stream() override { return make_stream(); }
   std::unique_ptr<Ops> make_ops(Stream&) override { return std::make_unique<DryOps>(); }

@@ -16,7 +16,7 @@ struct TensorSlice {
   Shape global_shape;  // of the whole tensor
   std::int64_t begin;  // flat element interval [begin, end) of the whole tensor
   std::int64_t end;
-  void* data;  // host memory, end - begin elements
+  void* data;  // end - begin elements, in the memory of a device
 };
 
 }  // namespace dualpath

@@ -54,7 +54,7 @@ std::map<int, std::vector<Piece>> plan_reading(const Checkpoint& checkpoint,
   return pieces;
 }
 
-void read_piece(const Hdf5File& shard, const Piece& piece) {
+void read_piece(const Hdf5File& shard, const Piece& piece, const SliceAccess& memory) {
   const TensorSlice& wanted = *piece.wanted;
   const StoredSlice& stored = *piece.stored;
   const std::string name = dataset_name(wanted.name, stored.begin, stored.end);
@@ -62,11 +62,13 @@ void read_piece(const Hdf5File& shard, const Piece& piece) {
   CHECK_AS(ExitCode::checkpoint, shape == wanted.global_shape.str(),
            "{}: '{}' belongs to a tensor {}, not {}", shard.path(), name, shape,
            wanted.global_shape.str());
-  auto* out = static_cast<std::byte*>(wanted.data) +
-              static_cast<std::size_t>(piece.begin - wanted.begin) * size_of(wanted.dtype);
-  shard.read_elements(name, hdf5_type(wanted.dtype),
-                      static_cast<std::uint64_t>(piece.begin - stored.begin),
-                      static_cast<std::uint64_t>(piece.end - piece.begin), out);
+  const std::int64_t shift = wanted.begin - stored.begin;
+  memory.write(wanted, piece.begin - wanted.begin, piece.end - wanted.begin,
+               [&](std::int64_t first, std::int64_t count, void* elements) {
+                 shard.read_elements(name, hdf5_type(wanted.dtype),
+                                     static_cast<std::uint64_t>(shift + first),
+                                     static_cast<std::uint64_t>(count), elements);
+               });
 }
 
 // A shard's size is not what the manifest says: what is wrong, or nothing.
@@ -109,12 +111,13 @@ Checkpoint open_checkpoint(const fs::path& folder) {
   return checkpoint;
 }
 
-void load_slices(const Checkpoint& checkpoint, std::span<const TensorSlice> wanted) {
+void load_slices(const Checkpoint& checkpoint, std::span<const TensorSlice> wanted,
+                 const SliceAccess& memory) {
   for (const auto& [index, pieces] : plan_reading(checkpoint, wanted)) {
     const CheckpointShard& entry = checkpoint.manifest.shards[static_cast<std::size_t>(index)];
     const Hdf5File shard =
         Hdf5File::open((checkpoint.folder / entry.file).string(), ExitCode::checkpoint);
-    for (const Piece& piece : pieces) read_piece(shard, piece);
+    for (const Piece& piece : pieces) read_piece(shard, piece, memory);
   }
 }
 

@@ -15,14 +15,18 @@ using nlohmann::json;
 
 namespace {
 
-CheckpointShard write_shard(const fs::path& path, std::span<const TensorSlice> slices) {
+CheckpointShard write_shard(const fs::path& path, std::span<const TensorSlice> slices,
+                            const SliceAccess& memory) {
   Hdf5File shard = Hdf5File::create(path.string(), ExitCode::checkpoint);
   for (const TensorSlice& slice : slices) {
     if (slice.begin == slice.end) continue;
     const std::string name = dataset_name(slice.name, slice.begin, slice.end);
-    const auto count = static_cast<std::uint64_t>(slice.end - slice.begin);
-    shard.create_dataset(name, hdf5_type(slice.dtype), count);
-    shard.write_elements(name, hdf5_type(slice.dtype), 0, count, slice.data);
+    shard.create_dataset(name, hdf5_type(slice.dtype),
+                         static_cast<std::uint64_t>(slice.end - slice.begin));
+    memory.read(slice, [&](std::int64_t first, std::int64_t count, const void* elements) {
+      shard.write_elements(name, hdf5_type(slice.dtype), static_cast<std::uint64_t>(first),
+                           static_cast<std::uint64_t>(count), elements);
+    });
     shard.set_attribute<std::string>(name, "tensor", slice.name);
     shard.set_attribute<std::string>(name, "global_shape", slice.global_shape.str());
     shard.set_attribute<std::int64_t>(name, "begin", slice.begin);
@@ -84,7 +88,8 @@ void clean_up_after_failure(const fs::path& folder) {
 }  // namespace
 
 void save_checkpoint(const fs::path& folder, CheckpointManifest manifest,
-                     std::span<const TensorSlice> local, Communicator& ranks) {
+                     std::span<const TensorSlice> local, Communicator& ranks,
+                     const SliceAccess& memory) {
   const std::string name = ranks.broadcast(checkpoint_name(manifest.step), 0);
   const std::string what = fmt::format("saving checkpoint {}", (folder / name).string());
   const fs::path temporary = folder / (temporary_prefix + name);
@@ -96,7 +101,7 @@ void save_checkpoint(const fs::path& folder, CheckpointManifest manifest,
     });
     const std::vector<std::string> reports = run_together(ranks, what, [&] {
       const fs::path shard = temporary / shard_name(ranks.rank(), ranks.size());
-      return print_report(write_shard(shard, local), local);
+      return print_report(write_shard(shard, local, memory), local);
     });
     run_on_root(ranks, what, [&] {
       add_reports(reports, manifest);

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/slice_access.h"
 #include "core/tensor_slice.h"
 #include "data/checkpoint_manifest.h"
 #include "parallel/communicator.h"
@@ -27,7 +28,8 @@ namespace dualpath {
 // first failing rank's message, and the folder is as before. REQUIRES: nobody else saves to this
 // folder (RunLock); left-overs of killed saves are removed first.
 void save_checkpoint(const std::filesystem::path& folder, CheckpointManifest manifest,
-                     std::span<const TensorSlice> local, Communicator& ranks);
+                     std::span<const TensorSlice> local, Communicator& ranks,
+                     const SliceAccess& memory = {});
 
 struct Checkpoint {
   std::filesystem::path folder;
@@ -39,7 +41,8 @@ Checkpoint open_checkpoint(const std::filesystem::path& folder);
 
 // Fills the memory of every wanted slice, reading from the shards only what is wanted. Local to the
 // calling rank.
-void load_slices(const Checkpoint& checkpoint, std::span<const TensorSlice> wanted);
+void load_slices(const Checkpoint& checkpoint, std::span<const TensorSlice> wanted,
+                 const SliceAccess& memory = {});
 
 // Everything that is wrong with a checkpoint, its shards' hashes included; empty when it is whole.
 // Collective: the ranks share the reading and all return the same.

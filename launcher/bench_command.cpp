@@ -273,6 +273,8 @@ ExitCode run(std::span<const std::string> words) {
   auto config = read_config<BenchConfig>(request.source, problems);
   fill_in(config.run);
   validate(config.run, job.world().size(), problems);
+  if (config.run.train.device == DeviceChoice::cuda)
+    problems.add("train.device", "bench measures the CPU only");
   const auto chosen = choose_parts(request, config, job.world().size(), problems);
   // All ranks find the same problems; rank 0 tells them.
   if (!problems.empty() && !job.is_root()) return ExitCode::configuration;

@@ -7,11 +7,11 @@
 #include <fstream>
 #include <iostream>
 
-#include "core/cpu/cpu_device.h"
 #include "data/checkpoint_folder.h"
 #include "data/tokenizer_files.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
+#include "launcher/device_choice.h"
 #include "launcher/job.h"
 #include "launcher/run_config.h"
 #include "launcher/sampling.h"
@@ -31,6 +31,7 @@ struct GenerateConfig {
   std::int64_t tokens = 200;
   SamplingConfig sampling;
   std::int64_t step = 0;
+  DeviceChoice device = DeviceChoice::automatic;
   std::int64_t threads = 0;
 };
 
@@ -43,6 +44,7 @@ void visit_fields(Visitor& visit, GenerateConfig& c) {
               {.help = "how many tokens to add to a prompt", .unit = "tokens", .min = 1});
   visit_fields(visit, c.sampling);
   visit.field("step", c.step, {.help = "the checkpoint; 0: the newest whole one", .min = 0});
+  visit.field("device", c.device, {.help = "what computes; auto: a GPU where there is one"});
   visit.field("threads", c.threads, {.help = "CPU threads; 0: all cores", .min = 0});
 }
 
@@ -187,8 +189,9 @@ class Writer {
     Tensor logits = decoder_.append(ids);
     const Clock::time_point read = Clock::now();
     reading_.add(ids.size(), read - start);
+    std::int32_t token = 0;  // the model may read it as late as it gives the next logits
     for (std::int64_t i = 0; i < tokens; ++i) {
-      const std::int32_t token = sampler.pick({logits.as<float>(), vocab_size_});
+      token = sampler.pick({logits.as<float>(), vocab_size_});
       if (token == ids[0]) break;
       printer_.print(token);
       ++writing_.tokens;
@@ -246,10 +249,10 @@ ExitCode run(std::span<const std::string> words) {
            "{} was trained with tokenizer {}, but {} is {}", checkpoint.folder.string(),
            checkpoint.manifest.tokenizer_hash, (folder / "tokenizer").string(), tokenizer.hash());
 
-  const auto device = make_cpu_device(Job::num_threads(options.threads, 1));
+  const auto device = make_device(options.device, Job::num_threads(options.threads, 1), 0);
   const auto stream = device->make_stream();
   Model model(parse_model(checkpoint.manifest.model), {.training = false}, *device, *stream);
-  load_slices(checkpoint, weights_of(model.parameters()));
+  load_slices(checkpoint, weights_of(model.parameters()), SliceAccess(*device, *stream));
 
   const auto texts =
       encode(prompts, tokenizer,

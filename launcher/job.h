@@ -21,6 +21,7 @@ class Job {
   // Those of world() and of all groups split from it.
   OperationsUnderWay& operations() { return operations_; }
   bool is_root() const { return world_->rank() == 0; }
+  int local_rank() const { return session_ ? session_->local_rank() : 0; }
   int local_size() const { return session_ ? session_->local_size() : 1; }
 
   int num_threads(std::int64_t asked) const { return num_threads(asked, local_size()); }

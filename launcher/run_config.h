@@ -9,6 +9,7 @@
 #include "core/config.h"
 #include "data/checkpoint_config.h"
 #include "data/data_config.h"
+#include "launcher/device_choice.h"
 #include "model/config.h"
 #include "model/optimizer_config.h"
 #include "parallel/fault_config.h"
@@ -36,6 +37,7 @@ struct TrainConfig {
   std::int64_t global_batch_size = 8;
   std::int64_t micro_batch_size = 1;
   std::int64_t seed = 1;
+  DeviceChoice device = DeviceChoice::automatic;
   Precision precision = Precision::fp32;
   Precision residual_precision = Precision::fp32;
   std::string init_from;
@@ -94,6 +96,9 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
                .min = 1,
                .max = 1 << 30});
   visit.field("seed", c.seed, {.help = "of initial weights and sample order", .min = 0});
+  visit.field("device", c.device,
+              {.help = "what computes; auto: a GPU where there is one; ranks of a host share its "
+                       "GPUs in turn"});
   visit.field("precision", c.precision,
               {.help = "of what matrix products and attention read; sums, weights, gradients and "
                        "optimizer state are fp32 always"});

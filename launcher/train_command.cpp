@@ -2,9 +2,11 @@
 #include <cstdio>
 #include <exception>
 
+#include "core/cuda/cuda_device.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
 #include "launcher/config_agreement.h"
+#include "launcher/device_choice.h"
 #include "launcher/job.h"
 #include "launcher/parallel_layout.h"
 #include "launcher/report_error.h"
@@ -63,7 +65,12 @@ ExitCode run(std::span<const std::string> words) {
         abort_job(static_cast<int>(ExitCode::peer));
       });
   Log log(prefix, job.is_root());
-  TrainingRun training(config, job, log);
+  if (const CudaDevices gpus = find_cuda_devices();
+      gpus.count == 0 && config.train.device == DeviceChoice::automatic)
+    log.info("computing on the CPU: {}", gpus.problem);
+  const auto device =
+      make_device(config.train.device, job.num_threads(config.train.threads), job.local_rank());
+  TrainingRun training(config, job, *device, log);
   try {
     return training.run();
   } catch (...) {

@@ -105,8 +105,8 @@ class Trainer {
   ValidationResult validate(const SampleSource& source, std::int64_t num_samples,
                             std::span<const std::uint32_t> bytes_of_token);
 
-  // Parameters and moments in host memory: what a checkpoint is loaded into. With ZeRO-1 the own
-  // shards; start() gathers the rest.
+  // Parameters and moments in the device's memory: what a checkpoint is loaded into. With ZeRO-1
+  // the own shards; start() gathers the rest.
   std::vector<TensorSlice> state() const;
   // What this rank saves: together the ranks save every element once.
   std::vector<TensorSlice> state_to_save() const;

@@ -7,7 +7,6 @@
 #include <numbers>
 #include <unistd.h>
 
-#include "core/cpu/cpu_device.h"
 #include "data/file_io.h"
 #include "data/run_together.h"
 #include "data/tokenizer_files.h"
@@ -18,6 +17,7 @@
 #include "launcher/version.h"
 #include "model/counts.h"
 #include "model/parameter_slices.h"
+#include "parallel/staged_communicator.h"
 
 namespace dualpath {
 
@@ -104,7 +104,7 @@ TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps
           .seed = static_cast<std::uint64_t>(config.train.seed)};
 }
 
-TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
+TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log& log)
     : config_(resolve(config, job)),
       job_(job),
       log_(log),
@@ -112,8 +112,10 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
       data_(open_training_data(config_)),
       bytes_of_token_(data_.bytes_of_token()),
       num_threads_(job.num_threads(config_.train.threads)),
-      device_(make_cpu_device(num_threads_)),
-      stream_(device_->make_stream()) {
+      device_(device),
+      stream_(device_.make_stream()),
+      staged_ranks_(device_.is_host_memory() ? nullptr
+                                             : make_staged_communicator(job.world(), device_)) {
   run_on_root(job_.world(), "run folder", [this] {
     lock_.emplace(folder_);
     remove_unfinished(checkpoints());
@@ -123,8 +125,8 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Log& log)
   const std::optional<Checkpoint> checkpoint = find_checkpoint();
   if (checkpoint) check_fits(*checkpoint);
   total_steps_ = total_steps(config_, checkpoint ? progress_of(*checkpoint) : TrainingProgress{});
-  trainer_ = std::make_unique<Trainer>(trainer_options(config_, total_steps_), *device_, *stream_,
-                                       job_.world());
+  trainer_ = std::make_unique<Trainer>(trainer_options(config_, total_steps_), device_, *stream_,
+                                       staged_ranks_ ? *staged_ranks_ : job_.world());
   if (job_.is_root() && config_.parallel.pipeline > 1) {
     planned_idle_ = forecast_step(trainer_options(config_, total_steps_), counting_flops())
                         .passes.bubble_fraction();
@@ -161,7 +163,7 @@ void TrainingRun::report_plan() {
   const ModelConfig& model = config_.model;
   const ParameterStore& parameters = trainer_->model().parameters();
   const ActivationMemory& memory = trainer_->model().activation_memory();
-  log_.info("{}, {} threads a rank, {} rank{}", device_->name(), num_threads_, job_.world().size(),
+  log_.info("{}, {} threads a rank, {} rank{}", device_.name(), num_threads_, job_.world().size(),
             job_.world().size() == 1 ? "" : "s");
   log_.info("parameters: {} | training FLOPs per token: {:.4g} | tokens per step: {} | steps: {}",
             model_parameters(model), training_flops(model, AttentionFlops::causal),
@@ -216,7 +218,7 @@ void TrainingRun::check_fits(const Checkpoint& checkpoint) {
 }
 
 void TrainingRun::resume(const Checkpoint& checkpoint) {
-  load_slices(checkpoint, trainer_->state());
+  load_slices(checkpoint, trainer_->state(), SliceAccess(device_, *stream_));
   trainer_->start(*data_.training, progress_of(checkpoint));
   log_.info("resumed from {}", checkpoint.folder.string());
 }
@@ -229,7 +231,7 @@ void TrainingRun::begin() {
     CHECK_AS(ExitCode::data, source.manifest.tokenizer_hash == data_.tokenizer_hash,
              "{} was trained with tokenizer {}, the corpora have {}", source.folder.string(),
              source.manifest.tokenizer_hash, data_.tokenizer_hash);
-    load_slices(source, weights_of(trainer_->model().parameters()));
+    load_slices(source, weights_of(trainer_->model().parameters()), SliceAccess(device_, *stream_));
     log_.info("weights from {}", source.folder.string());
   }
   trainer_->start(*data_.training, {});
@@ -366,7 +368,8 @@ void TrainingRun::save() {
                      {"data", std::to_string(parallel.data)},
                      {"zero", enum_name(parallel.zero)}};
   manifest.environment = environment();
-  save_checkpoint(checkpoints(), manifest, trainer_->state_to_save(), job_.world());
+  save_checkpoint(checkpoints(), manifest, trainer_->state_to_save(), job_.world(),
+                  SliceAccess(device_, *stream_));
   saved_step_ = progress.step;
   saved_at_ = Clock::now();
   const SaveMetrics m{progress.step, progress.consumed_tokens, saved_at_ - start};
@@ -431,7 +434,7 @@ void TrainingRun::write_done() {
 std::map<std::string, std::string> TrainingRun::environment() const {
   return {{"threads", std::to_string(num_threads_)},
           {"ranks", std::to_string(job_.world().size())},
-          {"device", device_->name()},
+          {"device", device_.name()},
           {"program", version_text()}};
 }
 

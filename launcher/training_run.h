@@ -31,7 +31,7 @@ namespace dualpath {
 class TrainingRun {
  public:
   // REQUIRES: the config validates on the job's ranks. Collective, as all members are.
-  TrainingRun(const RunConfig& config, Job& job, Log& log);
+  TrainingRun(const RunConfig& config, Job& job, Device& device, Log& log);
 
   // Trains to the end, or until a rank is asked to stop; returns success or stopped.
   ExitCode run();
@@ -69,8 +69,9 @@ class TrainingRun {
   TrainingData data_;
   std::vector<std::uint32_t> bytes_of_token_;
   int num_threads_;
-  std::unique_ptr<Device> device_;
+  Device& device_;
   std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Communicator> staged_ranks_;  // the job's, for memory that the host cannot read
   std::int64_t total_steps_ = 0;
   std::unique_ptr<Trainer> trainer_;
   std::optional<double> planned_idle_;  // share of the passes' time; with several stages

@@ -3,18 +3,29 @@
 namespace dualpath {
 
 Decoder::Decoder(Model& model, std::int64_t capacity)
-    : model_(model), cache_(model.make_cache(capacity)) {
+    : model_(model),
+      cache_(model.make_cache(capacity)),
+      logits_(model.device().allocate_host(static_cast<std::size_t>(model.config().vocab_size) *
+                                           size_of(model.parameters().types().master))) {
   window_.reserve(static_cast<std::size_t>(capacity + 1));
 }
 
 Tensor Decoder::append(std::span<const std::int32_t> ids) {
   window_.insert(window_.end(), ids.begin(), ids.end());
   const auto capacity = static_cast<std::size_t>(cache_.capacity());
-  if (window_.size() <= capacity) return model_.logits(ids, true, &cache_);
+  if (window_.size() <= capacity) return logits(ids);
   const std::size_t kept = (capacity + 1) / 2;
   window_.erase(window_.begin(), window_.end() - static_cast<std::ptrdiff_t>(kept));
   cache_.truncate(0);
-  return model_.logits(window_, true, &cache_);
+  return logits(window_);
+}
+
+Tensor Decoder::logits(std::span<const std::int32_t> ids) {
+  Tensor logits_1V = model_.logits(ids, true, &cache_);
+  model_.device().copy_to_host(logits_.data(), logits_1V, model_.stream());
+  model_.stream().synchronize();
+  logits_1V.data = logits_.data();
+  return logits_1V;
 }
 
 void Decoder::restart() {

@@ -16,16 +16,19 @@ class Decoder {
   // A window of `capacity` tokens, at most the model's sequence_length. All memory is taken here.
   Decoder(Model& model, std::int64_t capacity);
 
-  // Appends ids (at least one) to the text. The logits [1, V] lie in memory that the model's next
-  // pass reuses.
+  // Appends ids (at least one) to the text. The logits [1, V], in host memory that the next call
+  // reuses.
   Tensor append(std::span<const std::int32_t> ids);
   // Starts an empty text.
   void restart();
 
  private:
+  Tensor logits(std::span<const std::int32_t> ids);
+
   Model& model_;
   KvCache cache_;
   std::vector<std::int32_t> window_;
+  Buffer logits_;  // host memory
 };
 
 }  // namespace dualpath

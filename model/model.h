@@ -92,6 +92,8 @@ class Model {
         TensorAxis* tensor = nullptr);
 
   const ModelConfig& config() const { return config_; }
+  Device& device() const { return device_; }
+  Stream& stream() const { return stream_; }
   ParameterStore& parameters() { return *parameters_; }
   const ParameterStore& parameters() const { return *parameters_; }
   const ActivationMemory& activation_memory() const { return memory_; }
@@ -104,6 +106,7 @@ class Model {
   void zero_gradients();
 
   // ---- one micro-batch on one stage; ids and targets: micro_batch_size·sequence_length tokens.
+  // They stay as they are until the stream is synchronized, as all ids that a model is given.
   // `slot` counts the micro-batches held at once. `events` may be null.
   struct Pass {
     int stage = 0;

@@ -10,7 +10,7 @@
 
 namespace dualpath {
 
-// All values that this rank has, in host memory: what weights are loaded into.
+// All values that this rank has: what weights are loaded into.
 std::vector<TensorSlice> weights_of(const ParameterStore& parameters);
 
 // The shards that this rank owns of values and of gradients.

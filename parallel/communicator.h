@@ -88,7 +88,7 @@ class Communicator {
 
   const Traffic& traffic() const { return traffic_; }
   // Time inside tensor operations so far, waiting for other ranks included.
-  double busy_ms() const { return static_cast<double>(busy_ns_) * 1e-6; }
+  virtual double busy_ms() const { return static_cast<double>(busy_ns_) * 1e-6; }
 
   // Every rank's message, by rank. Collective, host, blocking.
   virtual std::vector<std::string> all_gather(const std::string& message) = 0;

@@ -28,7 +28,8 @@ run_ctest() {
   passed=$((passed + ${summary#* } - ${summary% *}))
 }
 
-cmake --preset cpu -D DUALPATH_WERROR=ON
+# Of the GPU code, one architecture: to compile it is most of what a machine without a GPU can test.
+cmake --preset cpu -D DUALPATH_WERROR=ON -D CMAKE_CUDA_ARCHITECTURES=90-real
 cmake --build --preset cpu
 run_ctest --preset cpu
 

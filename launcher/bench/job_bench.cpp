@@ -106,6 +106,7 @@ MeasuredTable measure_checkpoint(const BenchConfig& config, const std::string& f
     bytes +=
         static_cast<double>(slice.end - slice.begin) * static_cast<double>(size_of(slice.dtype));
 
+  const SliceAccess memory(device, *stream);
   const SharedTemporaryFolder temporary(folder, ranks);
   MeasuredTable table("checkpoint");
   const auto add = [&](const std::string& what, const Timing& time) {
@@ -118,11 +119,11 @@ MeasuredTable measure_checkpoint(const BenchConfig& config, const std::string& f
   CheckpointManifest manifest;
   manifest.model = print_config(config.run.model);
   add("all ranks save", measure_together(config.bench.effort(), ranks, [&] {
-        save_checkpoint(temporary.path(), manifest, trainer.state_to_save(), ranks);
+        save_checkpoint(temporary.path(), manifest, trainer.state_to_save(), ranks, memory);
       }));
   const Checkpoint saved = open_checkpoint(temporary.path() + "/" + checkpoint_name(manifest.step));
   add("each rank loads",
-      measure_together(config.bench.effort(), ranks, [&] { load_slices(saved, state); }));
+      measure_together(config.bench.effort(), ranks, [&] { load_slices(saved, state, memory); }));
   ranks.barrier();
   return table;
 }

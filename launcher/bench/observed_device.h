@@ -18,6 +18,8 @@ class ObservedDevice final : public Device {
   void require(const NumericTypes& types) const override { device_.require(types); }
   Buffer allocate(std::size_t bytes) override { return device_.allocate(bytes); }
   std::size_t num_allocations() const override { return device_.num_allocations(); }
+  bool is_host_memory() const override { return device_.is_host_memory(); }
+  Buffer allocate_host(std::size_t bytes) override { return device_.allocate_host(bytes); }
   std::unique_ptr<Stream> make_stream() override { return device_.make_stream(); }
   std::unique_ptr<Stream> make_threaded_stream() override { return device_.make_threaded_stream(); }
   std::unique_ptr<Ops> make_ops(Stream& stream) override;

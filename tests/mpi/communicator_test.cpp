@@ -4,9 +4,12 @@
 
 #include <cmath>
 #include <gtest/gtest.h>
+#include <optional>
 #include <tuple>
 
+#include "core/cpu/cpu_device.h"
 #include "core/threaded_stream.h"
+#include "parallel/staged_communicator.h"
 #include "tests/allocation_counter.h"
 #include "tests/mpi/delayed_communicator.h"
 #include "tests/mpi/world.h"
@@ -14,10 +17,17 @@
 namespace dualpath {
 namespace {
 
-enum class Group { self, world, half, delayed };
+enum class Group { self, world, half, delayed, staged };
+
+// A world, moved through another memory in small pieces. The host could read this device's: the
+// training steps of far_training_test.cpp are on one where it cannot.
+struct StagedWorld {
+  std::unique_ptr<Device> device = make_cpu_device(1);
+  std::unique_ptr<Communicator> whole = world().split(0, 0, "whole");
+};
 
 // `half`: the ranks that are even or odd as this one is.
-std::unique_ptr<Communicator> make_group(Group which) {
+std::unique_ptr<Communicator> make_group(Group which, std::optional<StagedWorld>& staged) {
   switch (which) {
     case Group::self:
       return make_self_communicator();
@@ -28,6 +38,9 @@ std::unique_ptr<Communicator> make_group(Group which) {
     case Group::delayed:
       return std::make_unique<DelayedCommunicator>(world().split(0, 0, "whole"),
                                                    std::chrono::microseconds(50));
+    case Group::staged:
+      staged.emplace();
+      return make_staged_communicator(*staged->whole, *staged->device, 1 << 20);
   }
   return nullptr;
 }
@@ -45,7 +58,8 @@ class CommunicatorTest : public testing::TestWithParam<std::tuple<Group, bool>> 
   Stream& stream() { return *stream_; }
 
  private:
-  std::unique_ptr<Communicator> group_ = make_group(std::get<0>(GetParam()));
+  std::optional<StagedWorld> staged_;
+  std::unique_ptr<Communicator> group_ = make_group(std::get<0>(GetParam()), staged_);
   std::unique_ptr<Stream> stream_ = make_stream(std::get<1>(GetParam()));
 };
 
@@ -448,12 +462,15 @@ std::string group_name(Group group) {
       return "half";
     case Group::delayed:
       return "delayed";
+    case Group::staged:
+      return "staged";
   }
   return "";
 }
 
 INSTANTIATE_TEST_SUITE_P(Groups, CommunicatorTest,
-                         testing::Combine(testing::Values(Group::self, Group::world, Group::half),
+                         testing::Combine(testing::Values(Group::self, Group::world, Group::half,
+                                                          Group::staged),
                                           testing::Bool()),
                          [](const auto& info) {
                            return group_name(std::get<0>(info.param)) +

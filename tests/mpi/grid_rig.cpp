@@ -6,6 +6,8 @@
 #include <sstream>
 
 #include "core/cpu/cpu_device.h"
+#include "core/random.h"
+#include "model/parameter_slices.h"
 #include "tests/reference_ops/reference_device.h"
 
 namespace dualpath {
@@ -38,8 +40,12 @@ TrainerOptions grid_options(Architecture architecture, const NumericTypes& types
 }
 
 GridRig::GridRig(const TrainerOptions& options, Communicator& ranks)
-    : device(options.types.master == DType::f64 ? std::make_unique<ReferenceDevice>()
-                                                : make_cpu_device(1)),
+    : GridRig(options, ranks,
+              options.types.master == DType::f64 ? std::make_unique<ReferenceDevice>()
+                                                 : make_cpu_device(1)) {}
+
+GridRig::GridRig(const TrainerOptions& options, Communicator& ranks, std::unique_ptr<Device> on)
+    : device(std::move(on)),
       stream(device->make_stream()),
       source(9, static_cast<std::uint64_t>(options.model.vocab_size),
              options.model.sequence_length),
@@ -63,17 +69,20 @@ History GridRig::go_on(std::int64_t steps) {
   return history;
 }
 
-GlobalTensors assemble(const std::vector<TensorSlice>& own, Communicator& ranks) {
+GlobalTensors assemble(const std::vector<TensorSlice>& own, Communicator& ranks,
+                       const SliceAccess& memory) {
   // A line a slice: name, numel, begin, then its numbers in hexadecimal.
   std::string message;
   for (const TensorSlice& slice : own) {
     message += fmt::format("{} {} {} {}", slice.name, slice.global_shape.numel(), slice.begin,
                            slice.end - slice.begin);
-    for (std::int64_t i = 0; i < slice.end - slice.begin; ++i) {
-      const double value = slice.dtype == DType::f64 ? static_cast<const double*>(slice.data)[i]
-                                                     : static_cast<const float*>(slice.data)[i];
-      message += fmt::format(" {:a}", value);
-    }
+    memory.read(slice, [&](std::int64_t, std::int64_t count, const void* elements) {
+      for (std::int64_t i = 0; i < count; ++i) {
+        const double value = slice.dtype == DType::f64 ? static_cast<const double*>(elements)[i]
+                                                       : static_cast<const float*>(elements)[i];
+        message += fmt::format(" {:a}", value);
+      }
+    });
     message += '\n';
   }
   GlobalTensors tensors;
@@ -93,6 +102,52 @@ GlobalTensors assemble(const std::vector<TensorSlice>& own, Communicator& ranks)
     }
   }
   return tensors;
+}
+
+FirstStep first_step(GridRig& rig, Communicator& ranks) {
+  FirstStep result;
+  result.loss = rig.train(1).losses[0];
+  result.gradient = assemble(owned_gradients(rig.trainer.model().parameters()), ranks,
+                             SliceAccess(*rig.device, *rig.stream));
+  return result;
+}
+
+double distance(const GlobalTensors& a, const GlobalTensors& b) {
+  double squares = 0;
+  for (const auto& [name, values] : a) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const double difference = values[i] - b.at(name)[i];
+      squares += difference * difference;
+    }
+  }
+  return std::sqrt(squares);
+}
+
+// A matrix product of inner length n computed in precision ε is the exact product with weights
+// changed by at most γ_n ≈ n·ε relatively (Higham, Accuracy and Stability, §3.5), n the longest
+// reduction: the tokens of the batch. In bf16, sums are in fp32, but a number is rounded to 2⁻⁸ at
+// most four times between one product and the next. So two orders of summation differ by at most
+// what two such changes of all weights do; what a relative change does is measured in fp64.
+RoundingBound rounding_bound(const NumericTypes& types, Architecture architecture) {
+  constexpr double probe = 0x1p-30;
+  constexpr double n = grid_batch * grid_tokens;
+  const double rounding = n * 0x1p-24 + (types.operand == DType::bf16 ? 4 * 0x1p-8 : 0);
+  const TrainerOptions options = grid_options(architecture, fp64, {}, grid_batch);
+  const auto self = make_self_communicator();
+  GridRig exact(options, *self), changed(options, *self);
+  const CounterRng signs(3, "signs");
+  const Tensor values = changed.trainer.model().parameters().flat_values();
+  for (std::int64_t i = 0; i < values.numel(); ++i) {
+    const bool up = signs.bits(static_cast<std::uint64_t>(i)) & 1;
+    values.as<double>()[i] *= up ? 1 + probe : 1 - probe;
+  }
+  const FirstStep at_weights = first_step(exact, *self), nearby = first_step(changed, *self);
+  const double scale = 2 * rounding / probe;
+  // The loss is itself a sum over the tokens.
+  return {
+      .loss = scale * std::abs(at_weights.loss - nearby.loss) + 2 * n * 0x1p-24 * at_weights.loss,
+      .gradient = scale * distance(at_weights.gradient, nearby.gradient),
+      .exact = at_weights};
 }
 
 std::string describe(const ParallelConfig& p) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/slice_access.h"
 #include "data/sample_source.h"
 #include "launcher/trainer.h"
 
@@ -25,7 +26,9 @@ struct History {
 };
 
 struct GridRig {
+  // On the CPU, in fp64 on the reference.
   GridRig(const TrainerOptions& options, Communicator& ranks);
+  GridRig(const TrainerOptions& options, Communicator& ranks, std::unique_ptr<Device> device);
   // From a new start.
   History train(std::int64_t steps);
   // From where the trainer's progress stands.
@@ -39,7 +42,25 @@ struct GridRig {
 
 // Whole tensors by name, as doubles, from the slices that the ranks own. Collective.
 using GlobalTensors = std::map<std::string, std::vector<double>>;
-GlobalTensors assemble(const std::vector<TensorSlice>& own, Communicator& ranks);
+GlobalTensors assemble(const std::vector<TensorSlice>& own, Communicator& ranks,
+                       const SliceAccess& memory = {});
+
+struct FirstStep {
+  double loss;
+  GlobalTensors gradient;
+};
+// Of a new start. Collective.
+FirstStep first_step(GridRig& rig, Communicator& ranks);
+// Euclidean, over all elements of all tensors.
+double distance(const GlobalTensors& a, const GlobalTensors& b);
+
+// How far two computations of the first step may be apart that differ in nothing but rounding: the
+// loss, and the gradient by distance(); and the step in fp64.
+struct RoundingBound {
+  double loss, gradient;
+  FirstStep exact;
+};
+RoundingBound rounding_bound(const NumericTypes& types, Architecture architecture);
 
 // "t2 p1 d2 1f1b zero 1"
 std::string describe(const ParallelConfig& parallel);

@@ -28,6 +28,8 @@ class CountingDevice final : public Device {
     return cpu_->allocate(size);
   }
   std::size_t num_allocations() const override { return cpu_->num_allocations(); }
+  bool is_host_memory() const override { return true; }
+  Buffer allocate_host(std::size_t size) override { return cpu_->allocate_host(size); }
   std::unique_ptr<Stream> make_stream() override { return cpu_->make_stream(); }
   std::unique_ptr<Stream> make_threaded_stream() override { return cpu_->make_threaded_stream(); }
   std::unique_ptr<Ops> make_ops(Stream& stream) override { return cpu_->make_ops(stream); }

@@ -142,67 +142,20 @@ TEST(Layout, AShardedVocabularyIsHeldInParts) {
       2 * (V - held) * D);
 }
 
-struct FirstStep {
-  double loss;
-  GlobalTensors gradient;
-};
-
-FirstStep first_step(GridRig& rig, Communicator& ranks) {
-  FirstStep result;
-  result.loss = rig.train(1).losses[0];
-  const ParameterStore& parameters = rig.trainer.model().parameters();
-  result.gradient = assemble(owned_gradients(parameters), ranks);
-  return result;
-}
-
-double distance(const GlobalTensors& a, const GlobalTensors& b) {
-  double squares = 0;
-  for (const auto& [name, values] : a) {
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const double difference = values[i] - b.at(name)[i];
-      squares += difference * difference;
-    }
-  }
-  return std::sqrt(squares);
-}
-
-// A matrix product of inner length n computed in precision ε is the exact product with weights
-// changed by at most γ_n ≈ n·ε relatively (Higham, Accuracy and Stability, §3.5), n the longest
-// reduction: the tokens of the batch. In bf16, sums are in fp32, but a number is rounded to 2⁻⁸ at
-// most four times between one product and the next. So two orders of summation differ by at most
-// what two such changes of all weights do; what a relative change does is measured in fp64.
 void expect_first_step_within_the_rounding_bound(const NumericTypes& types,
                                                  Architecture architecture) {
-  constexpr double probe = 0x1p-30;
-  constexpr double n = grid_batch * grid_tokens;
-  const double rounding = n * 0x1p-24 + (types.operand == DType::bf16 ? 4 * 0x1p-8 : 0);
+  const RoundingBound bound = rounding_bound(types, architecture);
   const auto self = make_self_communicator();
-  GridRig exact(alone_options(architecture, fp64), *self);
-  const FirstStep at_weights = first_step(exact, *self);
-  GridRig changed(alone_options(architecture, fp64), *self);
-  const CounterRng signs(3, "signs");
-  const Tensor values = changed.trainer.model().parameters().flat_values();
-  for (std::int64_t i = 0; i < values.numel(); ++i) {
-    const bool up = signs.bits(static_cast<std::uint64_t>(i)) & 1;
-    values.as<double>()[i] *= up ? 1 + probe : 1 - probe;
-  }
-  const FirstStep nearby = first_step(changed, *self);
-  const double scale = 2 * rounding / probe;
-  const double gradient_bound = scale * distance(at_weights.gradient, nearby.gradient);
-  // The loss is itself a sum over the tokens.
-  const double loss_bound =
-      scale * std::abs(at_weights.loss - nearby.loss) + 2 * n * 0x1p-24 * at_weights.loss;
-
   GridRig alone(alone_options(architecture, types), *self);
   const FirstStep expected = first_step(alone, *self);
-  EXPECT_LE(distance(expected.gradient, at_weights.gradient), gradient_bound);
+  EXPECT_LE(distance(expected.gradient, bound.exact.gradient), bound.gradient);
   for (const ParallelConfig& layout : layouts_of(world().size())) {
     if (layout.schedule != Schedule::one_f_one_b || layout.zero == Zero::off) continue;
     SCOPED_TRACE(describe(layout));
     GridRig rig(grid_options(architecture, types, layout), world());
     const FirstStep actual = first_step(rig, world());
-    EXPECT_NEAR(actual.loss, expected.loss, loss_bound);
-    EXPECT_LE(distance(actual.gradient, expected.gradient), gradient_bound);
+    EXPECT_NEAR(actual.loss, expected.loss, bound.loss);
+    EXPECT_LE(distance(actual.gradient, expected.gradient), bound.gradient);
   }
 }
 

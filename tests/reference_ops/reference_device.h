@@ -14,6 +14,8 @@ class ReferenceDevice : public Device {
   void require(const NumericTypes& types) const override;
   Buffer allocate(std::size_t bytes) override;
   std::size_t num_allocations() const override { return num_allocations_; }
+  bool is_host_memory() const override { return true; }
+  Buffer allocate_host(std::size_t bytes) override { return allocate(bytes); }
   std::unique_ptr<Stream> make_stream() override;
   std::unique_ptr<Stream> make_threaded_stream() override;
   std::unique_ptr<Ops> make_ops(Stream& stream) override;

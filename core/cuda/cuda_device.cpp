@@ -1,0 +1,158 @@
+#include "core/cuda/cuda_device.h"
+
+#include <atomic>
+#include <cublasLt.h>
+
+#include "core/cuda/cuda_check.h"
+#include "core/cuda/cuda_ops.h"
+#include "core/threaded_stream.h"
+
+namespace dualpath {
+namespace {
+
+constexpr std::size_t alignment = 4096;
+
+class CudaDevice final : public Device {
+ public:
+  explicit CudaDevice(int index);
+  ~CudaDevice() override;
+
+  std::string name() const override { return name_; }
+  void require(const NumericTypes& types) const override {
+    CHECK(types.master == DType::f32, "the GPU kernels compute in f32, not {}",
+          name_of(types.master));
+  }
+  Buffer allocate(std::size_t bytes) override;
+  std::size_t num_allocations() const override { return num_allocations_; }
+  bool is_host_memory() const override { return false; }
+  Buffer allocate_host(std::size_t bytes) override;
+
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(index_); }
+  std::unique_ptr<Stream> make_threaded_stream() override {
+    return std::make_unique<ThreadedStream>();
+  }
+  std::unique_ptr<Ops> make_ops(Stream& stream) override {
+    auto* own = dynamic_cast<CudaStream*>(&stream);
+    CHECK(own != nullptr, "kernels are issued on a stream of the GPU");
+    return make_cuda_ops(*this, *own, limits_);
+  }
+
+  void copy_to_device(Tensor dst, const void* host, Stream& stream) override;
+  void copy_to_host(void* host, Tensor src, Stream& stream) override;
+
+ private:
+  void use() const { CUDA_CHECK(cudaSetDevice(index_)); }  // on the calling thread
+  // For threads of the host.
+  void copy_and_wait(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
+                     cudaStream_t stream) const {
+    use();
+    CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, kind, stream));
+    CUDA_CHECK(cudaStreamSynchronize(stream));
+  }
+
+  int index_;
+  std::string name_;
+  CudaLimits limits_;
+  cudaStream_t to_device_ = nullptr, to_host_ = nullptr;  // of copies by threads of the host
+  std::atomic<std::size_t> num_allocations_ = 0;
+};
+
+CudaDevice::CudaDevice(int index) : index_(index) {
+  use();
+  cudaDeviceProp properties{};
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, index_));
+  CHECK_AS(ExitCode::configuration, properties.major >= 8,
+           "GPU {} ({}) has compute capability {}.{}; 8.0 is the least that is supported", index_,
+           properties.name, properties.major, properties.minor);
+  name_ = fmt::format("cuda {} ({}, compute capability {}.{})", index_, properties.name,
+                      properties.major, properties.minor);
+  limits_ = {.multiprocessors = properties.multiProcessorCount,
+             .shared_bytes = properties.sharedMemPerBlockOptin};
+  CUDA_CHECK(cudaStreamCreateWithFlags(&to_device_, cudaStreamNonBlocking));
+  CUDA_CHECK(cudaStreamCreateWithFlags(&to_host_, cudaStreamNonBlocking));
+}
+
+CudaDevice::~CudaDevice() {
+  cudaStreamDestroy(to_device_);
+  cudaStreamDestroy(to_host_);
+}
+
+Buffer CudaDevice::allocate(std::size_t bytes) {
+  use();
+  const std::size_t reserved = bytes + alignment;
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, reserved) != cudaSuccess) {
+    const std::string reason = cudaGetErrorString(cudaGetLastError());
+    std::size_t free = 0, total = 0;
+    CUDA_CHECK(cudaMemGetInfo(&free, &total));
+    DUALPATH_FAIL(ExitCode::configuration,
+                  "out of memory on {}: {} bytes are asked for, {} of {} bytes are free ({})",
+                  name_, bytes, free, total, reason);
+  }
+  CUDA_CHECK(cudaMemset(memory, 0, reserved));
+  CUDA_CHECK(cudaDeviceSynchronize());  // other streams do not wait for the memory to be zeroed
+  ++num_allocations_;
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  const std::size_t skipped = (alignment - address % alignment) % alignment;
+  // cudaFree waits for all work under way.
+  return {static_cast<std::byte*>(memory) + skipped, bytes,
+          [memory](void*, std::size_t) { cudaFree(memory); }};
+}
+
+Buffer CudaDevice::allocate_host(std::size_t bytes) {
+  use();
+  void* memory = nullptr;
+  const cudaError_t status = cudaHostAlloc(&memory, std::max<std::size_t>(bytes, 1), 0);
+  CHECK_AS(ExitCode::configuration, status == cudaSuccess,
+           "{} bytes of the host's memory cannot be pinned for {}: {}", bytes, name_,
+           cudaGetErrorString(status));
+  return {memory, bytes, [](void* data, std::size_t) { cudaFreeHost(data); }};
+}
+
+void CudaDevice::copy_to_device(Tensor dst, const void* host, Stream& stream) {
+  if (dst.bytes() == 0) return;
+  if (auto* own = dynamic_cast<CudaStream*>(&stream)) {
+    own->upload(dst.data, host, dst.bytes());
+    return;
+  }
+  stream.run([=, this] {
+    copy_and_wait(dst.data, host, dst.bytes(), cudaMemcpyHostToDevice, to_device_);
+  });
+}
+
+void CudaDevice::copy_to_host(void* host, Tensor src, Stream& stream) {
+  if (src.bytes() == 0) return;
+  if (auto* own = dynamic_cast<CudaStream*>(&stream)) {
+    CUDA_CHECK(cudaMemcpyAsync(host, src.data, src.bytes(), cudaMemcpyDeviceToHost, own->handle()));
+    return;
+  }
+  stream.run(
+      [=, this] { copy_and_wait(host, src.data, src.bytes(), cudaMemcpyDeviceToHost, to_host_); });
+}
+
+std::string version(std::size_t number, std::size_t unit) {
+  return fmt::format("{}.{}", number / unit, number % unit / (unit / 100));
+}
+
+}  // namespace
+
+CudaDevices find_cuda_devices() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess)
+    return {0, fmt::format("no GPU can be used: {}", cudaGetErrorString(status))};
+  return {count, count == 0 ? "there is no GPU" : ""};
+}
+
+std::unique_ptr<Device> make_cuda_device(int index) {
+  return std::make_unique<CudaDevice>(index);
+}
+
+std::string cuda_libraries() {
+  int runtime = 0;
+  CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
+  return fmt::format("CUDA {}, cuBLASLt {}", version(static_cast<std::size_t>(runtime), 1000),
+                     version(cublasLtGetVersion(), 10000));
+}
+
+}  // namespace dualpath

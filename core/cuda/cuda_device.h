@@ -1,0 +1,27 @@
+// The CUDA backend, as the rest of the program sees it. A program built without CUDA has it too:
+// it finds no GPU (no_cuda.cpp).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/device.h"
+
+namespace dualpath {
+
+struct CudaDevices {
+  int count = 0;
+  std::string problem;  // why there are none
+};
+
+// Does not throw.
+CudaDevices find_cuda_devices();
+
+// REQUIRES: index < find_cuda_devices().count. Errors of the GPU and its libraries are
+// Error(internal), memory that is not to be had is Error(configuration).
+std::unique_ptr<Device> make_cuda_device(int index);
+
+// What it was built with: "CUDA 13.0, cuBLASLt 13.1"; empty without.
+std::string cuda_libraries();
+
+}  // namespace dualpath

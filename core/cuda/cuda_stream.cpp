@@ -1,0 +1,66 @@
+#include "core/cuda/cuda_stream.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/cuda/cuda_check.h"
+
+namespace dualpath {
+
+CudaStream::CudaStream(int device) : device_(device) {
+  CUDA_CHECK(cudaSetDevice(device_));
+  CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  for (cudaEvent_t& event : events_) {
+    CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync));
+  }
+  void* slots = nullptr;
+  CUDA_CHECK(cudaHostAlloc(&slots, num_slots * slot_bytes, cudaHostAllocDefault));
+  slots_ = static_cast<std::byte*>(slots);
+}
+
+CudaStream::~CudaStream() {
+  cudaStreamSynchronize(stream_);
+  cudaFreeHost(slots_);
+  for (cudaEvent_t event : events_) cudaEventDestroy(event);
+  cudaStreamDestroy(stream_);
+}
+
+Moment CudaStream::now() {
+  const Moment moment{this, ++num_moments_};
+  CUDA_CHECK(cudaEventRecord(event_of(moment), stream_));
+  return moment;
+}
+
+void CudaStream::run(HostTask task) {
+  synchronize();
+  task();
+}
+
+void CudaStream::synchronize(Moment moment) {
+  CUDA_CHECK(cudaSetDevice(device_));
+  CUDA_CHECK(cudaEventSynchronize(event_of(moment)));
+}
+
+void CudaStream::start_after(Moment moment) {
+  if (const auto* other = dynamic_cast<const CudaStream*>(moment.stream)) {
+    CUDA_CHECK(cudaStreamWaitEvent(stream_, other->event_of(moment), 0));
+  } else {
+    moment.stream->synchronize(moment);
+  }
+}
+
+void CudaStream::upload(void* device_memory, const void* host, std::size_t bytes) {
+  for (std::size_t offset = 0; offset < bytes; offset += slot_bytes) {
+    const std::size_t count = std::min(slot_bytes, bytes - offset);
+    Moment& uploaded = uploaded_[next_slot_];
+    if (uploaded.stream != nullptr) synchronize(uploaded);
+    std::byte* slot = slots_ + next_slot_ * slot_bytes;
+    std::memcpy(slot, static_cast<const std::byte*>(host) + offset, count);
+    CUDA_CHECK(cudaMemcpyAsync(static_cast<std::byte*>(device_memory) + offset, slot, count,
+                               cudaMemcpyHostToDevice, stream_));
+    uploaded = now();
+    next_slot_ = (next_slot_ + 1) % num_slots;
+  }
+}
+
+}  // namespace dualpath

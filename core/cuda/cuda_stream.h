@@ -1,0 +1,52 @@
+// A queue of work of one GPU; its moments are events.
+#pragma once
+
+#include <array>
+#include <cuda_runtime_api.h>
+
+#include "core/stream.h"
+
+namespace dualpath {
+
+// Work is issued by one thread at a time; any thread may wait.
+class CudaStream final : public Stream {
+ public:
+  explicit CudaStream(int device);
+  // What was issued still runs.
+  ~CudaStream() override;
+  CudaStream(const CudaStream&) = delete;
+  CudaStream& operator=(const CudaStream&) = delete;
+
+  cudaStream_t handle() const { return stream_; }
+
+  Moment now() override;
+  // On the calling thread, which waits for the work issued so far: the task may block for long and
+  // may use the GPU, which a function called by the driver may not.
+  void run(HostTask task) override;
+  using Stream::synchronize;
+  void synchronize(Moment moment) override;
+
+  // Copies host memory that may be changed when this returns; blocks only where copies of the
+  // recent past are still under way.
+  void upload(void* device_memory, const void* host, std::size_t bytes);
+
+ private:
+  // Moment i is event i % num_events. A moment that is older than these many is held to have passed
+  // when the one that took its event has: later, never too early.
+  static constexpr std::uint64_t num_events = 256;
+  static constexpr std::size_t num_slots = 8, slot_bytes = 256 << 10;
+
+  void start_after(Moment moment) override;
+  cudaEvent_t event_of(const Moment& moment) const { return events_[moment.index % num_events]; }
+
+  int device_;
+  cudaStream_t stream_ = nullptr;
+  std::array<cudaEvent_t, num_events> events_{};
+  std::uint64_t num_moments_ = 0;
+  // Pinned memory that uploads go through, slot after slot.
+  std::byte* slots_ = nullptr;
+  std::array<Moment, num_slots> uploaded_;
+  std::size_t next_slot_ = 0;
+};
+
+}  // namespace dualpath

@@ -1,0 +1,17 @@
+// Collectives on tensors in the memory of a device that the host cannot read: they go through host
+// memory, where another communicator moves them. Several ranks can share one GPU so.
+#pragma once
+
+#include <memory>
+
+#include "parallel/communicator.h"
+
+namespace dualpath {
+
+// Among the ranks of `host`, a communicator for tensors in host memory. It and `device` outlive
+// this. Tensors go in pieces of at most piece_bytes, a multiple of 4096; messages of an exchange go
+// whole. Each group takes that much host memory with its first operation.
+std::unique_ptr<Communicator> make_staged_communicator(Communicator& host, Device& device,
+                                                       std::size_t piece_bytes = 32 << 20);
+
+}  // namespace dualpath
