@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build-gpu}
 
-if ! nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total --format=csv; then
+if ! nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total --format=csv 2>/dev/null; then
   echo "no GPU: skipped"
   exit 0
 fi
