@@ -8,6 +8,7 @@ namespace dualpath {
 struct SubmitSection {
   std::int64_t nodes = 1;
   std::int64_t ranks_per_node = 1;
+  std::int64_t gpus_per_node = 0;
   std::int64_t cores_per_rank = 0;
   std::string time_limit = "24:00:00";
   std::int64_t signal_lead_seconds = 0;
@@ -34,6 +35,10 @@ template <class Visitor>
 void visit_fields(Visitor& visit, SubmitSection& c) {
   visit.field("nodes", c.nodes, {.help = "nodes of the job", .min = 1, .max = 1 << 20});
   visit.field("ranks_per_node", c.ranks_per_node, {.help = "ranks a node", .min = 1, .max = 1024});
+  visit.field("gpus_per_node", c.gpus_per_node,
+              {.help = "GPUs a node, which its ranks share in turn; 0: none are asked for",
+               .min = 0,
+               .max = 1024});
   visit.field("cores_per_rank", c.cores_per_rank,
               {.help = "cores a rank; 0: whole nodes, their cores shared among the ranks",
                .unit = "cores",

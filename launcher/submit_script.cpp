@@ -79,6 +79,7 @@ std::string sbatch_lines(const SubmitSection& submit, const Job& job) {
   option("--job-name=" + (submit.name.empty() ? folder_name : submit.name));
   option(fmt::format("--nodes={}", submit.nodes));
   option(fmt::format("--ntasks-per-node={}", submit.ranks_per_node));
+  if (submit.gpus_per_node > 0) option(fmt::format("--gpus-per-node={}", submit.gpus_per_node));
   option(submit.cores_per_rank == 0 ? std::string("--exclusive")
                                     : fmt::format("--cpus-per-task={}", submit.cores_per_rank));
   option("--time=" + submit.time_limit);
@@ -96,8 +97,9 @@ std::string sbatch_lines(const SubmitSection& submit, const Job& job) {
 
 std::string container_words(const SubmitSection& submit, const Job& job) {
   if (submit.container.empty()) return "";
-  std::string text = fmt::format("apptainer exec --bind {} --bind {}", quoted(job.working_folder),
-                                 quoted(std::filesystem::absolute(job.folder)));
+  std::string text =
+      fmt::format("apptainer exec {}--bind {} --bind {}", submit.gpus_per_node > 0 ? "--nv " : "",
+                  quoted(job.working_folder), quoted(std::filesystem::absolute(job.folder)));
   for (const std::string& word : submit.container_options) text += fmt::format(" {}", quoted(word));
   return fmt::format("{} {}", text, quoted(submit.container));
 }

@@ -156,6 +156,16 @@ TEST(SubmitScript, TakesWholeNodesWhereNoCoresAreGiven) {
   EXPECT_THAT(script, Not(HasSubstr("#SBATCH --cpus-per-task")));
 }
 
+TEST(SubmitScript, AsksForGpusAndLetsThemIntoAContainer) {
+  SubmitSection submit;
+  EXPECT_THAT(submit_script(submit, submitted_run()), Not(HasSubstr("gpus")));
+  submit.gpus_per_node = 8;
+  submit.container = "a.sif";
+  const std::string script = submit_script(submit, submitted_run());
+  EXPECT_THAT(script, HasSubstr("\n#SBATCH --gpus-per-node=8\n"));
+  EXPECT_THAT(script, HasSubstr("\ncontainer=(apptainer exec --nv --bind"));
+}
+
 TEST(SubmitScript, NamesTheJobAfterTheFolder) {
   SubmittedRun run = submitted_run();
   run.folder = "/scratch/runs/b/";
