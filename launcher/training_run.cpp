@@ -11,6 +11,7 @@
 #include "data/run_together.h"
 #include "data/tokenizer_files.h"
 #include "launcher/console_line.h"
+#include "launcher/device_peaks.h"
 #include "launcher/loss_plot.h"
 #include "launcher/step_forecast.h"
 #include "launcher/stop_request.h"
@@ -127,10 +128,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
   total_steps_ = total_steps(config_, checkpoint ? progress_of(*checkpoint) : TrainingProgress{});
   trainer_ = std::make_unique<Trainer>(trainer_options(config_, total_steps_), device_, *stream_,
                                        staged_ranks_ ? *staged_ranks_ : job_.world());
-  if (job_.is_root() && config_.parallel.pipeline > 1) {
-    planned_idle_ = forecast_step(trainer_options(config_, total_steps_), counting_flops())
-                        .passes.bubble_fraction();
-  }
+  if (job_.is_root()) setting_ = step_setting();
   report_plan();
   if (checkpoint) {
     resume(*checkpoint);
@@ -138,6 +136,20 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
     begin();
   }
   prepare_folder();
+}
+
+StepSetting TrainingRun::step_setting() const {
+  StepSetting setting;
+  setting.num_ranks = job_.world().size();
+  setting.total_steps = total_steps_;
+  setting.tokens_per_step = config_.train.global_batch_size * config_.model.sequence_length;
+  setting.flops_per_token = training_flops(config_.model, AttentionFlops::causal);
+  setting.peak_tflops = bf16_peak_tflops(device_.name());
+  if (config_.parallel.pipeline > 1) {
+    setting.planned_idle = forecast_step(trainer_options(config_, total_steps_), counting_flops())
+                               .passes.bubble_fraction();
+  }
+  return setting;
 }
 
 // What rank 0 writes at the start of every run, resumed or not.
@@ -150,8 +162,7 @@ void TrainingRun::prepare_folder() {
       std::filesystem::create_directories(folder_ / "tokenizer");
       save_tokenizer(*data_.tokenizer, folder_ / "tokenizer");
     }
-    records_.emplace(MetricsWriter(folder_ / "metrics.jsonl", step), std::nullopt);
-    if (config_.logging.tensorboard) records_->tensorboard.emplace(folder_, step);
+    records_.emplace(folder_, step, config_.logging.tensorboard);
     if (step < total_steps_) remove_if_there(folder_ / "DONE");
     return std::string();
   });
@@ -288,67 +299,12 @@ bool TrainingRun::save_is_due(const StepRequests& requests) const {
 
 void TrainingRun::record_step(const StepResult& result, double step_ms) {
   if (!job_.is_root()) return;
-  const TrainingProgress& progress = trainer_->progress();
-  const double ranks = job_.world().size();
-  const double tokens =
-      static_cast<double>(config_.train.global_batch_size * config_.model.sequence_length);
-  StepMetrics m;
-  m.step = progress.step;
-  m.consumed_samples = progress.consumed_samples;
-  m.consumed_tokens = progress.consumed_tokens;
-  m.loss = result.loss;
-  m.learning_rate = result.learning_rate;
-  m.grad_norm = result.grad_norm;
-  m.step_ms = step_ms;
-  m.tokens_per_second = tokens / (step_ms / 1e3);
-  m.tokens_per_second_per_rank = m.tokens_per_second / ranks;
-  m.model_tflops_per_rank =
-      m.tokens_per_second_per_rank * training_flops(config_.model, AttentionFlops::causal) / 1e12;
-  m.communication_ms = result.communication.total_ms();
-  m.communication_tensor_ms = result.communication.tensor_ms;
-  m.communication_pipeline_ms = result.communication.pipeline_ms;
-  m.communication_replicas_ms = result.communication.replicas_ms;
-  m.communication_sums_ms = result.communication.sums_ms;
-  m.traffic = result.traffic;
-  if (planned_idle_) {
-    m.pipeline_idle_percent = 100 * result.pipeline_idle;
-    m.planned_idle_percent = 100 * *planned_idle_;
-  }
-  m.data_wait_ms = result.data_wait_ms;
-  m.eta = Seconds(static_cast<double>(total_steps_ - progress.step) * step_ms / 1e3);
-  add_readouts(m, result.readouts);
-  records_->metrics.write(m);
-  if (records_->tensorboard) records_->tensorboard->write(m);
+  const StepMetrics m =
+      step_metrics(setting_, config_.model, result, trainer_->progress(), step_ms);
+  records_->write(m);
   if (m.step % config_.logging.every_steps == 0 || m.step == total_steps_ || m.step == 1) {
     log_.info("{}", console_line(m, total_steps_));
   }
-}
-
-// One value for each layer; a layer without such a value has NaN, a model without any has none.
-void TrainingRun::add_readouts(StepMetrics& m, std::span<const double> readouts) const {
-  const ModelConfig& model = config_.model;
-  const auto fill = [&](std::vector<double>& values, std::int64_t column, auto has) {
-    std::vector<double> means;
-    bool any = false;
-    for (std::int64_t i = 0; i < model.layers; ++i) {
-      const bool here = has(model.architecture_of(i));
-      any |= here;
-      means.push_back(here ? readouts[static_cast<std::size_t>(i * num_readouts + column)]
-                           : std::numeric_limits<double>::quiet_NaN());
-    }
-    if (any) values = std::move(means);
-  };
-  const auto both = [](Architecture a) { return a == Architecture::dual_path; };
-  const auto deep = [](Architecture a) {
-    return a == Architecture::dual_path || a == Architecture::looped;
-  };
-  fill(m.gate_deep, PathReadout::gate_deep, both);
-  fill(m.gate_wide, PathReadout::gate_wide, both);
-  fill(m.gate_entropy, PathReadout::gate_entropy, both);
-  fill(m.deep_share, PathReadout::deep_share, both);
-  fill(m.cosine, PathReadout::cosine, both);
-  fill(m.input_norm, PathReadout::input_norm, both);
-  fill(m.expected_iterations, readout_expected_iterations, deep);
 }
 
 void TrainingRun::save() {
@@ -373,10 +329,7 @@ void TrainingRun::save() {
   saved_step_ = progress.step;
   saved_at_ = Clock::now();
   const SaveMetrics m{progress.step, progress.consumed_tokens, saved_at_ - start};
-  if (records_) {
-    records_->metrics.write(m);
-    if (records_->tensorboard) records_->tensorboard->write(m);
-  }
+  if (records_) records_->write(m);
   log_.info("saved {} in {:.2f} s", (checkpoints() / checkpoint_name(progress.step)).string(),
             m.save_time.count());
   if (config_.checkpoint.keep_last == 0) return;
@@ -411,8 +364,7 @@ void TrainingRun::validate() {
   m.perplexity = std::exp(m.validation_loss);
   if (bytes_known) m.bits_per_byte = bits_per_byte / weights;
   m.validation_time = Clock::now() - start;
-  records_->metrics.write(m);
-  if (records_->tensorboard) records_->tensorboard->write(m);
+  records_->write(m);
   log_.info("{}", console_line(m));
 }
 

@@ -20,9 +20,8 @@
 #include "data/checkpoint_folder.h"
 #include "data/run_lock.h"
 #include "launcher/job.h"
-#include "launcher/metrics_writer.h"
 #include "launcher/run_config.h"
-#include "launcher/tensorboard_writer.h"
+#include "launcher/run_records.h"
 #include "launcher/trainer.h"
 #include "launcher/training_data.h"
 
@@ -37,14 +36,10 @@ class TrainingRun {
   ExitCode run();
 
  private:
-  // Files of the run that rank 0 alone writes.
-  struct Records {
-    MetricsWriter metrics;
-    std::optional<TensorBoardWriter> tensorboard;
-  };
   using Clock = std::chrono::steady_clock;
 
   std::filesystem::path checkpoints() const { return folder_ / "checkpoints"; }
+  StepSetting step_setting() const;
   void prepare_folder();
   void report_plan();
   std::optional<Checkpoint> find_checkpoint();
@@ -53,7 +48,6 @@ class TrainingRun {
   void begin();
   StepRequests requests() const;
   void record_step(const StepResult& result, double step_ms);
-  void add_readouts(StepMetrics& metrics, std::span<const double> readouts) const;
   std::map<std::string, std::string> environment() const;
   bool save_is_due(const StepRequests& requests) const;
   void save();
@@ -74,8 +68,8 @@ class TrainingRun {
   std::unique_ptr<Communicator> staged_ranks_;  // the job's, for memory that the host cannot read
   std::int64_t total_steps_ = 0;
   std::unique_ptr<Trainer> trainer_;
-  std::optional<double> planned_idle_;  // share of the passes' time; with several stages
-  std::optional<Records> records_;      // rank 0's
+  StepSetting setting_;  // rank 0's, as the records are
+  std::optional<RunRecords> records_;
   std::int64_t saved_step_ = 0;
   Clock::time_point saved_at_;
 };

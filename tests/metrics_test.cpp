@@ -15,8 +15,10 @@
 #include <vector>
 
 #include "launcher/console_line.h"
+#include "launcher/device_peaks.h"
 #include "launcher/loss_plot.h"
 #include "launcher/metrics_writer.h"
+#include "launcher/run_records.h"
 #include "launcher/tensorboard_writer.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"
@@ -407,6 +409,33 @@ TEST_F(Metrics, LossesAreReadBack) {
   EXPECT_THAT(losses.validation.losses, ElementsAre(2));
   const std::string missing = folder_ / "nowhere.jsonl";
   EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { read_losses(missing); }), HasSubstr(missing));
+}
+
+TEST(DevicePeaks, AreOfTheDeviceNamed) {
+  EXPECT_EQ(bf16_peak_tflops("cuda 3 (NVIDIA H200, compute capability 9.0)"), 989);
+  EXPECT_EQ(bf16_peak_tflops("NVIDIA H200 NVL"), 835);
+  EXPECT_EQ(bf16_peak_tflops("NVIDIA A100-SXM4-80GB"), 312);
+  EXPECT_EQ(bf16_peak_tflops("NVIDIA L40S"), 362);
+  EXPECT_EQ(bf16_peak_tflops("NVIDIA L40"), std::nullopt);
+  EXPECT_EQ(bf16_peak_tflops("cpu (AMD EPYC, avx512_bf16)"), std::nullopt);
+}
+
+TEST(StepMetrics, TellWhatShareOfThePeakAStepReaches) {
+  const ModelConfig model;
+  const std::vector<double> readouts(static_cast<std::size_t>(model.layers * num_readouts));
+  StepResult result;
+  result.readouts = readouts;
+  StepSetting setting{
+      .num_ranks = 2, .total_steps = 10, .tokens_per_step = 1000, .flops_per_token = 4e9};
+  // 1000 tokens in half a second on two ranks: each has 1000 a second, 4 TFLOP/s.
+  const StepMetrics unknown = step_metrics(setting, model, result, {.step = 4}, 500);
+  EXPECT_DOUBLE_EQ(unknown.tokens_per_second, 2000);
+  EXPECT_DOUBLE_EQ(unknown.model_tflops_per_rank, 4);
+  EXPECT_EQ(unknown.mfu_percent, std::nullopt);
+  EXPECT_EQ(unknown.pipeline_idle_percent, std::nullopt);
+  EXPECT_DOUBLE_EQ(unknown.eta.count(), 3);
+  setting.peak_tflops = 16;
+  EXPECT_DOUBLE_EQ(*step_metrics(setting, model, result, {.step = 4}, 500).mfu_percent, 25);
 }
 
 }  // namespace
