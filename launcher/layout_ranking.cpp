@@ -64,16 +64,14 @@ void add_layout(LayoutRanking& ranking, RunConfig config, const Machine& machine
 
 }  // namespace
 
-std::string RankedLayout::overrides() const {
-  std::string text =
-      fmt::format("parallel.tensor={} parallel.pipeline={}", parallel.tensor, parallel.pipeline);
-  if (parallel.pipeline > 1) {
-    text += fmt::format(" parallel.virtual_pipeline={} parallel.schedule={}",
-                        parallel.virtual_pipeline, enum_name(parallel.schedule));
-  }
-  if (parallel.tensor > 1) text += fmt::format(" parallel.vocab={}", enum_name(parallel.vocab));
-  return text + fmt::format(" parallel.recompute={} train.micro_batch_size={}",
-                            enum_name(parallel.recompute), micro_batch_size);
+std::string RankedLayout::overrides(const ParallelConfig& searched) const {
+  return fmt::format(
+      "parallel.tensor={} parallel.pipeline={} parallel.data={} parallel.virtual_pipeline={} "
+      "parallel.schedule={}{} parallel.vocab={} parallel.recompute={} train.micro_batch_size={}",
+      parallel.tensor, parallel.pipeline, parallel.data, parallel.virtual_pipeline,
+      enum_name(parallel.schedule),
+      searched.stage_layers.empty() ? "" : " parallel.stage_layers=[]", enum_name(parallel.vocab),
+      enum_name(parallel.recompute), micro_batch_size);
 }
 
 LayoutRanking rank_layouts(const RunConfig& config, std::int64_t num_ranks,

@@ -16,8 +16,9 @@ struct RankedLayout {
   double bubble_fraction = 0;
   double memory_gb = 0;  // of the fullest rank, with its process
 
-  // The fields in which layouts differ, as they are given on the command line.
-  std::string overrides() const;
+  // What the search sets, as it is given on the command line beside the config that was searched:
+  // stage_layers only where that has some to take back.
+  std::string overrides(const ParallelConfig& searched) const;
 };
 
 struct LayoutRanking {

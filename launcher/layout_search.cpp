@@ -5,6 +5,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <set>
+#include <string_view>
 
 namespace dualpath {
 
@@ -68,12 +69,25 @@ std::vector<std::int64_t> divisors(std::int64_t n) {
   return found;
 }
 
+bool is_about_layout(const ConfigProblem& problem) {
+  constexpr std::string_view fields[] = {"parallel",
+                                         "parallel.tensor",
+                                         "parallel.pipeline",
+                                         "parallel.data",
+                                         "parallel.virtual_pipeline",
+                                         "parallel.schedule",
+                                         "parallel.stage_layers",
+                                         "parallel.vocab",
+                                         "parallel.recompute",
+                                         "train.global_batch_size",
+                                         "train.micro_batch_size"};
+  return std::ranges::find(fields, problem.field) != std::end(fields);
+}
+
 bool layout_fits(const RunConfig& config, std::int64_t num_ranks) {
   ConfigProblems problems;
   validate(config, num_ranks, problems);
-  return std::ranges::none_of(problems.all(), [](const ConfigProblem& problem) {
-    return problem.field.starts_with("parallel") || problem.field == "train.global_batch_size";
-  });
+  return std::ranges::none_of(problems.all(), is_about_layout);
 }
 
 std::vector<std::string> nearest_layouts(const RunConfig& config, std::int64_t num_ranks,

@@ -10,6 +10,9 @@ namespace dualpath {
 
 std::vector<std::int64_t> divisors(std::int64_t n);
 
+// Whether it is a problem of a field that layouts differ in, or of the batch that they deal out.
+bool is_about_layout(const ConfigProblem& problem);
+
 // Whether nothing is wrong with how the job is laid out over its ranks; other problems do not
 // count.
 bool layout_fits(const RunConfig& config, std::int64_t num_ranks);

@@ -18,6 +18,10 @@ void validate_kernels(const Machine& machine, ConfigProblems& problems) {
     problems.add("kernels", "one is wanted for those that are not named: kernel: \"\"");
   for (std::size_t i = 0; i < machine.kernels.size(); ++i) {
     const KernelRate& rate = machine.kernels[i];
+    if (rate.kernel.empty() && rate.overhead_us == 0 && rate.gflops == 0 && rate.gbytes == 0) {
+      problems.add(fmt::format("kernels[{}]", i),
+                   "calls would take no time: give overhead_us, gflops or gbytes");
+    }
     const auto is_same = [&](const KernelRate& other) {
       return other.kernel == rate.kernel && other.precision == rate.precision;
     };
@@ -61,6 +65,7 @@ double time_for(double amount, double giga_a_second) {
 }  // namespace
 
 void validate(const Machine& machine, ConfigProblems& problems) {
+  if (machine.name.empty()) problems.add("name", "which machine is it? give it a name");
   validate_kernels(machine, problems);
   validate_links(machine, problems);
 }

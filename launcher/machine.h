@@ -92,7 +92,8 @@ void visit_fields(Visitor& visit, Machine& c) {
   visit.list("links", c.links, "how long a message takes: latency + bytes/gbytes");
 }
 
-// Adds what cannot be: no rate for what is not named, two rates for the same.
+// Adds what cannot be: no name, no rate or an empty one for kernels that are not named, two rates
+// for the same.
 void validate(const Machine& machine, ConfigProblems& problems);
 
 // Throws Error(configuration) naming file, line and what is wrong.

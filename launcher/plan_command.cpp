@@ -192,15 +192,17 @@ Json report(const TrainerOptions& options, std::int64_t num_ranks, const Machine
 Json report_layouts(const RunConfig& run, std::int64_t num_ranks, const Machine& machine) {
   constexpr std::size_t most = 10;
   const LayoutRanking ranking = rank_layouts(run, num_ranks, machine);
-  CHECK_AS(ExitCode::configuration, !ranking.fitting.empty() || ranking.too_large,
-           "no layout on {} ranks shares {} layers and {} sequences a step", num_ranks,
-           run.model.layers, run.train.global_batch_size);
+  CHECK_AS(
+      ExitCode::configuration, !ranking.fitting.empty() || ranking.too_large,
+      "no layout on {} ranks: parallel.pipeline must divide them, be at most the layers, {}, and "
+      "leave a divisor of train.global_batch_size, {}",
+      num_ranks, run.model.layers, run.train.global_batch_size);
   CHECK_AS(
       ExitCode::configuration, !ranking.fitting.empty(),
       "no layout on {} ranks fits the {} GB of a rank on {}. The one that wants least takes {} "
       "GB: {}. More ranks share the optimizer's state, and with parallel.pipeline the layers",
       num_ranks, readable(machine.memory_gb), machine.name, readable(ranking.too_large->memory_gb),
-      ranking.too_large->overrides());
+      ranking.too_large->overrides(run.parallel));
   Table table("layouts", {{"rank", ""},
                           {"step_ms", "step ms"},
                           {"tokens", "tokens/s"},
@@ -211,7 +213,7 @@ Json report_layouts(const RunConfig& run, std::int64_t num_ranks, const Machine&
   for (std::size_t i = 0; i < std::min(most, ranking.fitting.size()); ++i) {
     const RankedLayout& layout = ranking.fitting[i];
     table.add({fmt::format("{}", i + 1), 1e3 * layout.step_seconds, tokens / layout.step_seconds,
-               layout.memory_gb, Percent{layout.bubble_fraction}, layout.overrides()});
+               layout.memory_gb, Percent{layout.bubble_fraction}, layout.overrides(run.parallel)});
   }
   fmt::print("{} layouts on {} ranks of {} fit\n", ranking.fitting.size(), num_ranks, machine.name);
   Json json;
@@ -239,17 +241,12 @@ void fill_in(PlanConfig& config, ConfigProblems& problems) {
   }
 }
 
-// Layout and batch are the search's to find.
-bool is_searched(const ConfigProblem& problem) {
-  return problem.field.starts_with("parallel") || problem.field == "train.global_batch_size";
-}
-
 void check(const PlanConfig& config, ConfigProblems& problems) {
   const PlanSection& plan = config.plan;
   ConfigProblems of_run;
   validate(config.run, plan.ranks, of_run);
   for (const ConfigProblem& problem : of_run.all()) {
-    if (!plan.search || !is_searched(problem)) problems.add(problem.field, problem.message);
+    if (!plan.search || !is_about_layout(problem)) problems.add(problem.field, problem.message);
   }
   if (plan.search && plan.machine.empty())
     problems.add("plan.machine", "plan.search wants the description of a machine");

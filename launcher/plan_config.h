@@ -31,8 +31,9 @@ void visit_fields(Visitor& visit, PlanSection& c) {
                        "times are told"});
   visit.field("search", c.search,
               {.help = "ranks the layouts that fit the machine's memory by the time of a step, "
-                       "whatever is given of tensor, pipeline, virtual_pipeline, schedule, vocab, "
-                       "recompute and micro_batch_size; a minute for a thousand ranks"});
+                       "whatever is given of tensor, pipeline, data, virtual_pipeline, schedule, "
+                       "stage_layers, vocab, recompute and micro_batch_size; a minute for a "
+                       "thousand ranks"});
 }
 
 template <class Visitor>

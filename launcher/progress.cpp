@@ -7,6 +7,7 @@
 #include "launcher/text_format.h"
 
 namespace dualpath {
+
 std::string progress_text(std::string_view task, double done, double total, double seconds,
                           std::string_view details) {
   if (total <= 0) return fmt::format("{} | {}", task, details);

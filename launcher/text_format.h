@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <fmt/format.h>
 #include <iterator>
 #include <string>
+#include <string_view>
 
 namespace dualpath {
 
@@ -25,6 +27,11 @@ inline std::string scaled(double value) {
   std::size_t unit = 0;
   for (; value >= 999.95 && unit + 1 < std::size(units); ++unit) value /= 1000;
   return fmt::format("{:.4g}{}", value, units[unit]);
+}
+
+// "1 run", "2 runs"
+inline std::string plural(std::size_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
 // Seconds as "1:02:03".

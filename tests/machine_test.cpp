@@ -5,6 +5,7 @@
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sstream>
 
 #include "launcher/bench/rate_fit.h"
 #include "launcher/job_plan.h"
@@ -19,6 +20,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 Machine small_machine() {
   return {.name = "small: a test's",
@@ -52,6 +54,9 @@ TEST_F(MachineFile, ReadsBackAsItWasWritten) {
 TEST_F(MachineFile, RefusesWhatCannotBe) {
   const std::string others = "kernels: [{kernel: '', gbytes: 1}";
   EXPECT_THAT(refusal_of("kernels: [{kernel: matmul}]"), HasSubstr("kernel: \"\""));
+  EXPECT_THAT(refusal_of("name: a\nkernels: [{kernel: add}, {kernel: ''}]"),
+              AllOf(HasSubstr("kernels[1]"), HasSubstr("no time"), Not(HasSubstr("kernels[0]"))));
+  EXPECT_THAT(refusal_of(others + "]"), HasSubstr("give it a name"));
   EXPECT_THAT(refusal_of(others + ", {kernel: '', gflop: 1}]"), HasSubstr("gflops"));
   EXPECT_THAT(refusal_of(others + ", {kernel: add, gbytes: -1}]"), HasSubstr("-1"));
   EXPECT_THAT(refusal_of(others + ", {kernel: add}, {kernel: add}]"),
@@ -174,7 +179,7 @@ class Ranking : public testing::Test {
 
 std::vector<std::string> texts(const LayoutRanking& ranking) {
   std::vector<std::string> texts;
-  for (const RankedLayout& layout : ranking.fitting) texts.push_back(layout.overrides());
+  for (const RankedLayout& layout : ranking.fitting) texts.push_back(layout.overrides({}));
   return texts;
 }
 
@@ -194,6 +199,34 @@ TEST_F(Ranking, FastestFirstEachOnceAndTheSameAgain) {
     EXPECT_EQ(p.recompute, Recompute::none) << "there is memory enough";
   }
   EXPECT_FALSE(ranking.too_large);
+}
+
+// Beside the searched config, whatever layout that has, the fields of a layout make that layout.
+TEST_F(Ranking, OverridesMakeTheLayout) {
+  run_.parallel.data = 2;
+  run_.parallel.pipeline = 2;
+  run_.parallel.virtual_pipeline = 2;
+  run_.parallel.stage_layers = {1, 1, 1, 1};
+  run_.parallel.vocab = VocabularyLayout::sharded;
+  run_.parallel.recompute = Recompute::layer;
+  run_.train.steps = 1;
+  const LayoutRanking ranking = rank_layouts(run_, 4, machine_);
+  ASSERT_GT(ranking.fitting.size(), 5U);
+  for (const RankedLayout& layout : ranking.fitting) {
+    ConfigSource source;
+    source.add_text(print_config(run_), "searched");
+    std::istringstream words(layout.overrides(run_.parallel));
+    for (std::string word; words >> word;) source.add_override(word);
+    ConfigProblems problems;
+    const auto given = read_config<RunConfig>(source, problems);
+    validate(given, 4, problems);
+    EXPECT_TRUE(problems.empty()) << layout.overrides(run_.parallel);
+    RunConfig meant = run_;
+    meant.parallel = layout.parallel;
+    meant.parallel.overlap = run_.parallel.overlap;
+    meant.train.micro_batch_size = layout.micro_batch_size;
+    EXPECT_EQ(print_config(given), print_config(meant));
+  }
 }
 
 // Where memory is short, layouts recompute or go; what remains fits.

@@ -44,6 +44,8 @@ expect "no machine" 2 'nowhere.yaml' plan plan.machine=nowhere.yaml
 sed 's/memory_gb: 141/memory_gb: 3.001/' "$configs/machines/h200_cluster.yaml" >little.yaml
 expect "no memory" 2 'a rank takes [0-9.]+ GB, of 3.00 on cluster' plan plan.machine=little.yaml
 sed 's/gbytes/gbyte/' "$configs/machines/h200_cluster.yaml" >wrong.yaml
+echo 'kernels: [{kernel: ""}]' >idle.yaml
+expect "no rates" 2 'kernels\[0\]: calls would take no time' plan plan.machine=idle.yaml
 expect "wrong machine" 2 'wrong.yaml.*did you mean kernels.*gbytes' plan plan.machine=wrong.yaml
 
 # Times on this machine, as it measures itself; alone it knows no links.
@@ -57,6 +59,14 @@ expect "search" 0 '^10 .* parallel.tensor=' plan plan.ranks=8 $cluster plan.sear
 best=$(awk '$1 == 1 { for (i = 6; i <= NF; ++i) if ($i ~ /=/) print $i }' "$scratch/output")
 step=$(awk '$1 == 1 { print $2 }' "$scratch/output")
 expect "the best, given" 0 "^predicted: $step ms a step" plan plan.ranks=8 $cluster $best
+own="parallel.pipeline=2 parallel.virtual_pipeline=2 parallel.data=4 parallel.stage_layers=[2,2,2,2]"
+expect "search beside a layout" 0 '^1 .* parallel.stage_layers=\[\] ' \
+  plan $own plan.ranks=8 $cluster plan.search=true
+best=$(awk '$1 == 1 { for (i = 6; i <= NF; ++i) if ($i ~ /=/) print $i }' "$scratch/output")
+expect "the best in its place" 0 "^predicted: $step ms a step" plan $own plan.ranks=8 $cluster $best
+expect "search where nothing fits" 2 \
+  'no layout on 16 ranks: .* at most the layers, 1, .* train.global_batch_size, 8' \
+  plan plan.ranks=16 model.layers=1 $cluster plan.search=true
 expect "search for less memory" 2 'no layout on 8 ranks fits .* wants least takes .* parallel.tensor=' \
   plan plan.ranks=8 plan.machine=little.yaml plan.search=true
 expect "search without machine" 2 'plan.machine: plan.search wants' plan plan.search=true

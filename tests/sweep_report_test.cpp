@@ -180,7 +180,8 @@ TEST_F(SweepReport, OfASweepUnderWay) {
   write_sweep_report(sweep_);
   const std::string html = page();
   EXPECT_THAT(html, HasSubstr("<title>Sweep a &amp; b</title>"));
-  EXPECT_THAT(html, HasSubstr("12 runs: 1 planned, 9 finished, 1 failed, 1 stopped; 1 cells"));
+  EXPECT_THAT(html, HasSubstr("12 runs: 1 planned, 9 finished, 1 failed, 1 stopped; "
+                              "1 cell of the grid has no model."));
   EXPECT_THAT(html, HasSubstr("★ looped"));
   // Seeds 1 to 4 of K 3, the best: 3 + 0.01/16 + 0.0025, sqrt(5/3) thousandths apart.
   EXPECT_THAT(html, HasSubstr("<td>3.0031 ± 0.0013</td>"));
@@ -190,7 +191,10 @@ TEST_F(SweepReport, OfASweepUnderWay) {
   EXPECT_THAT(html, HasSubstr("step 7: &lt;loss&gt; is not finite\nsee &quot;output&quot;"));
   EXPECT_THAT(html, HasSubstr("<td>2 of 40</td>"));
   EXPECT_THAT(html, HasSubstr("attention takes all &amp; more"));
-  EXPECT_THAT(html, HasSubstr("Expected iterations of the deep path"));
+  EXPECT_THAT(html, HasSubstr("aria-label=\"Expected iterations of the deep path, 80M FLOPs per "
+                              "token and layer\""));
+  // Of the one seed of K 2 that has finished: not of the one whose last values are NaN.
+  EXPECT_THAT(html, HasSubstr("<td class=\"text\">looped, K 2</td><td>1.5000</td><td>1.2500</td>"));
   EXPECT_THAT(html, HasSubstr("prefers-color-scheme: dark"));
   EXPECT_THAT(html, HasSubstr("name=\"viewport\""));
   for (const char* outside : {"<script", "<link", "<img", "@import", "url(http"})

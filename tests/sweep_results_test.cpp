@@ -214,6 +214,33 @@ TEST(IsoFlopCurves, OverKWhereNothingElseVariesElseOneForEachK) {
   EXPECT_THAT(curves[3].points, SizeIs(1));
 }
 
+// Of one α each, N follows from F alone; models of several α do not lie on one curve.
+TEST(IsoFlopCurves, OneForEachKAndShareWhereLayersHaveSeveralSizes) {
+  constexpr auto dual_path = SweepArchitecture::dual_path;
+  std::vector<RunResult> runs;
+  for (const double budget : {4e7, 8e7, 16e7}) {
+    const auto scale = static_cast<std::int64_t>(budget / 4e7);
+    for (const Cell& cell :
+         {Cell{dual_path, 4, 0.75, 110}, Cell{dual_path, 4, 0.25, 100}, Cell{wide}}) {
+      RunResult run = result(cell, 1, 3 + cell.deep_share, RunState::finished, budget);
+      run.run.parameters *= scale;
+      run.run.training_flops = 1e18;
+      runs.push_back(run);
+    }
+  }
+  const SweepResults results = compare_runs(std::move(runs), {});
+  ASSERT_THAT(results.budgets, SizeIs(1));
+  std::vector<std::string> names;
+  for (const IsoFlopCurve& curve : iso_flop_curves(results, results.budgets[0])) {
+    names.push_back(curve.name);
+    ASSERT_THAT(curve.points, SizeIs(3));
+    for (const SeedGroup* point : curve.points) {
+      EXPECT_EQ(point->any_run().cell.deep_share, curve.points[0]->any_run().cell.deep_share);
+    }
+  }
+  EXPECT_THAT(names, ElementsAre("wide", "dual_path, α 0.25, K 4", "dual_path, α 0.75, K 4"));
+}
+
 TEST(IsoFlopCurves, TheBestLearningRateStandsForAModel) {
   std::vector<RunResult> runs{result(wide, 1, 3.0), result(wide, 1, 2.0), result(wide, 1, 2.5)};
   for (std::size_t i = 0; i < runs.size(); ++i)

@@ -15,8 +15,8 @@ optimizer: {schedule: constant, warmup_steps: 5}
 data: {mock: true}
 checkpoint: {every_steps: 10}
 YAML
-echo 'kernels: [{kernel: "", precision: fp32, gflops: 0.1}]' >machine.yaml
-{ cat machine.yaml; echo 'name: tiny'; echo 'memory_gb: 0.001'; } >small.yaml
+printf '%s\n' 'name: slow' 'kernels: [{kernel: "", precision: fp32, gflops: 0.1}]' >machine.yaml
+{ sed 's/slow/tiny/' machine.yaml; echo 'memory_gb: 0.001'; } >small.yaml
 runs="wide-f6e4-lr5e-4-s1 wide-f6e4-lr5e-4-s2 looped-k2-f6e4-lr5e-4-s1 looped-k2-f6e4-lr5e-4-s2
       dual_path-k2-a0.5-f6e4-lr5e-4-s1 dual_path-k2-a0.5-f6e4-lr5e-4-s2"
 sweep() {

@@ -191,13 +191,14 @@ MachineDescription describe_machine(const Effort& effort, Device& device, int nu
     if (precision == Precision::bf16 && !takes_bf16(device)) continue;
     for (const Sample& sample : samples) {
       const TrainerOptions options = options_of(sample, precision, ranks.size());
+      // Of the first trainer: a run has no more, and each leaves something with the libraries.
+      const bool is_first = calls.empty();
       reset_peak_memory();
       time_kernels(options, effort, device, ranks, calls);
-      // Of the first trainer: a run has no more, and each leaves something with the libraries.
       const std::optional<double> peak = peak_memory();
-      if (machine.process_mb == 0 && peak) {
+      if (is_first && peak) {
         const std::size_t planned = plan_memory(options, ranks.rank()).total();
-        machine.process_mb = (*peak - static_cast<double>(planned)) / 1e6;
+        machine.process_mb = std::max(0.0, (*peak - static_cast<double>(planned)) / 1e6);
       }
     }
   }

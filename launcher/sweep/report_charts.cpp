@@ -222,7 +222,7 @@ LayerReadouts mean_readouts(const SeedGroup& group) {
     double count = 0;
     for (const RunResult* run : group.runs) {
       const std::vector<double>& values = run->history.layers[i];
-      if (values.empty()) continue;
+      if (run->status.state != RunState::finished || values.empty()) continue;
       means[i].resize(values.size(), 0);
       for (std::size_t layer = 0; layer < values.size(); ++layer) means[i][layer] += values[layer];
       ++count;
@@ -235,7 +235,9 @@ LayerReadouts mean_readouts(const SeedGroup& group) {
 std::vector<Chart> layer_charts(const BudgetResults& budget) {
   std::vector<Chart> charts;
   for (std::size_t i = 0; i < readouts.size(); ++i) {
-    Chart chart{.title = readouts[i].title, .x_label = "layer", .y_label = readouts[i].unit};
+    Chart chart{.title = at_budget(readouts[i].title, budget.budget),
+                .x_label = "layer",
+                .y_label = readouts[i].unit};
     for (std::size_t g = 0; g < budget.groups.size(); ++g) {
       Series series = layer_series(mean_readouts(budget.groups[g])[i]);
       if (series.x.empty()) continue;

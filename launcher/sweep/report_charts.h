@@ -18,10 +18,10 @@ std::vector<Chart> iso_flop_charts(const SweepResults& results, const BudgetResu
 // Training loss of every run that has made a step, against tokens: all of it, and without the
 // first tenth.
 std::vector<Chart> loss_charts(const BudgetResults& budget);
-// Gates and paths by layer, means over the seeds.
+// Gates and paths by layer, means over the seeds that have finished.
 std::vector<Chart> layer_charts(const BudgetResults& budget);
 
-// Of one group, over the runs that have them.
+// Of one group, over the finished runs that have them.
 LayerReadouts mean_readouts(const SeedGroup& group);
 
 }  // namespace dualpath

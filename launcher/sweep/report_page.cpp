@@ -62,7 +62,7 @@ std::string number_or_dash(double value) {
 }
 
 std::string summary(const SweepResults& results) {
-  std::string text = fmt::format("{} runs", results.runs.size());
+  std::string text = plural(results.runs.size(), "run");
   const char* separator = ": ";
   for (const auto& [state, name] : EnumNames<RunState>::values) {
     const auto count =
@@ -72,7 +72,8 @@ std::string summary(const SweepResults& results) {
     separator = ", ";
   }
   if (const std::size_t cells = results.infeasible.size(); cells > 0)
-    text += fmt::format("; {} cells of the grid have no model", cells);
+    text += fmt::format("; {} of the grid {} no model", plural(cells, "cell"),
+                        cells == 1 ? "has" : "have");
   return text + ".";
 }
 
@@ -173,7 +174,7 @@ std::string layer_tables(const BudgetResults& budget) {
     if (rows.empty()) continue;
     std::vector<std::string> names{"layer"};
     for (std::size_t layer = 0; layer < layers; ++layer) names.push_back(fmt::format("{}", layer));
-    HtmlTable table(readouts[i].title, names, 1);
+    HtmlTable table(at_budget(readouts[i].title, budget.budget), names, 1);
     for (const std::vector<std::string>& row : rows) table.add(row);
     tables += fmt::format("<h4>{}, {}</h4>\n{}", escaped(readouts[i].title),
                           escaped(readouts[i].unit), table.html());
@@ -185,8 +186,9 @@ ReportSection layers_section(const BudgetResults& budget) {
   ReportSection section{.heading = at_budget("Gates and paths by layer", budget.budget)};
   section.charts = layer_charts(budget);
   if (section.charts.empty()) return section;
-  section.html = paragraph(
-      fmt::format("Means over tokens, seeds and the last {} steps.", last_steps_averaged));
+  section.html =
+      paragraph(fmt::format("Means over tokens, the last {} steps and the runs that have finished.",
+                            last_steps_averaged));
   section.after =
       fmt::format("<details>\n<summary>As numbers</summary>\n{}</details>\n", layer_tables(budget));
   return section;

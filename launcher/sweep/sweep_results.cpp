@@ -46,6 +46,13 @@ std::vector<BudgetResults> group_by_budget(const std::vector<RunResult>& runs) {
   return results;
 }
 
+std::string variables_text(double deep_share, std::int64_t iterations) {
+  std::string text;
+  if (deep_share > 0) text += fmt::format(", α {:g}", deep_share);
+  if (iterations > 0) text += fmt::format(", K {}", iterations);
+  return text;
+}
+
 void name_groups(BudgetResults& results) {
   std::set<double> learning_rates, layer_budgets;
   for (const SeedGroup& group : results.groups) {
@@ -57,8 +64,7 @@ void name_groups(BudgetResults& results) {
   for (SeedGroup& group : results.groups) {
     const SweepRun& run = group.any_run();
     group.name = enum_name(run.cell.architecture);
-    if (run.cell.deep_share > 0) group.name += fmt::format(", α {:g}", run.cell.deep_share);
-    if (run.cell.iterations > 0) group.name += fmt::format(", K {}", run.cell.iterations);
+    group.name += variables_text(run.cell.deep_share, run.cell.iterations);
     if (layer_budgets.size() > 1) group.name += ", F " + scaled(run.cell.layer_flop_budget);
     if (results.varies_learning_rate) group.name += fmt::format(", lr {:g}", run.learning_rate);
   }
@@ -73,9 +79,11 @@ void mark_best(const SweepResults& results, BudgetResults& budget) {
   if (best != nullptr) best->is_best = true;
 }
 
+using Groups = std::vector<const SeedGroup*>;
+
 // Of models that differ in their learning rate alone, the one with the lowest loss.
-std::vector<const SeedGroup*> best_rates(const SweepResults& results, const BudgetResults& budget) {
-  std::vector<const SeedGroup*> best;
+Groups best_rates(const SweepResults& results, const BudgetResults& budget) {
+  Groups best;
   for (const SeedGroup& group : budget.groups) {
     if (!results.loss(group)) continue;
     const auto same = std::ranges::find_if(best, [&](const SeedGroup* other) {
@@ -88,6 +96,34 @@ std::vector<const SeedGroup*> best_rates(const SweepResults& results, const Budg
     }
   }
   return best;
+}
+
+// K and α that the models of a curve have in common; 0: what they differ in, or do not have.
+struct SharedVariables {
+  std::int64_t iterations = 0;
+  double deep_share = 0;
+  auto operator<=>(const SharedVariables&) const = default;
+};
+
+// An architecture's models by what they share, such that one thing alone varies among them.
+std::map<SharedVariables, Groups> split(const Groups& models) {
+  std::set<double> layer_budgets;
+  std::set<std::int64_t> iterations;
+  for (const SeedGroup* model : models) {
+    layer_budgets.insert(model->any_run().cell.layer_flop_budget);
+    iterations.insert(model->any_run().cell.iterations);
+  }
+  const bool varies_layers = layer_budgets.size() > 1;
+  const bool varies_shares = iterations.size() < models.size();
+  std::map<SharedVariables, Groups> parts;
+  for (const SeedGroup* model : models) {
+    const SweepCell& cell = model->any_run().cell;
+    SharedVariables shared;
+    if (varies_layers || varies_shares) shared.iterations = cell.iterations;
+    if (varies_layers) shared.deep_share = cell.deep_share;
+    parts[shared].push_back(model);
+  }
+  return parts;
 }
 
 void fit(const SweepResults& results, IsoFlopCurve& curve) {
@@ -145,29 +181,19 @@ SweepResults read_sweep_results(const std::filesystem::path& folder) {
 
 std::vector<IsoFlopCurve> iso_flop_curves(const SweepResults& results,
                                           const BudgetResults& budget) {
-  using Groups = std::vector<const SeedGroup*>;
-  std::map<SweepArchitecture, std::map<std::int64_t, Groups>> by_architecture;
-  for (const SeedGroup* group : best_rates(results, budget)) {
-    const SweepCell& cell = group->any_run().cell;
-    by_architecture[cell.architecture][cell.iterations].push_back(group);
-  }
+  std::map<SweepArchitecture, Groups> by_architecture;
+  for (const SeedGroup* group : best_rates(results, budget))
+    by_architecture[group->any_run().cell.architecture].push_back(group);
   std::vector<IsoFlopCurve> curves;
-  for (auto& [architecture, by_iterations] : by_architecture) {
-    const bool each_apart = std::ranges::any_of(
-        by_iterations, [](const auto& entry) { return entry.second.size() > 1; });
-    for (auto& [iterations, groups] : by_iterations) {
-      if (each_apart || curves.empty() || curves.back().name != enum_name(architecture)) {
-        curves.push_back({.name = enum_name(architecture)});
-        if (each_apart && iterations > 0) curves.back().name += fmt::format(", K {}", iterations);
-      }
-      Groups& points = curves.back().points;
-      points.insert(points.end(), groups.begin(), groups.end());
+  for (const auto& [architecture, groups] : by_architecture) {
+    for (auto& [shared, points] : split(groups)) {
+      std::ranges::sort(points, {},
+                        [](const SeedGroup* group) { return group->any_run().parameters; });
+      IsoFlopCurve& curve = curves.emplace_back();
+      curve.name = enum_name(architecture) + variables_text(shared.deep_share, shared.iterations);
+      curve.points = std::move(points);
+      fit(results, curve);
     }
-  }
-  for (IsoFlopCurve& curve : curves) {
-    std::ranges::sort(curve.points, {},
-                      [](const SeedGroup* group) { return group->any_run().parameters; });
-    fit(results, curve);
   }
   return curves;
 }

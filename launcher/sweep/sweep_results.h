@@ -68,10 +68,11 @@ SweepResults compare_runs(std::vector<RunResult> runs, std::vector<InfeasibleCel
 // Reads a sweep's folder. Throws Error(checkpoint).
 SweepResults read_sweep_results(const std::filesystem::path& folder);
 
-// Models of one budget and architecture that differ in size, the smallest first. Where K has
-// several sizes each K has a curve of its own; of several learning rates the best is taken.
+// Models of one budget and architecture that differ in size, the smallest first, by one thing
+// alone: by F where it varies, one curve for each K and α; else by α, one for each K; else by K. Of
+// several learning rates the best is taken.
 struct IsoFlopCurve {
-  std::string name = {};                      // "dual_path, K 4"
+  std::string name = {};  // "dual_path, K 4"; where F varies "dual_path, α 0.5, K 4"
   std::vector<const SeedGroup*> points = {};  // that have a loss; at least one
   ParabolaFit fit = {};                       // of the loss against log10 of the parameters
 };

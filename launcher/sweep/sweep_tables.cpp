@@ -21,10 +21,6 @@ Cell count_or_nothing(std::int64_t count) {
   return count == 0 ? Cell() : Cell(static_cast<double>(count));
 }
 
-std::string plural(std::size_t count, const char* what) {
-  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
-}
-
 Table plan_table(const SweepPlan& plan, std::span<const RunForecast> forecasts, bool tells_time) {
   Table table("run", {{"run", ""},
                       {"parameters", "parameters"},
