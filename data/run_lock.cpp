@@ -16,6 +16,8 @@ namespace dualpath {
 
 namespace {
 
+constexpr std::string_view refusal = " is in use by ";
+
 std::string describe_this_process() {
   char host[HOST_NAME_MAX + 1] = {};
   ::gethostname(host, HOST_NAME_MAX);
@@ -51,7 +53,7 @@ RunLock::RunLock(const std::filesystem::path& run_folder) {
     ::close(descriptor_);
     CHECK_AS(ExitCode::checkpoint, reason == EWOULDBLOCK, "{}: cannot be locked: {}", path.string(),
              std::strerror(reason));
-    DUALPATH_FAIL(ExitCode::checkpoint, "run folder {} is in use by {}", run_folder.string(),
+    DUALPATH_FAIL(ExitCode::checkpoint, "run folder {}{}{}", run_folder.string(), refusal,
                   read_file(path, ExitCode::checkpoint));
   }
   const std::string holder = describe_this_process();
@@ -67,6 +69,10 @@ RunLock::RunLock(const std::filesystem::path& run_folder) {
 
 RunLock::~RunLock() {
   ::close(descriptor_);
+}
+
+bool is_run_lock_refusal(std::string_view message) {
+  return message.find(refusal) != message.npos;
 }
 
 bool is_run_locked(const std::filesystem::path& run_folder) {

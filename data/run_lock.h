@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string_view>
 
 namespace dualpath {
 
@@ -20,6 +21,9 @@ class RunLock {
  private:
   int descriptor_;
 };
+
+// Whether this is in a RunLock's refusal, whatever stands around it.
+bool is_run_lock_refusal(std::string_view message);
 
 // Whether a live job holds the folder. Looking takes the lock for a moment, which a RunLock waits
 // out.

@@ -1,5 +1,6 @@
 // The `dualpath` program: finds the verb, runs it, and is the only place that catches.
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -86,6 +87,8 @@ std::string rank_prefix() {
 
 int main(int argc, char** argv) {
   using namespace dualpath;
+  // Where it is inherited as ignored, no child's end can be waited for.
+  std::signal(SIGCHLD, SIG_DFL);
   try {
     return static_cast<int>(run(std::vector<std::string>(argv + 1, argv + argc)));
   } catch (...) {

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "launcher/parallel_layout.h"
+#include "model/counts.h"
 
 namespace dualpath {
 
@@ -35,6 +36,23 @@ void validate_length(const TrainConfig& train, ConfigProblems& problems) {
                                             "0",
                                             fmt::join(given, ", ")));
   }
+}
+
+// Steps and tokens are counted in 64 bits. REQUIRES: the model can be resolved.
+void validate_amount(const RunConfig& config, ConfigProblems& problems) {
+  constexpr double most = 1e18;
+  const TrainConfig& train = config.train;
+  const double step_tokens = static_cast<double>(train.global_batch_size) *
+                             static_cast<double>(config.model.sequence_length);
+  double tokens =
+      std::max(static_cast<double>(train.tokens), static_cast<double>(train.steps) * step_tokens);
+  const char* field = train.steps > 0 ? "train.steps" : "train.tokens";
+  if (train.flops > 0 && config.model.vocab_size > 0) {
+    field = "train.flops";
+    tokens = train.flops / training_flops(resolve(config.model), AttentionFlops::causal);
+  }
+  if (tokens > most)
+    problems.add(field, fmt::format("makes {:.3g} tokens; {:g} are the most", tokens, most));
 }
 
 void validate_precision(const TrainConfig& train, ConfigProblems& problems) {
@@ -148,7 +166,10 @@ void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& p
   validate_run(config.run, problems);
   const std::size_t before_model = problems.all().size();
   validate(config.model, problems);
-  if (problems.all().size() == before_model) validate_wide_cut(config, problems);
+  if (problems.all().size() == before_model) {
+    validate_wide_cut(config, problems);
+    validate_amount(config, problems);
+  }
   validate(config.optimizer, problems);
   validate(config.data, problems);
   validate_length(config.train, problems);

@@ -38,7 +38,7 @@ std::string output_of(const std::vector<std::string>& command) {
   CHECK_AS(ExitCode::configuration, failure == 0,
            "{} cannot be run: {}; --dry-run prints the script", command[0], std::strerror(failure));
   int status = 0;
-  ::waitpid(child, &status, 0);
+  CHECK(::waitpid(child, &status, 0) == child, "waitpid: {}", std::strerror(errno));
   CHECK_AS(ExitCode::configuration, WIFEXITED(status) && WEXITSTATUS(status) == 0,
            "{} has refused the job", command[0]);
   if (output.ends_with('\n')) output.pop_back();

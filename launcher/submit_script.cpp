@@ -217,15 +217,20 @@ std::string sweep_script(const SubmitSection& submit, const SubmittedSweep& swee
       "run=$sweep/runs/${runs[$SLURM_ARRAY_TASK_ID]}\n"
       "config=(\"$run/planned.yaml\")\n";
   text += settings(submit, job, sweep.program);
-  // For `dualpath sweep status`.
-  text +=
-      "rm -f \"$run/exit.txt\"\n"
-      "record_exit() {\n"
-      "  local code=$?\n"
-      "  local output=$sweep/slurm-${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID.out\n"
-      "  if ((code)); then printf '%s\\n' \"$code\" \"see $output\" >\"$run/exit.txt\"; fi\n"
-      "}\n"
-      "trap record_exit EXIT\n\n";
+  // For `dualpath sweep status`. Of a run that another process has, that one tells.
+  text += R"(rm -f "$run/exit.txt"
+output=$sweep/slurm-${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID.out
+output_begin=$(stat --format=%s "$output" 2>/dev/null)  # of this start
+record_exit() {
+  local code=$?
+  ((code)) || return
+  tail -c +$((output_begin + 1)) "$output" 2>/dev/null | grep -q ' is in use by ' && return
+  printf '%s\n' "$code" "see $output" >"$run/exit.txt.partial" &&
+    mv "$run/exit.txt.partial" "$run/exit.txt"
+}
+trap record_exit EXIT
+
+)";
   return script("sweep submit", submit, job, text);
 }
 

@@ -57,7 +57,7 @@ struct Request {
 };
 
 // sweep.base first, then the files, then the words.
-Request read_request(const Arguments& arguments) {
+Request read_any_request(const Arguments& arguments) {
   Request request;
   const auto add = [&] {
     for (const std::string& file : arguments.positional) request.source.add_file(file);
@@ -72,6 +72,18 @@ Request read_request(const Arguments& arguments) {
   for (const std::string& file : request.config.sweep.base) request.source.add_file(file);
   add();
   request.config = read_config<SweepConfig>(request.source, problems);
+  throw_if_any(problems, request.source);
+  return request;
+}
+
+// Of every part but submit.
+Request read_request(const Arguments& arguments) {
+  Request request = read_any_request(arguments);
+  ConfigProblems problems;
+  if (request.config.submit.dry_run) {
+    problems.add("submit.dry_run",
+                 "only `sweep submit` has a dry run; `sweep plan` tells what the runs take");
+  }
   throw_if_any(problems, request.source);
   return request;
 }
@@ -92,9 +104,18 @@ SweepGrid make_grid(Request& request, bool must_be_here) {
   return grid;
 }
 
+void check_has_runs(const SweepPlan& plan) {
+  CHECK_AS(ExitCode::configuration, !plan.runs.empty(), "no run is left: {}",
+           infeasible_text(plan));
+}
+
+Machine machine_of(const SweepSection& sweep) {
+  return sweep.machine.empty() ? counting_flops() : load_machine(sweep.machine);
+}
+
 // Refuses runs that want more memory than the machine has.
-std::vector<RunForecast> forecasts_of(const SweepGrid& grid, const SweepSection& sweep) {
-  const Machine machine = sweep.machine.empty() ? counting_flops() : load_machine(sweep.machine);
+std::vector<RunForecast> forecasts_of(const SweepGrid& grid, const SweepSection& sweep,
+                                      const Machine& machine) {
   std::vector<RunForecast> forecasts;
   for (std::size_t i = 0; i < grid.configs.size(); ++i) {
     const RunForecast forecast = forecast_run(grid.configs[i], sweep.ranks, machine);
@@ -108,15 +129,18 @@ std::vector<RunForecast> forecasts_of(const SweepGrid& grid, const SweepSection&
   return forecasts;
 }
 
-// So many that neither cores nor memory are shared out twice, unless asked for.
-std::int64_t runs_side_by_side(const SweepConfig& config, std::span<const RunForecast> forecasts) {
+// Of these runs so many that neither cores nor memory are shared out twice, unless asked for.
+std::int64_t runs_side_by_side(const SweepConfig& config, std::span<const RunForecast> forecasts,
+                               const Machine& machine) {
   std::int64_t count = config.sweep.parallel_runs;
   if (count == 0) {
     const std::int64_t threads = std::max<std::int64_t>(1, config.run.train.threads);
-    std::size_t most = 1;
-    for (const RunForecast& f : forecasts) most = std::max(most, f.rank_bytes);
-    const auto memory =
-        static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE));
+    double most = 1;  // bytes of a rank
+    for (const RunForecast& f : forecasts) {
+      most = std::max(most, static_cast<double>(f.rank_bytes) + 1e6 * machine.process_mb);
+    }
+    const auto memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
+                        static_cast<double>(::sysconf(_SC_PAGESIZE));
     count =
         std::min<std::int64_t>(own_cores() / threads, static_cast<std::int64_t>(memory / most)) /
         config.sweep.ranks;
@@ -129,12 +153,26 @@ std::int64_t threads_of_rank(const SweepConfig& config, std::int64_t side_by_sid
   return std::max<std::int64_t>(1, own_cores() / (side_by_side * config.sweep.ranks));
 }
 
+// Of the runs that `sweep run` has to do, once the folder holds the plan.
+std::vector<RunForecast> forecasts_to_do(const SweepConfig& config, const SweepPlan& plan,
+                                         std::span<const RunForecast> forecasts) {
+  std::vector<RunForecast> to_do;
+  for (std::size_t i = 0; i < plan.runs.size(); ++i) {
+    const RunState state = run_status(run_folder(config.folder(), plan.runs[i].name)).state;
+    const bool failed = state == RunState::failed && !config.sweep.retry;
+    if (state != RunState::finished && !failed) to_do.push_back(forecasts[i]);
+  }
+  return to_do;
+}
+
 ExitCode plan(const Arguments& arguments) {
   Request request = read_request(arguments);
   const SweepGrid grid = make_grid(request, false);
-  const auto forecasts = forecasts_of(grid, request.config.sweep);
-  fmt::print("{}", plan_text(grid.plan, forecasts, runs_side_by_side(request.config, forecasts),
-                             !request.config.sweep.machine.empty()));
+  const Machine machine = machine_of(request.config.sweep);
+  const auto forecasts = forecasts_of(grid, request.config.sweep, machine);
+  fmt::print("{}",
+             plan_text(grid.plan, forecasts, runs_side_by_side(request.config, forecasts, machine),
+                       !request.config.sweep.machine.empty()));
   return ExitCode::success;
 }
 
@@ -145,12 +183,13 @@ ExitCode run_here(const Arguments& arguments) {
   Request request = read_request(arguments);
   const SweepConfig& config = request.config;
   const SweepGrid grid = make_grid(request, true);
-  CHECK_AS(ExitCode::configuration, !grid.plan.runs.empty(), "no run is left: {}",
-           infeasible_text(grid.plan));
-  const auto forecasts = forecasts_of(grid, config.sweep);
+  check_has_runs(grid.plan);
+  const Machine machine = machine_of(config.sweep);
+  const auto forecasts = forecasts_of(grid, config.sweep, machine);
   const RunLock lock(config.folder());
   adopt_grid(config.folder(), grid.plan, grid.configs);
-  const std::int64_t side_by_side = runs_side_by_side(config, forecasts);
+  const std::int64_t side_by_side =
+      runs_side_by_side(config, forecasts_to_do(config, grid.plan, forecasts), machine);
   Log log;
   log.open_file(config.folder() / "log.txt");
   return run_sweep(grid.plan,
@@ -169,7 +208,7 @@ std::vector<std::string> runs_to_submit(const SweepConfig& config, const SweepPl
   for (const SweepRun& run : plan.runs) {
     const RunStatus status = run_status(run_folder(config.folder(), run.name));
     const bool failed = status.state == RunState::failed && !config.sweep.retry;
-    if (failed) fmt::print("{} has failed; sweep.retry=true submits it again\n", run.name);
+    if (failed) fmt::print(stderr, "{} has failed; sweep.retry=true submits it again\n", run.name);
     const bool goes_on =
         status.state == RunState::finished || status.state == RunState::running || failed;
     if (!goes_on) names.push_back(run.name);
@@ -186,15 +225,32 @@ std::int64_t lead_of(const Request& request, std::span<const std::string> runs) 
   return lead;
 }
 
+// The job's; what sweep.ranks gives must be the same.
+void take_ranks(Request& request) {
+  std::int64_t& ranks = request.config.sweep.ranks;
+  const SubmitSection& submit = request.config.submit;
+  ConfigProblems problems;
+  if (ranks != 1 && ranks != submit.num_ranks()) {
+    problems.add("sweep.ranks",
+                 fmt::format("{}, but submit.nodes {} * ranks_per_node {} makes {} ranks a run",
+                             ranks, submit.nodes, submit.ranks_per_node, submit.num_ranks()));
+  }
+  throw_if_any(problems, request.source);
+  ranks = submit.num_ranks();
+}
+
+// Standard output is the script's in a dry run: what is to be told besides goes to standard error.
 ExitCode submit(const Arguments& arguments) {
-  Request request = read_request(arguments);
+  Request request = read_any_request(arguments);
   SweepConfig& config = request.config;
-  config.sweep.ranks = config.submit.num_ranks();
+  take_ranks(request);
   const SweepGrid grid = make_grid(request, true);
-  forecasts_of(grid, config.sweep);
+  check_has_runs(grid.plan);
+  fmt::print(stderr, "{}", infeasible_text(grid.plan));
+  forecasts_of(grid, config.sweep, machine_of(config.sweep));
   const std::vector<std::string> runs = runs_to_submit(config, grid.plan);
   if (runs.empty()) {
-    fmt::print("no run is left to submit\n");
+    fmt::print(stderr, "no run is left to submit\n");
     return ExitCode::success;
   }
   const SubmittedSweep submitted = {
@@ -224,7 +280,12 @@ ExitCode submit(const Arguments& arguments) {
 // Of a sweep's folder, or of what makes the sweep.
 fs::path folder_of(const Arguments& arguments) {
   const auto& given = arguments.positional;
-  if (given.size() == 1 && fs::is_directory(given.front())) return given.front();
+  if (given.size() == 1 && fs::is_directory(given.front())) {
+    CHECK_AS(ExitCode::configuration, arguments.overrides.empty(),
+             "{} is a sweep's folder, which {} cannot change; give SWEEP.yaml with it",
+             given.front(), arguments.overrides.front());
+    return given.front();
+  }
   return read_request(arguments).config.folder();
 }
 
@@ -251,8 +312,11 @@ constexpr std::array parts = {Part{"plan", plan}, Part{"run", run_here}, Part{"s
 ExitCode run(std::span<const std::string> words) {
   std::vector<std::string> names;
   for (const Part& part : parts) {
-    if (!words.empty() && words.front() == part.name)
-      return part.run(split_arguments(spell_out_dry_run(words.subspan(1)), usage, 0, words.size()));
+    if (!words.empty() && words.front() == part.name) {
+      std::vector<std::string> rest(words.begin() + 1, words.end());
+      if (part.run == submit) rest = spell_out_dry_run(rest);
+      return part.run(split_arguments(rest, usage, 0, words.size()));
+    }
     names.emplace_back(part.name);
   }
   const std::string near = words.empty() ? "" : nearest(words.front(), names);

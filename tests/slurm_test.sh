@@ -87,7 +87,7 @@ submit: {cores_per_rank: 1, time_limit: "10", setup: ["$network"]}
 YAML
 "$dualpath" sweep submit sweep.yaml >array_submitted 2>&1 || fail "dualpath sweep submit" array_submitted
 job[array]=$(sed -nE 's/^submitted job array ([0-9]+): 4 of 4 runs, 1 ranks on 1 nodes each/\1/p' array_submitted)
-good=dual_path-k2-a0.5-lr0.01
+good=dual_path-k2-lr0.01
 stopped=../sweeps/array/runs/$good-s2
 ln -s "sweeps/array/slurm-${job[array]}_3.out" array.out
 within 60 made_step "$stopped" 3 || fail "no steps in the array" array.out

@@ -63,7 +63,7 @@ sweep: {base: config.yaml, name: s, seeds: [1, 2, 3], parallel_runs: 2}
 YAML
 sweep() { PATH=$PWD/bin:$PATH "$dualpath" sweep submit sweep.yaml "$@"; }
 rm no_such_partition sbatch_calls
-expect "sweep, ranks" 2 'train.global_batch_size: 8 is no multiple .* \(run dual_path-k2-a0.5-lr5e-4-s1 and 2 others\)' \
+expect "sweep, ranks" 2 'train.global_batch_size: 8 is no multiple .* \(run dual_path-k2-lr5e-4-s1 and 2 others\)' \
   sweep submit.nodes=3
 expect "sweep, no sbatch" 2 'sbatch cannot be run: No such file' env PATH=/nowhere "$dualpath" sweep submit sweep.yaml sweep.name=missing
 for spelling in --dry-run submit.dry_run=true; do
@@ -73,8 +73,36 @@ done
 [ -e sbatch_calls ] || [ -e sweeps/s ] && fail "a dry run of a sweep leaves traces"
 expect "sweep, submitted" 0 '^submitted job array 4321: 3 of 3 runs, 4 ranks on 2 nodes each$' sweep submit.nodes=2 submit.ranks_per_node=2
 expect "sweep, call" 0 '^--parsable sweeps/s/submit.sbatch$' cat sbatch_calls
-expect "sweep, one finishes" 0 'finished 4 steps' "$dualpath" train sweeps/s/runs/dual_path-k2-a0.5-lr5e-4-s2/planned.yaml
-printf '5\nsee there\n' >sweeps/s/runs/dual_path-k2-a0.5-lr5e-4-s3/exit.txt
+expect "sweep, one finishes" 0 'finished 4 steps' "$dualpath" train sweeps/s/runs/dual_path-k2-lr5e-4-s2/planned.yaml
+# What the sweep leaves out is told apart from the script.
+printf '5\nsee there\n' >sweeps/s/runs/dual_path-k2-lr5e-4-s3/exit.txt
 expect "sweep, one failed" 0 'lr5e-4-s3 has failed; sweep.retry=true' sweep submit.ranks_per_node=2
 grep -q '^submitted job array 4321: 1 of 3 runs, 2 ranks' output || fail "sweep, one is left" output
+sweep --dry-run 2>notices | head -n 1 | grep -qx '#!/usr/bin/env bash' || fail "sweep, a script on standard output" notices
+grep -q 's3 has failed' notices || fail "sweep, notices of a dry run" notices
+expect "sweep, infeasible" 2 'no run is left: 1 model cannot meet the budget' sweep sweep.layer_flop_budgets=1 \
+  model.deep.ffn_hidden_size=0 model.wide.ffn_hidden_size=0
+expect "sweep, other ranks" 2 'sweep.ranks: 4, but submit.nodes 2 \* ranks_per_node 1 makes 2 ranks' sweep sweep.ranks=4 submit.nodes=2
+expect "sweep, a folder and words" 2 "sweeps/s is a sweep's folder, which sweep.nam=t cannot change" \
+  "$dualpath" sweep status sweeps/s sweep.nam=t
+
+# A task of the array: of a run that another process has, it says nothing.
+printf '%s\n' '#!/usr/bin/env bash' 'while [[ $1 == --* ]]; do shift; done; exec "$@"' >bin/srun
+chmod +x bin/srun
+run=sweeps/s/runs/dual_path-k2-lr5e-4-s1
+task() {
+  SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=0 SLURM_CPUS_PER_TASK=1 SLURM_JOB_NODELIST=here \
+    PATH=$PWD/bin:$PATH "$@" bash sweeps/s/submit.sbatch >>sweeps/s/slurm-7_0.out 2>&1
+}
+task flock $run/.lock
+code=$?
+[ $code -eq 4 ] || fail "a run in use: exit code $code, wanted 4" sweeps/s/slurm-7_0.out
+[ -e $run/exit.txt ] && fail "a run in use: its exit.txt is written" $run/exit.txt
+mv $run/planned.yaml planned
+task
+expect "a task that fails" 0 '^dual_path-k2-lr5e-4-s1 +failed' "$dualpath" sweep status sweeps/s
+expect "its reason" 0 's1: exit code 2: see sweeps/s/slurm-7_0.out$' "$dualpath" sweep status sweeps/s
+mv planned $run/planned.yaml
+task || fail "a task that is done again" sweeps/s/slurm-7_0.out
+[ -e $run/DONE ] && [ ! -e $run/exit.txt ] || fail "a task that finishes" sweeps/s/slurm-7_0.out
 finish

@@ -242,7 +242,7 @@ TEST_F(SweepReport, WithoutGnuplotTheTableIsWritten) {
 TEST(NoSweep, IsRefused) {
   const TemporaryFolder folder;
   EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { write_sweep_report(folder.path()); }),
-              HasSubstr("sweep.json"));
+              HasSubstr("no sweep is here"));
 }
 
 }  // namespace

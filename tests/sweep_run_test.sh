@@ -27,6 +27,7 @@ sweep() {
 # To be started in the background: the shell becomes the program, so that signals reach it.
 start() { exec "$dualpath" sweep run sweep.yaml "$@" >background 2>&1; }
 state_of() { "$dualpath" sweep status "$1" | awk -v run="$2" '$1 == run { print $2 }'; }
+rows() { cat sweeps/a/runs/*/metrics.jsonl 2>/dev/null | wc -l; }
 number_of() { "$dualpath" sweep status "$1" | sed -nE "s/^[0-9]+ runs?.* ([0-9]+) $2.*/\1/p"; }
 
 expect "plan" 0 '^dual_path-k2-a0.5-f6e4-lr5e-4-s2 +[0-9,]+ +2 +[0-9]+ +[0-9]+ .* 19,200 +150 ' sweep plan
@@ -45,20 +46,28 @@ expect "no run" 2 'no run is left: 1 model cannot meet' sweep run sweep.architec
 expect "no part" 2 'unknown part pla, did you mean plan' "$dualpath" sweep pla
 expect "no corpus" 3 nowhere sweep run data.mock=false 'data.corpora=[{path: nowhere}]'
 expect "under mpirun" 2 'without mpirun' env OMPI_COMM_WORLD_SIZE=1 "$dualpath" sweep run sweep.yaml
-expect "no sweep" 4 'sweeps/a/sweep.json: cannot be opened' sweep status
+expect "no sweep" 4 'sweeps/a: no sweep is here; `dualpath sweep run' sweep status
+expect "a dry run" 2 'unknown flag --dry-run' sweep run --dry-run
+expect "a dry run, spelt out" 2 'submit.dry_run: only `sweep submit` has a dry run' sweep run submit.dry_run=true
 [ -e sweeps ] && fail "what is refused leaves a folder"
 
 expect "whole sweep" 0 '6 of 6 runs have finished, 0 failed, 0 can go on' sweep run sweep.name=whole
 expect "validated" 0 'dual_path.* has finished, loss [0-9.]+, validation loss [0-9.]+' cat sweeps/whole/log.txt
 for run in $runs; do [ "$(state_of sweeps/whole $run)" = finished ] || fail "state of $run"; done
 
-# kill -9 at random moments, of the sweep alone and with its runs: what has finished is not touched, and no run
-# is made twice.
+# A parent that ignores SIGCHLD hands that on.
+expect "children are waited for" 0 '1 of 1 runs have finished' timeout 120 env --ignore-signal=CHLD \
+  "$dualpath" sweep run sweep.yaml sweep.name=waited sweep.architectures=wide sweep.seeds=1 train.steps=5
+
+# kill -9 soon after a first step, of the sweep alone and with its runs: what has finished is not touched, and no
+# run is made twice.
 kills=0
 while [ $kills -lt 6 ]; do
   ls -l --time-style=full-iso sweeps/a/runs/*/DONE >before 2>/dev/null
+  rows_before=$(rows)
   start &
-  sleep "0.$((RANDOM % 8 + 2))"
+  while kill -0 $! 2>/dev/null && [ "$(rows)" -le "$rows_before" ]; do sleep 0.02; done
+  sleep "0.0$((RANDOM % 10))"
   if ((kills % 2)); then kill -9 $! $(cat /proc/$!/task/*/children) 2>/dev/null; else kill -9 $! 2>/dev/null; fi
   wait $! 2>/dev/null
   [ $? -eq 137 ] || break
@@ -74,7 +83,8 @@ for run in $runs; do same_history "$run after kills" sweeps/whole/runs/$run swee
 # Stopped: the runs save, exit code 75, the same command goes on.
 start sweep.name=stopped train.steps=100000 &
 for _ in $(seq 600); do
-  [ "$(history_of sweeps/stopped/runs/wide-f6e4-lr5e-4-s1 2>/dev/null | wc -l)" -ge 3 ] && break
+  for seed in 1 2; do history_of sweeps/stopped/runs/wide-f6e4-lr5e-4-s$seed 2>/dev/null | sed -n 3p; done >third_rows
+  [ "$(wc -l <third_rows)" -eq 2 ] && break
   sleep 0.05
 done
 [ "$(number_of sweeps/stopped running)" = 2 ] || fail "two run" background

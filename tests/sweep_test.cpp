@@ -74,13 +74,15 @@ TEST(SweepGrid, VariesKAndShareOnlyWhereTheArchitectureHasThem) {
           "expanded-k3-f4e6-c1e12-lr5e-4-s1"));
 }
 
-TEST(SweepGrid, KeepsOfRunsThatDoTheSameTheFirst) {
-  // dual_single is dual_path with K = 1, expanded with K = 1 is wide.
+TEST(SweepGrid, HasEachModelOnceUnderOneName) {
+  // With K = 1 dual_path is dual_single, expanded is wide, whichever is listed first.
   EXPECT_THAT(
       names_of(grid_of({"sweep.architectures=[wide, dual_path, dual_single, expanded, wide]",
                         "sweep.iterations=[1, 1]", "sweep.seeds=[7, 7]",
                         "sweep.training_flops=[1e12, 1e12]"})),
-      ElementsAre("wide-f4e6-c1e12-lr5e-4-s7", "dual_path-k1-a0.5-f4e6-c1e12-lr5e-4-s7"));
+      ElementsAre("wide-f4e6-c1e12-lr5e-4-s7", "dual_single-k1-a0.5-f4e6-c1e12-lr5e-4-s7"));
+  EXPECT_THAT(names_of(grid_of({"sweep.architectures=[expanded]", "sweep.iterations=[1]"})),
+              ElementsAre("wide-f4e6-c1e12-lr5e-4-s1"));
 }
 
 TEST(SweepGrid, MeetsBothBudgets) {
@@ -123,7 +125,7 @@ TEST(SweepGrid, TakesFromTheConfigurationWhatIsNotVaried) {
       grid_of({"sweep.layer_flop_budgets=[]", "sweep.training_flops=[]", "train.tokens=1000",
                "model.deep.ffn_hidden_size=32", "model.wide.ffn_hidden_size=64",
                "model.deep.iterations=3", "train.seed=5", "optimizer.lr=2e-3"});
-  ASSERT_THAT(names_of(grid), ElementsAre("dual_path-k3-a0.5-lr2e-3-s5"));
+  ASSERT_THAT(names_of(grid), ElementsAre("dual_path-k3-lr2e-3-s5"));
   const SweepRun& run = grid.plan.runs[0];
   EXPECT_EQ(run.steps, 4);
   EXPECT_EQ(run.deep_hidden, 32);
@@ -144,6 +146,21 @@ TEST(SweepGrid, TellsEachProblemOnceWithItsRuns) {
   EXPECT_THAT(problems_of({"sweep.architectures=[expanded]", "sweep.layer_flop_budgets=[]",
                            "model.wide.ffn_hidden_size=8"}),
               ElementsAre(HasSubstr("sweep.architectures: expanded divides a budget")));
+  EXPECT_THAT(problems_of({"sweep.deep_shares=[0.25, 0.5]", "sweep.layer_flop_budgets=[]",
+                           "model.deep.ffn_hidden_size=8", "model.wide.ffn_hidden_size=8"}),
+              ElementsAre(HasSubstr("sweep.deep_shares: they divide a budget")));
+  EXPECT_THAT(problems_of({"sweep.deep_shares=[0, 0.5, 1]", "sweep.name=.."}),
+              ElementsAre(HasSubstr("sweep.name: \"..\" is no name"),
+                          HasSubstr("sweep.deep_shares: 0 leaves"),
+                          HasSubstr("sweep.deep_shares: 1 leaves")));
+}
+
+TEST(SweepGrid, RefusesFlopsThatNoNumberOfStepsMakes) {
+  EXPECT_THAT(problems_of({"sweep.training_flops=[1]"}),
+              ElementsAre(HasSubstr("sweep.training_flops: 1 FLOPs are wanted, but")));
+  EXPECT_THAT(
+      problems_of({"sweep.training_flops=[1e300]"}),
+      ElementsAre(AllOf(HasSubstr("train.flops: makes "), HasSubstr("1e+18 are the most"))));
 }
 
 class SweepFolder : public testing::Test {
@@ -218,6 +235,36 @@ TEST_F(SweepFolder, TakesMoreRunsAndRefusesAnotherSweep) {
   EXPECT_THAT(read_sweep_plan(path()).runs, SizeIs(4));
 }
 
+TEST_F(SweepFolder, TakesARunAgainWhoseFolderWasRemoved) {
+  adopt({"sweep.architectures=[wide]"});
+  write_file(run() / "DONE", "4 steps\n", ExitCode::checkpoint);
+  std::filesystem::remove_all(run());
+  adopt({"sweep.architectures=[wide]"});
+  EXPECT_EQ(run_status(run()).state, RunState::planned);
+  EXPECT_EQ(read_planned(run()).train.seed, 1);
+}
+
+TEST_F(SweepFolder, ComparesRunsWithoutAPlanToo) {
+  adopt({"sweep.architectures=[wide]"});
+  std::filesystem::remove(path() + "/sweep.json");
+  EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { read_sweep_plan(path()); }),
+              HasSubstr("no sweep is here"));
+  EXPECT_THAT(error_of(ExitCode::configuration,
+                       [&] {
+                         adopt({"sweep.architectures=[wide]", "optimizer.weight_decay=0"});
+                       }),
+              HasSubstr("optimizer.weight_decay: 0.3 there, 0 now"));
+  adopt({"sweep.architectures=[wide]"});
+  EXPECT_THAT(read_sweep_plan(path()).runs, SizeIs(1));
+}
+
+TEST_F(SweepFolder, KnowsTheRefusalOfALockedRun) {
+  const RunLock lock(run());
+  EXPECT_TRUE(is_run_lock_refusal(
+      "rank 0: " + error_of(ExitCode::checkpoint, [&] { const RunLock second(run()); })));
+  EXPECT_FALSE(is_run_lock_refusal("run folder: cannot be locked: No locks available"));
+}
+
 TEST_F(SweepFolder, ReadsTheStateOfARunFromItsFolder) {
   adopt({"sweep.architectures=[wide]"});
   EXPECT_EQ(run_status(run()).state, RunState::planned);
@@ -233,6 +280,11 @@ TEST_F(SweepFolder, ReadsTheStateOfARunFromItsFolder) {
   EXPECT_EQ(run_status(run()).code, 5);
   record_exit(run(), 75, "");
   EXPECT_EQ(run_status(run()).state, RunState::stopped);
+  for (const char* cut_short : {"", "\n", "0\n"}) {
+    write_file(run() / "exit.txt", cut_short, ExitCode::checkpoint);
+    EXPECT_EQ(run_status(run()).state, RunState::stopped);
+    EXPECT_EQ(run_status(run()).reason, "interrupted");
+  }
   forget_exit(run());
   EXPECT_EQ(run_status(run()).reason, "interrupted");
   record_exit(run(), 1, "an old failure");

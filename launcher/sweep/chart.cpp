@@ -170,8 +170,10 @@ void run_gnuplot(const fs::path& script, const fs::path& messages) {
   CHECK_AS(ExitCode::configuration, error == 0, "gnuplot cannot be started: {}",
            std::strerror(error));
   int status = 0;
-  while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
+  pid_t ended = 0;
+  while ((ended = ::waitpid(process, &status, 0)) < 0 && errno == EINTR) {
   }
+  CHECK(ended == process, "waitpid: {}", std::strerror(errno));
   CHECK_AS(ExitCode::configuration, WIFEXITED(status) && WEXITSTATUS(status) == 0,
            "gnuplot failed: {}", read_file(messages.string(), ExitCode::configuration));
 }

@@ -61,11 +61,13 @@ ChildProcess::ChildProcess(ChildProcess&& other) noexcept
 ChildProcess::~ChildProcess() = default;
 
 std::optional<int> ChildProcess::exit_code() {
+  if (pid_ == 0) return exit_code_;
   int status = 0;
-  if (pid_ != 0 && ::waitpid(pid_, &status, WNOHANG) == pid_) {
-    pid_ = 0;
-    exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
+  const pid_t ended = ::waitpid(pid_, &status, WNOHANG);
+  if (ended == 0) return {};
+  const pid_t pid = std::exchange(pid_, 0);  // from now on it may be another process's
+  CHECK(ended == pid, "waitpid: {}", std::strerror(errno));
+  exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return exit_code_;
 }
 

@@ -62,7 +62,8 @@ void visit_fields(Visitor& visit, SweepSection& c) {
                .min = 1,
                .max = 64});
   visit.field("deep_shares", c.deep_shares,
-              {.help = "α of dual_path and dual_single; empty: model.deep_share", .max = 1});
+              {.help = "α of dual_path and dual_single; between 0 and 1; empty: "
+                       "model.deep_share"});
   visit.field("layer_flop_budgets", c.layer_flop_budgets,
               {.help = "F: forward FLOPs per token and layer; empty: model.layer_flop_budget",
                .unit = "FLOPs",
@@ -75,7 +76,8 @@ void visit_fields(Visitor& visit, SweepSection& c) {
               {.help = "peak learning rates; empty: optimizer.lr", .min = 0});
   visit.field("seeds", c.seeds, {.help = "empty: train.seed", .min = 0});
   visit.field("ranks", c.ranks,
-              {.help = "of each run; `sweep submit` takes submit.nodes * ranks_per_node",
+              {.help = "of each run; `sweep submit` takes submit.nodes * ranks_per_node, and "
+                       "refuses what is neither that nor 1",
                .min = 1,
                .max = 1 << 16});
   visit.field(

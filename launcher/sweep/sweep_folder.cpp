@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -100,22 +101,30 @@ std::string difference(const RunConfig& before, const RunConfig& after) {
   return text;
 }
 
-// Throws where what the folder holds does not belong to the new plan.
+fs::path planned_file(const fs::path& run_folder) {
+  return run_folder / "planned.yaml";
+}
+
+// Throws where what the folder holds does not belong to the new plan. A run's folder may have been
+// removed, to make the run again.
 void check_extends(const fs::path& folder, const SweepPlan& plan,
                    const std::vector<RunConfig>& configs) {
-  for (const SweepRun& old : read_sweep_plan(folder).runs) {
-    const auto it = std::ranges::find(plan.runs, old.name, &SweepRun::name);
-    CHECK_AS(ExitCode::configuration, it != plan.runs.end(),
+  const SweepPlan before = is_sweep(folder) ? read_sweep_plan(folder) : SweepPlan{};
+  for (const SweepRun& old : before.runs) {
+    CHECK_AS(ExitCode::configuration,
+             std::ranges::find(plan.runs, old.name, &SweepRun::name) != plan.runs.end(),
              "{} is another sweep's: its run {} is none of this sweep; give another sweep.folder, "
              "or what makes that run too",
              folder.string(), old.name);
-    const auto index = static_cast<std::size_t>(it - plan.runs.begin());
-    const std::string differs =
-        difference(read_planned(run_folder(folder, old.name)), configs[index]);
+  }
+  for (std::size_t i = 0; i < configs.size(); ++i) {
+    const fs::path run = run_folder(folder, plan.runs[i].name);
+    if (!fs::exists(planned_file(run))) continue;
+    const std::string differs = difference(read_planned(run), configs[i]);
     CHECK_AS(ExitCode::configuration, differs.empty(),
              "{} is another sweep's: its run {} has{}\ngive another sweep.folder, or the same "
              "values",
-             folder.string(), old.name, differs);
+             folder.string(), plan.runs[i].name, differs);
   }
 }
 
@@ -127,12 +136,16 @@ bool is_sweep(const fs::path& folder) {
 
 SweepPlan read_sweep_plan(const fs::path& folder) {
   const std::string file = plan_file(folder);
+  CHECK_AS(ExitCode::checkpoint, is_sweep(folder),
+           "{}: no sweep is here; `dualpath sweep run SWEEP.yaml` makes one", folder.string());
+  const std::string text = read_file(file, ExitCode::checkpoint);
   try {
-    return parse_plan(Json::parse(read_file(file, ExitCode::checkpoint)));
-  } catch (const Json::exception& error) {
-    DUALPATH_FAIL(ExitCode::checkpoint, "{}: {}", file, error.what());
-  } catch (const std::out_of_range& error) {
-    DUALPATH_FAIL(ExitCode::checkpoint, "{}: {}", file, error.what());
+    return parse_plan(Json::parse(text));
+  } catch (const std::exception& error) {
+    DUALPATH_FAIL(ExitCode::checkpoint,
+                  "{} is damaged; remove it, and `dualpath sweep run SWEEP.yaml` writes it again "
+                  "({})",
+                  file, error.what());
   }
 }
 
@@ -153,20 +166,23 @@ void write_sweep_plan(const fs::path& folder, const SweepPlan& plan) {
 }
 
 RunStatus run_status(const fs::path& folder) {
+  const RunStatus interrupted = {RunState::stopped, "interrupted"};
   const bool is_live = is_run_locked(folder);  // first: a run that ends meanwhile leaves its DONE
   if (fs::exists(folder / "DONE")) return {RunState::finished};
   if (is_live) return {RunState::running};
   if (const fs::path file = exit_file(folder); fs::exists(file)) {
     const std::string text = read_file(file, ExitCode::checkpoint);
     const std::size_t end = std::min(text.find('\n'), text.size());
-    const int code = std::atoi(text.substr(0, end).c_str());
+    int code = 0;
+    std::from_chars(text.data(), text.data() + end, code);
+    if (code <= 0) return interrupted;  // cut short with the machine
     std::string reason = text.substr(std::min(end + 1, text.size()));
     while (reason.ends_with('\n')) reason.pop_back();
     const bool stopped = code == static_cast<int>(ExitCode::stopped);
     return {stopped ? RunState::stopped : RunState::failed, std::move(reason), code};
   }
   // A start took the lock and was cut short with whatever watched over it.
-  if (fs::exists(folder / ".lock")) return {RunState::stopped, "interrupted"};
+  if (fs::exists(folder / ".lock")) return interrupted;
   return {};
 }
 
@@ -180,7 +196,7 @@ void forget_exit(const fs::path& folder) {
 
 RunConfig read_planned(const fs::path& folder) {
   ConfigSource source;
-  source.add_file(folder / "planned.yaml");
+  source.add_file(planned_file(folder));
   ConfigProblems problems;
   auto config = read_config<RunConfig>(source, problems);
   throw_if_any(problems, source);
@@ -189,10 +205,10 @@ RunConfig read_planned(const fs::path& folder) {
 
 void adopt_grid(const fs::path& folder, const SweepPlan& plan,
                 const std::vector<RunConfig>& configs) {
-  if (is_sweep(folder)) check_extends(folder, plan, configs);
+  check_extends(folder, plan, configs);
   for (std::size_t i = 0; i < configs.size(); ++i) {
     const fs::path run = run_folder(folder, plan.runs[i].name);
-    const fs::path file = run / "planned.yaml";
+    const fs::path file = planned_file(run);
     const std::string text = print_config(configs[i]);
     if (fs::exists(file) && read_file(file, ExitCode::checkpoint) == text) continue;
     make_folder(run, ExitCode::checkpoint);

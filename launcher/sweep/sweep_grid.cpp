@@ -58,23 +58,37 @@ std::vector<T> values_or(const std::vector<T>& values, T otherwise) {
   return values.empty() ? std::vector<T>{otherwise} : values;
 }
 
+// The same of all cells with the same model: with K = 1 dual_path is dual_single, expanded is wide.
+SweepCell with_one_name(SweepCell cell) {
+  if (cell.iterations != 1) return cell;
+  if (cell.architecture == SweepArchitecture::dual_path)
+    cell.architecture = SweepArchitecture::dual_single;
+  if (cell.architecture == SweepArchitecture::expanded) {
+    cell.architecture = SweepArchitecture::wide;
+    cell.iterations = 0;
+  }
+  return cell;
+}
+
 // Every model of the sweep, in the order of its tables.
 std::vector<SweepCell> cells_of(const SweepConfig& config) {
   const SweepSection& sweep = config.sweep;
   const ModelConfig& model = config.run.model;
   const auto iterations = values_or(sweep.iterations, model.deep.iterations);
+  const auto budgets = values_or(sweep.layer_flop_budgets, model.layer_flop_budget);
   const auto shares = values_or(sweep.deep_shares, model.deep_share);
   std::vector<SweepCell> cells;
   const auto add = [&](const SweepCell& cell) {
     if (std::ranges::find(cells, cell) == cells.end()) cells.push_back(cell);
   };
-  for (const double budget : values_or(sweep.layer_flop_budgets, model.layer_flop_budget)) {
+  for (const double budget : budgets) {
     for (const SweepArchitecture a :
          values_or(sweep.architectures, label_of(model.architecture.front()))) {
       const std::int64_t fixed = a == SweepArchitecture::dual_single ? 1 : 0;
       for (const std::int64_t k : has_loop(a) ? iterations : std::vector{fixed}) {
-        for (const double share : has_share(a) ? shares : std::vector{0.0})
-          add({a, k, share, budget});
+        const bool varies_share = has_share(a) && budget != 0;
+        for (const double share : varies_share ? shares : std::vector{0.0})
+          add(with_one_name({a, k, share, budget}));
       }
     }
   }
@@ -90,7 +104,7 @@ ModelConfig model_of(ModelConfig model, const SweepCell& cell) {
   } else if (cell.iterations != 0) {
     model.deep.iterations = cell.iterations;
   }
-  if (has_share(cell.architecture)) model.deep_share = cell.deep_share;
+  if (cell.deep_share != 0) model.deep_share = cell.deep_share;
   return model;
 }
 
@@ -120,7 +134,8 @@ void validate_axes(const SweepConfig& config, ConfigProblems& problems) {
   const SweepSection& sweep = config.sweep;
   const RunConfig& run = config.run;
   const ModelConfig& model = run.model;
-  if (sweep.name.empty() || sweep.name.find('/') != sweep.name.npos) {
+  if (sweep.name.empty() || sweep.name == "." || sweep.name == ".." ||
+      sweep.name.find('/') != sweep.name.npos) {
     problems.add("sweep.name", fmt::format("\"{}\" is no name for a folder in sweeps/; "
                                            "sweep.folder takes any path",
                                            sweep.name));
@@ -128,6 +143,13 @@ void validate_axes(const SweepConfig& config, ConfigProblems& problems) {
   if (sweep.architectures.empty() && model.architecture.size() != 1) {
     problems.add("sweep.architectures",
                  "give some: model.architecture differs from layer to layer, or is empty");
+  }
+  for (const double share : sweep.deep_shares) {
+    if (share > 0 && share < 1) continue;
+    problems.add("sweep.deep_shares",
+                 fmt::format("{} leaves nothing to one of the paths; give shares above 0 and "
+                             "below 1",
+                             share));
   }
   const bool sizes_given = model.deep.ffn_hidden_size != 0 || model.wide.ffn_hidden_size != 0 ||
                            model.deep.d_ffn != 0 || model.wide.d_ffn != 0;
@@ -139,6 +161,8 @@ void validate_axes(const SweepConfig& config, ConfigProblems& problems) {
   }
   if (!budgets && std::ranges::count(sweep.architectures, SweepArchitecture::expanded) != 0)
     problems.add("sweep.architectures", "expanded divides a budget; give sweep.layer_flop_budgets");
+  if (!budgets && !sweep.deep_shares.empty())
+    problems.add("sweep.deep_shares", "they divide a budget; give sweep.layer_flop_budgets");
   if (!sweep.training_flops.empty() && (run.train.steps != 0 || run.train.tokens != 0)) {
     problems.add("sweep.training_flops",
                  "train.steps or train.tokens is given as well; set them to 0");
@@ -201,6 +225,15 @@ void measure(const RunConfig& config, SweepRun& run) {
   run.tokens = run.steps * config.train.global_batch_size * model.sequence_length;
 }
 
+// Whole steps may come to far more than C where C is about one.
+void check_flops(const SweepRun& run, const char* field, ConfigProblems& problems) {
+  const double wanted = run.training_flops, made = run.realised_flops();
+  if (wanted == 0 || made <= 1.5 * wanted) return;
+  problems.add(field, fmt::format("{:.4g} FLOPs are wanted, but whole steps make it {:.4g}, {} "
+                                  "step{}",
+                                  wanted, made, run.steps, run.steps == 1 ? "" : "s"));
+}
+
 // "" where sizes are given, or can be found.
 std::string infeasibility(const ModelConfig& model) {
   const bool solvable =
@@ -234,8 +267,12 @@ SweepGrid expand_grid(const SweepConfig& config, ConfigProblems& problems) {
     of_run.run = {.name = run.name, .folder = config.folder() / "runs" / run.name};
     ConfigProblems found;
     validate(of_run, sweep.ranks, found);
+    if (found.empty()) {
+      measure(of_run, run);
+      check_flops(run, sweep.training_flops.empty() ? "train.flops" : "sweep.training_flops",
+                  found);
+    }
     problems_of_runs.add(run.name, found);
-    if (found.empty()) measure(of_run, run);
     grid.plan.runs.push_back(std::move(run));
     grid.configs.push_back(std::move(of_run));
   };

@@ -13,7 +13,7 @@ namespace dualpath {
 struct SweepCell {
   SweepArchitecture architecture = SweepArchitecture::dual_path;
   std::int64_t iterations = 0;   // K; 0 where the architecture has none
-  double deep_share = 0;         // α as asked for; 0 where the architecture has none
+  double deep_share = 0;         // α as asked for; 0 where nothing is divided by it
   double layer_flop_budget = 0;  // F: forward FLOPs per token and layer; 0 where sizes are given
   bool operator==(const SweepCell&) const = default;
 };

@@ -197,8 +197,12 @@ void SweepRunner::record(const Live& ended, int code) {
   const fs::path folder = folder_of(run);
   const RunProgress progress = read_progress(folder);
   work_ended_ += work_of(run, progress.step - ended.first_step);
+  const bool was_killed = code > 128 && code <= 128 + SIGRTMAX;  // not so 255, of mpirun
+  const std::string reason = was_killed ? fmt::format("killed by signal {}", code - 128)
+                                        : error_line(folder / "output.txt", ended.output_begin);
+  // The other process may have left the folder since.
   const bool was_locked_out =
-      code == static_cast<int>(ExitCode::checkpoint) && is_run_locked(folder);
+      code == static_cast<int>(ExitCode::checkpoint) && is_run_lock_refusal(reason);
   // USR1 ends it before it listens for signals: nothing is lost.
   const bool has_stopped =
       code == static_cast<int>(ExitCode::stopped) || (stopping_ && code == 128 + SIGUSR1);
@@ -214,8 +218,6 @@ void SweepRunner::record(const Live& ended, int code) {
   } else {
     ++num_ended_;
     work_to_do_ -= work_of(run, run.steps - progress.step);
-    const std::string reason = code > 128 ? fmt::format("killed by signal {}", code - 128)
-                                          : error_line(folder / "output.txt", ended.output_begin);
     record_exit(folder, code == 0 ? 1 : code, reason);
     lines_.clear();
     log_.error("{} has failed, exit code {}: {}", run.name, code, reason);
