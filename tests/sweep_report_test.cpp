@@ -239,6 +239,19 @@ TEST_F(SweepReport, WithoutGnuplotTheTableIsWritten) {
   EXPECT_FALSE(std::filesystem::exists(sweep_ / "report.html"));
 }
 
+TEST_F(SweepReport, DualSingleIsThePointOfDualPathAtKOne) {
+  plan_.runs.resize(2);
+  plan_.runs[0].cell = {SweepArchitecture::dual_single, 1, 0.5, 8e7};
+  plan_.runs[1].cell = {SweepArchitecture::dual_path, 2, 0.5, 8e7};
+  write_sweep_plan(sweep_, plan_);
+  for (const SweepRun& run : plan_.runs) {
+    train(run, 40);
+    finish(run);
+  }
+  write_sweep_report(sweep_);
+  EXPECT_THAT(page(), AllOf(HasSubstr(">Loss against K"), HasSubstr(">dual_path, α 0.5</text>")));
+}
+
 TEST(NoSweep, IsRefused) {
   const TemporaryFolder folder;
   EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { write_sweep_report(folder.path()); }),

@@ -78,7 +78,8 @@ constexpr Variable iterations = {
     "Loss against K", "K, iterations of the deep path",
     [](const SweepCell& cell) { return static_cast<double>(cell.iterations); },
     [](const SweepCell& cell) {
-      std::string name = enum_name(cell.architecture);
+      const bool is_single = cell.architecture == SweepArchitecture::dual_single;  // K = 1
+      std::string name = enum_name(is_single ? SweepArchitecture::dual_path : cell.architecture);
       if (cell.deep_share > 0) name += fmt::format(", α {:g}", cell.deep_share);
       return name;
     }};
