@@ -9,7 +9,6 @@
 #include <fmt/ranges.h>
 #include <iterator>
 #include <limits>
-#include <regex>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -232,24 +231,34 @@ std::string gnuplot_script(const Chart& chart, const std::string& svg_path) {
   return script + fmt::format("plot {}\nset output\n", fmt::join(clauses, ", "));
 }
 
+void replace_all(std::string& text, const std::string& from, const std::string& to) {
+  for (std::size_t at = text.find(from); at != text.npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
+}
+
+// Both ends included.
+void remove_between(std::string& text, const std::string& first, const std::string& last) {
+  const std::size_t begin = text.find(first);
+  const std::size_t end = text.find(last, begin);
+  if (begin != text.npos && end != text.npos) text.erase(begin, end + last.size() - begin);
+}
+
 std::string embedded_svg(const std::string& file, const std::string& prefix,
                          const std::string& title) {
   const std::size_t begin = file.find("<svg");
   CHECK(begin != std::string::npos, "gnuplot wrote no SVG");
   std::string svg = file.substr(begin);
   svg.insert(4, fmt::format(" role=\"img\" aria-label=\"{}\"", escaped(title)));
-  const auto replace = [&](const char* pattern, const std::string& by) {
-    svg = std::regex_replace(svg, std::regex(pattern), by);
-  };
-  replace("<title>[^<]*</title>\\s*<desc>[^<]*</desc>\\s*", "");
-  replace("\\bid=(['\"])", "id=$1" + prefix);
-  replace("href='#", "href='#" + prefix);
-  replace("url\\(#", "url(#" + prefix);
-  for (std::size_t i = 0; i < std::size(page_variables); ++i)
-    replace(fmt::format("rgb\\( *1, *1, *{}\\)", i).c_str(),
-            fmt::format("var({})", page_variables[i]));
-  replace("color='white'", "color='var(--background)'");  // around points
-  replace("<g [^>]*>\\s*</g>\\s*", "");
+  remove_between(svg, "<title>", "</title>");
+  remove_between(svg, "<desc>", "</desc>");
+  for (const std::string reference : {" id='", " id=\"", "href='#", "url(#"})
+    replace_all(svg, reference, reference + prefix);
+  for (std::size_t i = 0; i < std::size(page_variables); ++i) {
+    const std::string variable = fmt::format("var({})", page_variables[i]);
+    replace_all(svg, fmt::format("rgb({:3}, {:3}, {:3})", 1, 1, i), variable);  // of lines
+    replace_all(svg, fmt::format("rgb({},{},{})", 1, 1, i), variable);          // of text
+  }
+  replace_all(svg, "color='white'", "color='var(--background)'");  // around points
   return svg;
 }
 
