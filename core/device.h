@@ -5,10 +5,12 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "core/ops.h"
+#include "core/stopwatch.h"
 #include "core/stream.h"
 #include "core/tensor.h"
 
@@ -43,6 +45,13 @@ class Buffer {
   Release release_;
 };
 
+// Of a device that has memory of its own.
+struct DeviceMemory {
+  std::size_t total = 0;
+  std::size_t used = 0;   // now, by all processes
+  std::size_t cache = 0;  // the largest between it and the kernels
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -56,6 +65,8 @@ class Device {
   virtual std::size_t num_allocations() const = 0;
   // Whether the host reads and writes this device's tensors where they are.
   virtual bool is_host_memory() const = 0;
+  // None where is_host_memory().
+  virtual std::optional<DeviceMemory> memory() const { return {}; }
   // Host memory that copies to and from this device are fastest with. Errors as of allocate().
   virtual Buffer allocate_host(std::size_t bytes) = 0;
   // For kernels.
@@ -64,6 +75,10 @@ class Device {
   virtual std::unique_ptr<Stream> make_threaded_stream() = 0;
   // Kernels that are issued on `stream`, one of make_stream(), which must outlive them.
   virtual std::unique_ptr<Ops> make_ops(Stream& stream) = 0;
+  // For kernels on `stream`, which must outlive it.
+  virtual std::unique_ptr<Stopwatch> make_stopwatch(Stream& stream) {
+    return std::make_unique<HostStopwatch>(stream);
+  }
   // Asynchronous on `stream`, of either kind; the host memory must stay as it is until the stream
   // is synchronized.
   virtual void copy_to_device(Tensor dst, const void* host, Stream& stream) = 0;

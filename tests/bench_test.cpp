@@ -12,10 +12,13 @@
 #include "launcher/bench/kernel_profile.h"
 #include "launcher/bench/observed_device.h"
 #include "launcher/bench/report.h"
+#include "launcher/bench/step_bench.h"
 #include "launcher/commands.h"
 #include "launcher/trainer.h"
 #include "model/counts.h"
+#include "parallel/staged_communicator.h"
 #include "tests/expect_error.h"
+#include "tests/far_device/far_device.h"
 #include "tests/temporary_folder.h"
 
 namespace dualpath {
@@ -139,8 +142,8 @@ TEST(ObservedStep, LookingChangesNothing) {
   Rig plain(small_options());
   Rig observed(small_options());
   KernelKinds kinds;
-  KernelTimer timer(kinds);
-  KernelRepeater repeater(kinds, observed.device, three_times);
+  KernelTimer timer(kinds, *observed.cpu, *observed.stream);
+  KernelRepeater repeater(kinds, *observed.cpu, *observed.stream, three_times);
   for (int i = 0; i < 3; ++i) plain.step();
   observed.step();
   observed.step(&timer);
@@ -156,13 +159,13 @@ TEST(ObservedStep, EveryCallIsOfAKindThatIsTimed) {
   CallLog log;
   rig.step(&log);
   KernelKinds kinds;
-  KernelTimer timer(kinds);
+  KernelTimer timer(kinds, *rig.cpu, *rig.stream);
   for (int i = 0; i < 2; ++i) {
     timer.begin_step();
     rig.step(&timer);
     timer.end_step();
   }
-  KernelRepeater repeater(kinds, rig.device, three_times);
+  KernelRepeater repeater(kinds, *rig.cpu, *rig.stream, three_times);
   rig.step(&repeater);
   std::map<std::string, std::int64_t> calls;
   std::map<std::string, double> bytes;
@@ -175,6 +178,70 @@ TEST(ObservedStep, EveryCallIsOfAKindThatIsTimed) {
   }
   EXPECT_EQ(calls, log.calls);
   EXPECT_EQ(bytes, log.bytes);
+}
+
+// A GPU as the bench sees one: memory and caches of its own, work that begins when somebody waits.
+class BenchOnGpu : public testing::Test {
+ protected:
+  BenchOnGpu() {
+    config_.bench.repeats = 2;
+    config_.bench.seconds = 0;
+    config_.bench.kernel_seconds = 0;
+    const TrainerOptions options = small_options();
+    config_.run.model = options.model;
+    config_.run.parallel = resolve(ParallelConfig{}, 1, false);
+    config_.run.train.global_batch_size = 4;
+    config_.run.train.micro_batch_size = 2;
+  }
+  // The number of calls by kernel.
+  std::map<std::string, double> calls_on(Device& device, Communicator& ranks) {
+    const MockTokens source(1, static_cast<std::uint64_t>(config_.run.model.vocab_size),
+                            config_.run.model.sequence_length);
+    const MachinePeaks peaks{.fp32 = 1e9, .bf16 = 1e9, .memory = 1e9};
+    StepBench bench = measure_step(config_, source, peaks, device, ranks);
+    step_ = bench.step.table().json();
+    std::map<std::string, double> calls;
+    for (const auto& row : bench.kernels.json()) {
+      calls[row.at("kernel")] = row.at("calls");
+      EXPECT_GT(row.at("step_ms"), 0) << row;
+      EXPECT_GT(row.at("alone_ms"), 0) << row;
+    }
+    return calls;
+  }
+  double figure(const std::string& what) {
+    for (const auto& row : step_)
+      if (row.at("what") == what) return row.at("value");
+    ADD_FAILURE() << what << " is not told in " << step_;
+    return 0;
+  }
+
+  BenchConfig config_;
+  FarDevice gpu_{make_cpu_device(1)};
+  Json step_;
+};
+
+TEST_F(BenchOnGpu, PeaksOfAllThatItsKernelsAreHeldAgainst) {
+  const MachineBench bench = measure_machine(gpu_, 1, {.repeats = 1, .seconds = 0});
+  EXPECT_GT(bench.peaks.fp32, 0);
+  EXPECT_GT(bench.peaks.of_bf16(), 0);
+  EXPECT_GT(bench.peaks.memory, 0);
+  std::vector<std::string> names;
+  for (const auto& row : bench.table.table().json()) names.push_back(row.at("what"));
+  EXPECT_THAT(names, ElementsAre(HasSubstr("products of f32"), HasSubstr("products of bf16"),
+                                 HasSubstr("memory, write"), HasSubstr("memory, copy"),
+                                 HasSubstr("memory, sum"), "host to device", "device to host",
+                                 "a kernel behind another"));
+  EXPECT_EQ(gpu_.memory()->used, 0u) << "peaks leave nothing behind";
+}
+
+TEST_F(BenchOnGpu, AStepsKernelsAreTheCpus) {
+  const auto cpu = make_cpu_device(1);
+  const auto self = make_self_communicator();
+  const auto on_cpu = calls_on(*cpu, *self);
+  const auto staged = make_staged_communicator(*self, gpu_);
+  EXPECT_EQ(calls_on(gpu_, *staged), on_cpu);
+  EXPECT_GT(figure("GPU memory, of all its processes"), 0);
+  EXPECT_GT(figure("peak memory of the host a rank"), 0);
 }
 
 class ObservedKernels : public testing::Test {
@@ -259,7 +326,7 @@ TEST(KernelRepeater, EveryRepetitionSeesTheSameOperands) {
       memory[0] *= 1e-20F;
     };
     KernelKinds kinds;
-    KernelRepeater repeater(kinds, *device, three_times);
+    KernelRepeater repeater(kinds, *device, *stream, three_times);
     const KernelCall call{"kernel", operands, 0, 4, false, issue};
     repeater.on_call(call, *stream);
     EXPECT_THAT(seen, ElementsAre(1, 1, 1, 1));  // once to warm up

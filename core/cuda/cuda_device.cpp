@@ -5,6 +5,7 @@
 
 #include "core/cuda/cuda_check.h"
 #include "core/cuda/cuda_ops.h"
+#include "core/cuda/cuda_stopwatch.h"
 #include "core/threaded_stream.h"
 
 namespace dualpath {
@@ -25,6 +26,7 @@ class CudaDevice final : public Device {
   Buffer allocate(std::size_t bytes) override;
   std::size_t num_allocations() const override { return num_allocations_; }
   bool is_host_memory() const override { return false; }
+  std::optional<DeviceMemory> memory() const override;
   Buffer allocate_host(std::size_t bytes) override;
 
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<CudaStream>(index_); }
@@ -35,6 +37,11 @@ class CudaDevice final : public Device {
     auto* own = dynamic_cast<CudaStream*>(&stream);
     CHECK(own != nullptr, "kernels are issued on a stream of the GPU");
     return make_cuda_ops(*this, *own, limits_);
+  }
+  std::unique_ptr<Stopwatch> make_stopwatch(Stream& stream) override {
+    if (auto* own = dynamic_cast<CudaStream*>(&stream))
+      return std::make_unique<CudaStopwatch>(index_, *own);
+    return Device::make_stopwatch(stream);
   }
 
   void copy_to_device(Tensor dst, const void* host, Stream& stream) override;
@@ -53,6 +60,7 @@ class CudaDevice final : public Device {
   int index_;
   std::string name_;
   CudaLimits limits_;
+  std::size_t cache_bytes_ = 0;
   cudaStream_t to_device_ = nullptr, to_host_ = nullptr;  // of copies by threads of the host
   std::atomic<std::size_t> num_allocations_ = 0;
 };
@@ -68,6 +76,7 @@ CudaDevice::CudaDevice(int index) : index_(index) {
                       properties.major, properties.minor);
   limits_ = {.multiprocessors = properties.multiProcessorCount,
              .shared_bytes = properties.sharedMemPerBlockOptin};
+  cache_bytes_ = static_cast<std::size_t>(properties.l2CacheSize);
   CUDA_CHECK(cudaStreamCreateWithFlags(&to_device_, cudaStreamNonBlocking));
   CUDA_CHECK(cudaStreamCreateWithFlags(&to_host_, cudaStreamNonBlocking));
 }
@@ -97,6 +106,13 @@ Buffer CudaDevice::allocate(std::size_t bytes) {
   // cudaFree waits for all work under way.
   return {static_cast<std::byte*>(memory) + skipped, bytes,
           [memory](void*, std::size_t) { cudaFree(memory); }};
+}
+
+std::optional<DeviceMemory> CudaDevice::memory() const {
+  use();
+  std::size_t free = 0, total = 0;
+  CUDA_CHECK(cudaMemGetInfo(&free, &total));
+  return DeviceMemory{.total = total, .used = total - free, .cache = cache_bytes_};
 }
 
 Buffer CudaDevice::allocate_host(std::size_t bytes) {

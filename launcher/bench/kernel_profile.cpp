@@ -47,10 +47,10 @@ std::string KernelKind::shapes_text() const {
   return text;
 }
 
-KernelKind& KernelKinds::of(const KernelCall& call) {
+std::size_t KernelKinds::of(const KernelCall& call) {
   const auto known =
       std::ranges::find_if(kinds_, [&](const KernelKind& kind) { return is_of(kind, call); });
-  if (known != kinds_.end()) return *known;
+  if (known != kinds_.end()) return static_cast<std::size_t>(known - kinds_.begin());
   KernelKind& kind = kinds_.emplace_back();
   kind.name = call.name;
   kind.flops = call.flops;
@@ -60,19 +60,18 @@ KernelKind& KernelKinds::of(const KernelCall& call) {
     kind.shapes.push_back(operand.tensor.shape);
     kind.dtypes.push_back(operand.tensor.dtype);
   }
-  return kind;
+  return kinds_.size() - 1;
 }
 
-void KernelTimer::on_call(const KernelCall& call, Stream& stream) {
-  KernelKind& kind = kinds_.of(call);
-  ++kind.calls;
-  kind.seconds += time_of([&] {
-    call.issue();
-    stream.synchronize();
-  });
+void KernelTimer::on_call(const KernelCall& call, Stream&) {
+  calls_.push_back(kinds_.of(call));
+  stopwatch_->mark();
+  call.issue();
+  stopwatch_->mark();
 }
 
 void KernelTimer::begin_step() {
+  calls_.clear();
   for (KernelKind& kind : kinds_.all()) {
     kind.calls = 0;
     kind.seconds = 0;
@@ -80,11 +79,28 @@ void KernelTimer::begin_step() {
 }
 
 void KernelTimer::end_step() {
+  const std::vector<double> laps = stopwatch_->take();  // each call, and what is between two
+  for (std::size_t i = 0; i < calls_.size(); ++i) {
+    KernelKind& kind = kinds_.all()[calls_[i]];
+    ++kind.calls;
+    kind.seconds += laps.at(2 * i);
+  }
   for (KernelKind& kind : kinds_.all()) kind.in_step.push_back(kind.seconds);
 }
 
+KernelRepeater::KernelRepeater(KernelKinds& kinds, Device& device, Stream& stream,
+                               const Effort& effort)
+    : kinds_(kinds),
+      device_(device),
+      effort_(effort),
+      stopwatch_(device.make_stopwatch(stream)),
+      ops_(device.make_ops(stream)) {
+  const std::optional<DeviceMemory> memory = device.memory();
+  if (memory && memory->cache > 0) cache_filler_ = device.allocate(2 * memory->cache);
+}
+
 void KernelRepeater::on_call(const KernelCall& call, Stream& stream) {
-  KernelKind& kind = kinds_.of(call);
+  KernelKind& kind = kinds_.all()[kinds_.of(call)];
   if (kind.alone.median > 0) {
     call.issue();
     return;
@@ -96,10 +112,11 @@ void KernelRepeater::on_call(const KernelCall& call, Stream& stream) {
   const double since = now_seconds();
   while (effort_.wants_more(static_cast<std::int64_t>(seconds.size()), since)) {
     restore(stream);
-    seconds.push_back(time_of([&] {
-      call.issue();
-      stream.synchronize();
-    }));
+    fill_caches();
+    stopwatch_->mark();
+    call.issue();
+    stopwatch_->mark();
+    seconds.push_back(stopwatch_->take().front());
   }
   kind.alone = summarize(std::move(seconds));
 }
@@ -119,6 +136,11 @@ void KernelRepeater::restore(Stream& stream) {
   for (const Saved& saved : saved_)
     device_.copy_to_device(saved.tensor, saved.content.data(), stream);
   stream.synchronize();
+}
+
+void KernelRepeater::fill_caches() {
+  const auto numel = static_cast<std::int64_t>(cache_filler_.bytes() / sizeof(float));
+  if (numel > 0) ops_->fill({cache_filler_.data(), DType::f32, {numel}}, 1);
 }
 
 }  // namespace dualpath

@@ -32,7 +32,8 @@ struct KernelKind {
 
 class KernelKinds {
  public:
-  KernelKind& of(const KernelCall& call);
+  // Its place in all().
+  std::size_t of(const KernelCall& call);
   const std::vector<KernelKind>& all() const { return kinds_; }
   std::vector<KernelKind>& all() { return kinds_; }
 
@@ -40,10 +41,11 @@ class KernelKinds {
   std::vector<KernelKind> kinds_;
 };
 
-// Times every call.
+// Times every call on `stream`, on which all calls are.
 class KernelTimer final : public KernelObserver {
  public:
-  explicit KernelTimer(KernelKinds& kinds) : kinds_(kinds) {}
+  KernelTimer(KernelKinds& kinds, Device& device, Stream& stream)
+      : kinds_(kinds), stopwatch_(device.make_stopwatch(stream)) {}
   void on_call(const KernelCall& call, Stream& stream) override;
   // Before and after each step.
   void begin_step();
@@ -51,19 +53,24 @@ class KernelTimer final : public KernelObserver {
 
  private:
   KernelKinds& kinds_;
+  std::unique_ptr<Stopwatch> stopwatch_;
+  std::vector<std::size_t> calls_;  // of the step under way, each its kind
 };
 
 // Stops at the first call of every kind and repeats it. What the call updates is put back before
-// each repetition, so that all see the step's own numbers and the step's result is the same.
+// each repetition, so that all see the step's own numbers and the step's result is the same. On a
+// GPU caches are filled with something else before, which takes longer than the host needs to issue
+// the call: no launch is in the time.
 class KernelRepeater final : public KernelObserver {
  public:
-  KernelRepeater(KernelKinds& kinds, Device& device, const Effort& effort)
-      : kinds_(kinds), device_(device), effort_(effort) {}
+  // `device` is not observed; all calls are on `stream`.
+  KernelRepeater(KernelKinds& kinds, Device& device, Stream& stream, const Effort& effort);
   void on_call(const KernelCall& call, Stream& stream) override;
 
  private:
   void save(const KernelCall& call, Stream& stream);
   void restore(Stream& stream);
+  void fill_caches();
 
   struct Saved {
     Tensor tensor;
@@ -72,6 +79,9 @@ class KernelRepeater final : public KernelObserver {
   KernelKinds& kinds_;
   Device& device_;
   Effort effort_;
+  std::unique_ptr<Stopwatch> stopwatch_;
+  std::unique_ptr<Ops> ops_;
+  Buffer cache_filler_;  // empty: caches stay as they are
   std::vector<Saved> saved_;
 };
 

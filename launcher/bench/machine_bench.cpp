@@ -1,6 +1,7 @@
 #include "launcher/bench/machine_bench.h"
 
 #include "core/cpu/machine_peak.h"
+#include "launcher/bench/gpu_machine.h"
 
 namespace dualpath {
 namespace {
@@ -24,6 +25,7 @@ std::string on_threads(const char* what, int num_threads) {
 }  // namespace
 
 MachineBench measure_machine(Device& device, int num_threads, const Effort& effort) {
+  if (!device.is_host_memory()) return measure_gpu(device, effort);
   MachineBench bench{{}, MeasuredTable("machine, best rate")};
   MeasuredTable& table = bench.table;
   const auto multiply_adds = [&](const char* what, double (*work)(int)) {

@@ -8,7 +8,7 @@
 
 namespace dualpath {
 
-// Of one rank's threads while all ranks of the machine measure.
+// Of one rank's device while all ranks of the machine measure.
 struct MachinePeaks {
   double fp32 = 0;             // FLOP/s
   std::optional<double> bf16;  // FLOP/s; where the processor multiplies bf16
@@ -23,6 +23,7 @@ struct MachineBench {
   MeasuredTable table;
 };
 
+// num_threads: of the CPU.
 MachineBench measure_machine(Device& device, int num_threads, const Effort& effort);
 
 }  // namespace dualpath

@@ -7,6 +7,7 @@
 #include <set>
 #include <unistd.h>
 
+#include "core/cuda/cuda_device.h"
 #include "launcher/bench/job_bench.h"
 #include "launcher/bench/kernel_profile.h"
 #include "launcher/bench/observed_device.h"
@@ -26,7 +27,7 @@ struct Sample {
   std::int64_t layers, width, heads, kv_heads, positions, vocabulary;
   std::int64_t iterations, deep_hidden, wide_hidden, sequences;
 };
-constexpr Sample samples[] = {
+constexpr Sample cpu_samples[] = {
     {Architecture::dual_path, 2, 256, 4, 4, 256, 8192, 3, 512, 2048, 4},
     {Architecture::standard, 1, 768, 12, 12, 512, 16000, 1, 0, 2048, 1},
     {Architecture::dual_path, 1, 384, 3, 1, 128, 4096, 3, 1024, 1536, 8},
@@ -34,6 +35,18 @@ constexpr Sample samples[] = {
     {Architecture::dual_path, 1, 128, 4, 2, 64, 1024, 2, 256, 512, 8},
     {Architecture::dual_path, 2, 64, 2, 2, 32, 512, 2, 128, 256, 4},
 };
+constexpr Sample gpu_samples[] = {
+    {Architecture::dual_path, 1, 2048, 16, 8, 2048, 50304, 3, 1024, 8192, 4},
+    {Architecture::standard, 1, 4096, 32, 8, 4096, 32000, 1, 0, 11008, 2},
+    {Architecture::dual_path, 1, 1024, 8, 8, 1024, 16384, 3, 2048, 4096, 8},
+    {Architecture::looped, 1, 2048, 16, 16, 1024, 8192, 2, 5632, 0, 4},
+    {Architecture::dual_path, 2, 256, 4, 4, 256, 8192, 3, 512, 2048, 4},
+    {Architecture::dual_path, 2, 64, 2, 2, 32, 512, 2, 128, 256, 4},
+};
+
+std::span<const Sample> samples_for(const Device& device) {
+  return device.is_host_memory() ? std::span<const Sample>(cpu_samples) : gpu_samples;
+}
 
 TrainerOptions options_of(const Sample& sample, Precision precision, int num_ranks) {
   RunConfig run;
@@ -81,7 +94,7 @@ void time_kernels(const TrainerOptions& options, const Effort& effort, Device& d
   trainer.start(source, {});
   trainer.step({});
   KernelKinds kinds;
-  KernelTimer timer(kinds);
+  KernelTimer timer(kinds, device, *stream);
   observed.observe(&timer);
   repeat_together(effort, ranks, [&] {
     timer.begin_step();
@@ -143,9 +156,25 @@ bool takes_bf16(const Device& device) {
   }
 }
 
-double host_memory_gb() {
+// That each of a host's ranks has.
+double memory_gb(const Device& device, int local_size) {
+  if (const std::optional<DeviceMemory> memory = device.memory()) {
+    const int gpus = std::max(1, find_cuda_devices().count);
+    const int ranks_of_gpu = (local_size + gpus - 1) / gpus;
+    return static_cast<double>(memory->total) / 1e9 / ranks_of_gpu;
+  }
   return static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
-         static_cast<double>(sysconf(_SC_PAGE_SIZE)) / 1e9;
+         static_cast<double>(sysconf(_SC_PAGE_SIZE)) / 1e9 / local_size;
+}
+
+// What this process takes besides the memory that was planned for a trainer, which has gone; of the
+// host's the most that there was since its reset.
+std::optional<double> process_bytes(const Device& device, std::size_t planned) {
+  if (const std::optional<DeviceMemory> memory = device.memory())
+    return static_cast<double>(memory->used);
+  const std::optional<double> peak = peak_memory();
+  if (!peak) return {};
+  return std::max(0.0, *peak - static_cast<double>(planned));
 }
 
 }  // namespace
@@ -185,21 +214,18 @@ MachineDescription describe_machine(const Effort& effort, Device& device, int nu
       fmt::format("{}, {} rank{} of {} thread{}", device.name(), ranks.size(),
                   ranks.size() == 1 ? "" : "s", num_threads, num_threads == 1 ? "" : "s");
   machine.ranks_per_node = local_size;
-  machine.memory_gb = host_memory_gb() / local_size;
+  machine.memory_gb = memory_gb(device, local_size);
   Calls calls;
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     if (precision == Precision::bf16 && !takes_bf16(device)) continue;
-    for (const Sample& sample : samples) {
+    for (const Sample& sample : samples_for(device)) {
       const TrainerOptions options = options_of(sample, precision, ranks.size());
       // Of the first trainer: a run has no more, and each leaves something with the libraries.
       const bool is_first = calls.empty();
       reset_peak_memory();
       time_kernels(options, effort, device, ranks, calls);
-      const std::optional<double> peak = peak_memory();
-      if (is_first && peak) {
-        const std::size_t planned = plan_memory(options, ranks.rank()).total();
-        machine.process_mb = std::max(0.0, (*peak - static_cast<double>(planned)) / 1e6);
-      }
+      const std::size_t planned = plan_memory(options, ranks.rank()).total();
+      if (is_first) machine.process_mb = process_bytes(device, planned).value_or(0) / 1e6;
     }
   }
   add_kernels(description, calls);

@@ -19,10 +19,14 @@ class ObservedDevice final : public Device {
   Buffer allocate(std::size_t bytes) override { return device_.allocate(bytes); }
   std::size_t num_allocations() const override { return device_.num_allocations(); }
   bool is_host_memory() const override { return device_.is_host_memory(); }
+  std::optional<DeviceMemory> memory() const override { return device_.memory(); }
   Buffer allocate_host(std::size_t bytes) override { return device_.allocate_host(bytes); }
   std::unique_ptr<Stream> make_stream() override { return device_.make_stream(); }
   std::unique_ptr<Stream> make_threaded_stream() override { return device_.make_threaded_stream(); }
   std::unique_ptr<Ops> make_ops(Stream& stream) override;
+  std::unique_ptr<Stopwatch> make_stopwatch(Stream& stream) override {
+    return device_.make_stopwatch(stream);
+  }
   void copy_to_device(Tensor dst, const void* host, Stream& stream) override {
     device_.copy_to_device(dst, host, stream);
   }

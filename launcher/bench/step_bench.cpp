@@ -4,6 +4,7 @@
 
 #include "launcher/bench/observed_device.h"
 #include "launcher/bench/peak_memory.h"
+#include "launcher/device_peaks.h"
 #include "launcher/training_run.h"
 #include "model/counts.h"
 
@@ -100,13 +101,15 @@ class StepRig {
       : config_(config),
         ranks_(ranks),
         device_(device),
-        stream_(device_.make_stream()),
-        trainer_(trainer_options(config.run, many_steps), device_, *stream_, ranks) {
+        observed_(device),
+        stream_(device.make_stream()),
+        trainer_(trainer_options(config.run, many_steps), observed_, *stream_, ranks) {
     trainer_.initialize();
     trainer_.start(source, {});
     trainer_.step({});
   }
 
+  // Of a device that works on when a step returns, the times from one step to the next.
   StepTimes time_steps() {
     std::vector<double> step, communication, data_wait;
     repeat_together(config_.bench.effort(), ranks_, [&] {
@@ -120,25 +123,28 @@ class StepRig {
 
   // Fills in the kinds' times within steps and alone; returns the time of the steps.
   Timing profile(KernelKinds& kinds) {
-    KernelTimer timer(kinds);
-    device_.observe(&timer);
+    KernelTimer timer(kinds, device_, *stream_);
+    observed_.observe(&timer);
     std::vector<double> seconds;
     repeat_together(config_.bench.effort(), ranks_, [&] {
       timer.begin_step();
-      seconds.push_back(time_of([&] { trainer_.step({}); }));
-      timer.end_step();
+      seconds.push_back(time_of([&] {
+        trainer_.step({});
+        timer.end_step();
+      }));
     });
-    KernelRepeater repeater(kinds, device_, config_.bench.kernel_effort());
-    device_.observe(&repeater);
+    KernelRepeater repeater(kinds, device_, *stream_, config_.bench.kernel_effort());
+    observed_.observe(&repeater);
     trainer_.step({});
-    device_.observe(nullptr);
+    observed_.observe(nullptr);
     return summarize(std::move(seconds));
   }
 
  private:
   const BenchConfig& config_;
   Communicator& ranks_;
-  ObservedDevice device_;
+  Device& device_;
+  ObservedDevice observed_;
   std::unique_ptr<Stream> stream_;
   Trainer trainer_;
 };
@@ -150,7 +156,8 @@ StepBench measure_step(const BenchConfig& config, const SampleSource& source,
   reset_peak_memory();
   StepRig rig(config, source, device, ranks);
   const StepTimes times = rig.time_steps();
-  const std::optional<double> memory = peak_memory();
+  const std::optional<double> host_memory = peak_memory();
+  const std::optional<DeviceMemory> device_memory = device.memory();
   KernelKinds kinds;
   const Timing timed_step = rig.profile(kinds);
 
@@ -172,6 +179,11 @@ StepBench measure_step(const BenchConfig& config, const SampleSource& source,
   table.add(
       is_bf16 ? "model FLOPs a rank, of bf16 peak" : "model FLOPs a rank, of fp32 peak",
       {.value = gigaflops / seconds, .unit = "GFLOP/s", .share = 1e9 * gigaflops / seconds / peak});
+  if (const std::optional<double> tflops = bf16_peak_tflops(device.name())) {
+    table.add(
+        "MFU, of the data sheet's bf16 peak",
+        {.value = *tflops * 1e3, .unit = "GFLOP/s", .share = gigaflops / seconds / *tflops / 1e3});
+  }
   table.add("communication", {.time = times.communication});
   table.add("waiting for data", {.time = times.data_wait});
   table.add("step, every kernel timed", {.time = timed_step});
@@ -181,7 +193,12 @@ StepBench measure_step(const BenchConfig& config, const SampleSource& source,
   table.add("step / kernels alone", {.value = seconds / all.alone.median, .unit = "by medians"});
   table.add("step / kernels alone",
             {.value = times.step.best / all.alone.best, .unit = "by bests"});
-  if (memory) table.add("peak memory a rank", {.value = *memory / 1e9, .unit = "GB"});
+  if (device_memory)
+    table.add("GPU memory, of all its processes",
+              {.value = static_cast<double>(device_memory->used) / 1e9, .unit = "GB"});
+  if (host_memory)
+    table.add(device_memory ? "peak memory of the host a rank" : "peak memory a rank",
+              {.value = *host_memory / 1e9, .unit = "GB"});
   return bench;
 }
 

@@ -209,6 +209,13 @@ Tensor FarDevice::near(Tensor tensor) const {
   return tensor;
 }
 
+std::optional<DeviceMemory> FarDevice::memory() const {
+  DeviceMemory memory{.total = 64 << 20, .used = 0, .cache = 1 << 20};
+  const std::lock_guard lock(mutex_);
+  for (const auto& [far, elements] : elements_) memory.used += elements.bytes();
+  return memory;
+}
+
 class FarDevice::FarStream final : public LazyStream {
  public:
   explicit FarStream(FarDevice& device) : device_(device) {

@@ -22,6 +22,8 @@ class FarDevice final : public Device {
   Buffer allocate(std::size_t bytes) override;
   std::size_t num_allocations() const override { return near_->num_allocations(); }
   bool is_host_memory() const override { return false; }
+  // Few bytes, so that what fills it or its cache takes no time.
+  std::optional<DeviceMemory> memory() const override;
   Buffer allocate_host(std::size_t bytes) override { return near_->allocate(bytes); }
   std::unique_ptr<Stream> make_stream() override;
   std::unique_ptr<Stream> make_threaded_stream() override { return near_->make_threaded_stream(); }
