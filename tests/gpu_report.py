@@ -1,0 +1,95 @@
+"""The tables of tests/gpu.sh: a GPU's peaks, the kernels of a training step held against them, and the step
+beside PyTorch's.
+
+    python3 tests/gpu_report.py FOLDER    of bench.json (dualpath bench), eager.json and compiled.json
+                                          (tests/reference/bench_torch.py); what is not there is left out
+"""
+
+import json
+import pathlib
+import sys
+
+
+def read(folder, name):
+    file = folder / f"{name}.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def table(rows, right):
+    """Lines of columns; those whose number is in `right` are set to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.rjust(width) if i in right else cell.ljust(width)
+                 for i, (cell, width) in enumerate(zip(row, widths))]
+        print("  ".join(cells).rstrip())
+    print()
+
+
+def percent(share):
+    return f"{100 * share:.1f} %"
+
+
+def rate(row):
+    """GFLOP/s, GB/s of a row, in T from 1000 on."""
+    value, unit = row["rate" if "rate" in row else "value"], row["unit"]
+    return (f"{value / 1000:.3g}", unit.replace("G", "T", 1)) if value >= 1000 else (f"{value:.3g}", unit)
+
+
+def print_peaks(bench):
+    rows = [("peak", "best", "")]
+    rows += [(row["what"], *rate(row)) for row in bench["machine"]]
+    table(rows, right={1})
+
+
+def print_kernels(bench):
+    rows = [("kernel", "calls", "ms a step", "of step", "achieved", "", "of peak", "ms alone", "of peak")]
+    for row in bench["kernels"]:
+        alone_share = row["share_of_peak"] * row["step_over_alone"]
+        rows.append((row["kernel"], f"{row['calls']:.0f}", f"{row['step_ms']:.3g}", percent(row["share_of_step"]),
+                     *rate(row), percent(row["share_of_peak"]), f"{row['alone_ms']:.3g}", percent(alone_share)))
+    table(rows, right={1, 2, 3, 4, 6, 7, 8})
+
+
+def figures(bench):
+    """By name, the rows of the step."""
+    return {row["what"]: row for row in bench["step"]}
+
+
+def print_steps(bench, torch):
+    step = figures(bench)
+    flops = next(row for what, row in step.items() if what.startswith("model FLOPs"))
+    gigaflops_a_token = flops["value"] / step["step"]["value"]
+    product_peak = flops["value"] / flops["share_of_peak"]
+    data_sheet = step.get("MFU, of the data sheet's bf16 peak", {}).get("value")
+
+    def line(name, milliseconds, tokens, gigabytes):
+        gigaflops = tokens * gigaflops_a_token
+        return (name, f"{milliseconds:.1f}", f"{tokens:,.0f}", f"{gigaflops / 1e3:.0f}",
+                percent(gigaflops / data_sheet) if data_sheet else "", percent(gigaflops / product_peak),
+                f"{gigabytes:.1f}", f"{step['step']['value'] / tokens:.2f}")
+
+    memory = step.get("GPU memory, of all its processes", {}).get("value", float("nan"))
+    rows = [("step", "ms", "tokens/s", "TFLOP/s", "MFU", "of product peak", "GB", "ours beside it")]
+    rows.append(line("dualpath", step["step"]["median_ms"], step["step"]["value"], memory))
+    for t in torch:
+        name = f"{t['program']}, {t['mode']}, {t['micro_batch']} sequences at once"
+        rows.append(line(name, t["median_ms"], t["tokens_per_second"], t["peak_bytes"] / 1e9))
+    table(rows, right=set(range(1, 8)))
+    kernels, alone = step["its kernels"]["median_ms"], step["its kernels alone"]["median_ms"]
+    print(f"kernels of the step {kernels:.1f} ms, alone {alone:.1f} ms; between kernels "
+          f"{step['step']['median_ms'] - kernels:.1f} ms")
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    bench = read(folder, "bench")
+    if bench is None:
+        sys.exit(f"{folder}/bench.json is not there: tests/gpu.sh bench makes it")
+    print(f"{bench['device']}, {bench['program'].splitlines()[0]}\n")
+    print_peaks(bench)
+    print_kernels(bench)
+    print_steps(bench, [t for t in (read(folder, "eager"), read(folder, "compiled")) if t])
+
+
+if __name__ == "__main__":
+    main()
