@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 #include "core/host_device.h"
@@ -18,6 +19,8 @@ namespace dualpath::gpu {
 
 inline constexpr int warp_size = 32;
 inline constexpr int max_warps = 32;
+// Shared memory that the reductions use, besides what a launch asks for.
+inline constexpr std::size_t reduction_bytes = max_warps * sizeof(double);
 
 struct Sum {
   template <class T>

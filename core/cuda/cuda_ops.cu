@@ -1,86 +1,26 @@
-#include <optional>
-
-#include "core/cuda/cuda_check.h"
-#include "core/cuda/cuda_matmul.h"
+#include "core/cuda/cuda_launcher.h"
 #include "core/cuda/cuda_ops.h"
 #include "core/cuda/cuda_thread.h"
-#include "core/cuda/device_ops.h"
 
 namespace dualpath {
 namespace {
 
-class CudaLauncher {
- public:
-  CudaLauncher(Device& device, CudaStream& stream, const CudaLimits& limits)
-      : device_(device), stream_(stream), limits_(limits) {}
-
-  cudaStream_t stream() const { return stream_.handle(); }
-
+struct CudaGrid {
   template <class Kernel>
-  void launch(std::int64_t blocks, int threads, std::size_t shared_bytes, const Kernel& kernel) {
-    CHECK(blocks <= INT32_MAX, "{} blocks of a grid", blocks);
-    if (shared_bytes > undeclared_shared_bytes) declare_shared_bytes<Kernel>(shared_bytes);
-    gpu::run_kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream()>>>(kernel);
-    CUDA_CHECK(cudaGetLastError());
+  static const void* function() {
+    return reinterpret_cast<const void*>(&gpu::run_kernel<Kernel>);
   }
-
-  // Grows in a training run's first step, if at all.
-  void* workspace(std::size_t bytes) {
-    if (bytes > workspace_.bytes())
-      workspace_ = device_.allocate(std::max(bytes, least_workspace_bytes));
-    return workspace_.data();
-  }
-  int full_grid() const { return limits_.multiprocessors; }
-
- private:
-  static constexpr std::size_t undeclared_shared_bytes = 48 << 10;
-  static constexpr std::size_t least_workspace_bytes = 8 << 20;
-
   template <class Kernel>
-  void declare_shared_bytes(std::size_t bytes) {
-    CHECK_AS(ExitCode::configuration, bytes <= limits_.shared_bytes,
-             "a kernel needs {} bytes of shared memory, {} has {}: the model is too wide for it",
-             bytes, device_.name(), limits_.shared_bytes);
-    CUDA_CHECK(cudaFuncSetAttribute(gpu::run_kernel<Kernel>,
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    static_cast<int>(bytes)));
+  static void start(unsigned blocks, int threads, std::size_t shared_bytes, cudaStream_t stream,
+                    const Kernel& kernel) {
+    gpu::run_kernel<<<blocks, threads, shared_bytes, stream>>>(kernel);
   }
-
-  Device& device_;
-  CudaStream& stream_;
-  CudaLimits limits_;
-  Buffer workspace_;
-};
-
-class CudaOps final : public gpu::DeviceOps<CudaLauncher> {
- public:
-  CudaOps(Device& device, CudaStream& stream, const CudaLimits& limits)
-      : DeviceOps(device, stream, limits), device_(device) {}
-
-  void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) override {
-    check_matmul(c, a, b, flags);
-    if (c.numel() == 0) return;
-    if (a.numel() == 0) {
-      if (!flags.accumulate) fill(c, 0);
-      return;
-    }
-    if (!products_) {
-      product_workspace_ = device_.allocate(CudaMatmul::workspace_bytes);
-      products_.emplace(product_workspace_.data());
-    }
-    products_->run(c, a, b, flags, launcher_.stream());
-  }
-
- private:
-  Device& device_;
-  Buffer product_workspace_;
-  std::optional<CudaMatmul> products_;  // made by the first product: most sets of kernels have none
 };
 
 }  // namespace
 
 std::unique_ptr<Ops> make_cuda_ops(Device& device, CudaStream& stream, const CudaLimits& limits) {
-  return std::make_unique<CudaOps>(device, stream, limits);
+  return std::make_unique<CudaOps<CudaGrid>>(device, stream, limits);
 }
 
 }  // namespace dualpath

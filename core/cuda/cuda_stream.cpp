@@ -25,6 +25,11 @@ CudaStream::~CudaStream() {
   cudaStreamDestroy(stream_);
 }
 
+cudaStream_t CudaStream::use() const {
+  CUDA_CHECK(cudaSetDevice(device_));
+  return stream_;
+}
+
 Moment CudaStream::now() {
   const Moment moment{this, ++num_moments_};
   CUDA_CHECK(cudaEventRecord(event_of(moment), stream_));

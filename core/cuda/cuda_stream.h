@@ -18,6 +18,8 @@ class CudaStream final : public Stream {
   CudaStream& operator=(const CudaStream&) = delete;
 
   cudaStream_t handle() const { return stream_; }
+  // The handle, for launches: they need the stream's GPU to be the calling thread's.
+  cudaStream_t use() const;
 
   Moment now() override;
   // On the calling thread, which waits for the work issued so far: the task may block for long and

@@ -2,6 +2,7 @@
 #include "core/cuda/cuda_device.h"
 
 #include <gmock/gmock.h>
+#include <thread>
 
 #include "tests/expect_error.h"
 #include "tests/kernel_suite/kernel_suite.h"
@@ -81,6 +82,54 @@ TEST(CudaDevice, ThreadsAndKernelsWaitForOneAnother) {
   device->copy_to_host(host.data(), tensor, *kernels);
   kernels->synchronize();
   EXPECT_EQ(host, std::vector<float>(1000, 40));
+}
+
+// A kernel's sums use some shared memory besides what its width needs.
+TEST(CudaDevice, LaunchesRowsOfAnyWidthThatFits) {
+  if (find_cuda_devices().count == 0) GTEST_SKIP() << "no GPU here";
+  const auto device = make_cuda_device(0);
+  const auto stream = device->make_stream();
+  const auto ops = device->make_ops(*stream);
+  const auto run = [&](std::int64_t width) {
+    const Buffer buffer = device->allocate(static_cast<std::size_t>(6 * width) * sizeof(float));
+    const Tensor rows{buffer.data(), DType::f32, {6, width}};
+    const auto row = [&](std::int64_t i) { return rows.slice(i, i + 1); };
+    ops->rms_norm_backward(row(0), rows.row(1), row(2), row(3), rows.row(4),
+                           rows.row(5).slice(0, 1));
+    stream->synchronize();
+  };
+  for (const std::int64_t width : {12288 - 64, 12288 - 60, 12288, 12292})
+    EXPECT_NO_THROW(run(width));
+  EXPECT_THAT(error_of(ExitCode::configuration, [&] { run(1 << 20); }),
+              testing::HasSubstr("too wide"));
+}
+
+// Whatever the GPU that the calling thread used before.
+TEST(CudaDevice, WorksForAnyThreadBesideOtherGpus) {
+  if (find_cuda_devices().count == 0) GTEST_SKIP() << "no GPU here";
+  std::vector<std::unique_ptr<Device>> devices;
+  for (int index = 0; index < find_cuda_devices().count; ++index)
+    devices.push_back(make_cuda_device(index));
+  for (const auto& device : devices) {
+    const auto stream = device->make_stream();
+    const auto ops = device->make_ops(*stream);
+    const Buffer buffer = device->allocate(3 * sizeof(float));
+    const Tensor x{buffer.data(), DType::f32, {1, 1}}, y{x.as<float>() + 1, DType::f32, {1, 1}};
+    const Tensor z{x.as<float>() + 2, DType::f32, {1, 1}};
+    const auto on_another_thread = [&](const std::function<void()>& task) {
+      std::thread(task).join();
+    };
+    on_another_thread([&] { ops->fill(x, 3); });
+    on_another_thread([&] { ops->fill(y, 5); });
+    on_another_thread([&] { ops->matmul(z, x, y, {}); });
+    on_another_thread([&] { ops->matmul(z, x, y, {.accumulate = true}); });
+    float product = 0;
+    on_another_thread([&] {
+      device->copy_to_host(&product, z, *stream);
+      stream->synchronize();
+    });
+    EXPECT_EQ(product, 30);
+  }
 }
 
 }  // namespace

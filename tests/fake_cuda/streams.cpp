@@ -1,0 +1,86 @@
+// Streams and events of the CUDA runtime.
+#include "tests/fake_cuda/calls.h"
+
+using namespace dualpath::fake_cuda;
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  return answer_runtime(__func__, [&](Machine& machine) {
+    require(flags == cudaStreamNonBlocking, cudaErrorNotSupported,
+            "a stream that waits for the default stream is not to be had");
+    *stream =
+        machine.streams().add<cudaStream_t>(&machine.scheduler().make_stream(current_device()));
+  });
+}
+
+// What is issued is done all the same.
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  return answer_runtime(__func__, [&](Machine& machine) { machine.streams().remove(stream); });
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return answer_runtime(__func__, [&](Machine& machine) {
+    machine.scheduler().wait(machine.scheduler().now(machine.stream(stream)));
+  });
+}
+
+cudaError_t cudaDeviceSynchronize() {
+  return answer_runtime(
+      __func__, [](Machine& machine) { machine.scheduler().wait_for_all(current_device()); });
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
+  return answer_runtime(__func__, [&](Machine& machine) {
+    require(flags == 0, cudaErrorInvalidValue, "flags of a wait");
+    machine.scheduler().issue_wait(machine.stream(stream), machine.events().at(event).ticket);
+  });
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  return answer_runtime(__func__, [&](Machine& machine) {
+    require((flags & ~(cudaEventBlockingSync | cudaEventDisableTiming)) == 0, cudaErrorInvalidValue,
+            "flags of an event");
+    *event = machine.events().add<cudaEvent_t>(
+        {.device = current_device(), .timed = (flags & cudaEventDisableTiming) == 0});
+  });
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  return cudaEventCreateWithFlags(event, cudaEventDefault);
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  return answer_runtime(__func__, [&](Machine& machine) { machine.events().remove(event); });
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream) {
+  return answer_runtime(__func__, [&](Machine& machine) {
+    Event event = machine.events().at(handle);
+    Scheduler::Stream& recorded = machine.stream(stream);
+    require(event.device == recorded.device(), cudaErrorInvalidResourceHandle,
+            "an event and a stream of different devices");
+    event.recorded = true;
+    event.ticket = machine.scheduler().now(recorded);
+    machine.events().set(handle, event);
+  });
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  return answer_runtime(__func__, [&](Machine& machine) {
+    machine.scheduler().wait(machine.events().at(event).ticket);
+  });
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  return answer_runtime(__func__, [&](Machine& machine) {
+    const auto time_of = [&](cudaEvent_t handle) {
+      const Event event = machine.events().at(handle);
+      require(event.recorded && event.timed, cudaErrorInvalidResourceHandle,
+              "an event that does not have a time");
+      require(machine.scheduler().passed(event.ticket), cudaErrorNotReady,
+              "an event that has not passed");
+      return machine.scheduler().time_of(event.ticket);
+    };
+    const double from = time_of(start);
+    *milliseconds = static_cast<float>(time_of(end) - from);
+  });
+}
