@@ -59,6 +59,20 @@ TEST(CudaDevice, UploadsManyPieces) {
   EXPECT_TRUE(received == sent);
 }
 
+TEST(CudaDevice, StreamsFinishBeforeTheyGo) {
+  if (find_cuda_devices().count == 0) GTEST_SKIP() << "no GPU here";
+  const auto device = make_cuda_device(0);
+  const Buffer buffer = device->allocate(4000);
+  const Tensor tensor{buffer.data(), DType::f32, {1000}};
+  const std::vector<float> sent(1000, 3);
+  std::vector<float> received(1000);
+  device->copy_to_device(tensor, sent.data(), *device->make_stream());
+  const auto stream = device->make_stream();
+  device->copy_to_host(received.data(), tensor, *stream);
+  stream->synchronize();
+  EXPECT_EQ(received, sent);
+}
+
 // A stream of the host's threads and one of the GPU wait for each other.
 TEST(CudaDevice, ThreadsAndKernelsWaitForOneAnother) {
   if (find_cuda_devices().count == 0) GTEST_SKIP() << "no GPU here";
