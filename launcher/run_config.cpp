@@ -136,6 +136,20 @@ void validate_vocabulary_cut(const RunConfig& config, ConfigProblems& problems) 
                                              config.parallel.tensor, rows));
 }
 
+void validate_profile(const ProfileConfig& config, std::int64_t num_ranks,
+                      ConfigProblems& problems) {
+  if (config.end_step != 0 && config.end_step < config.start_step)
+    problems.add("profile.end_step", fmt::format("{} is before profile.start_step {}",
+                                                 config.end_step, config.start_step));
+  if (config.end_step != 0 && config.start_step == 0)
+    problems.add("profile.start_step", "give it with profile.end_step");
+  for (const std::int64_t rank : config.ranks) {
+    if (rank >= num_ranks)
+      problems.add("profile.ranks",
+                   fmt::format("there is no rank {}; the last one is {}", rank, num_ranks - 1));
+  }
+}
+
 // What only the initial weights depend on.
 bool is_init_only(std::string_view key) {
   constexpr std::string_view keys[] = {"model.init_std", "model.init_scheme",
@@ -175,6 +189,7 @@ void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& p
   validate_length(config.train, problems);
   validate_precision(config.train, problems);
   validate_vocabulary_cut(config, problems);
+  validate_profile(config.profile, num_ranks, problems);
   if (validate_layout(config.parallel, num_ranks, problems)) {
     const std::int64_t readers = num_ranks / config.parallel.pipeline;
     if (validate_batch(config.train, readers, problems))

@@ -10,6 +10,7 @@
 #include "data/checkpoint_config.h"
 #include "data/data_config.h"
 #include "launcher/device_choice.h"
+#include "launcher/profile_config.h"
 #include "model/config.h"
 #include "model/optimizer_config.h"
 #include "parallel/fault_config.h"
@@ -63,6 +64,7 @@ struct RunConfig {
   CheckpointConfig checkpoint;
   LoggingConfig logging;
   FaultConfig fault;
+  ProfileConfig profile;
 
   std::filesystem::path folder() const {
     return run.folder.empty() ? std::filesystem::path("runs") / run.name
@@ -137,6 +139,7 @@ void visit_fields(Visitor& visit, RunConfig& c) {
   visit.section("checkpoint", c.checkpoint, "saving and resuming");
   visit.section("logging", c.logging, "console and TensorBoard");
   visit.section("fault", c.fault, "ranks that fail");
+  visit.section("profile", c.profile, "steps whose time is looked into");
 }
 
 // Of the model's numbers. REQUIRES: validate found nothing.

@@ -1,8 +1,10 @@
 // dualpath sweep: many training runs from one file.
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <unistd.h>
 
+#include "core/cuda/cuda_device.h"
 #include "core/host_cores.h"
 #include "core/nearest.h"
 #include "data/file_io.h"
@@ -14,6 +16,7 @@
 #include "launcher/submit_script.h"
 #include "launcher/sweep/run_forecast.h"
 #include "launcher/sweep/sweep_folder.h"
+#include "launcher/sweep/sweep_gpus.h"
 #include "launcher/sweep/sweep_grid.h"
 #include "launcher/sweep/sweep_report.h"
 #include "launcher/sweep/sweep_runner.h"
@@ -129,11 +132,20 @@ std::vector<RunForecast> forecasts_of(const SweepGrid& grid, const SweepSection&
   return forecasts;
 }
 
-// Of these runs so many that neither cores nor memory are shared out twice, unless asked for.
+// Those of this machine that the runs compute on.
+std::vector<std::string> gpus_of(const SweepConfig& config) {
+  if (config.run.train.device == DeviceChoice::cpu) return {};
+  return gpu_names(find_cuda_devices().count, std::getenv("CUDA_VISIBLE_DEVICES"));
+}
+
+// Of these runs so many that neither GPUs, nor without them cores and memory, are shared out twice,
+// unless asked for.
 std::int64_t runs_side_by_side(const SweepConfig& config, std::span<const RunForecast> forecasts,
                                const Machine& machine) {
   std::int64_t count = config.sweep.parallel_runs;
-  if (count == 0) {
+  if (const auto gpus = gpus_of(config); count == 0 && !gpus.empty()) {
+    count = std::ssize(gpus) / config.sweep.ranks;
+  } else if (count == 0) {
     const std::int64_t threads = std::max<std::int64_t>(1, config.run.train.threads);
     double most = 1;  // bytes of a rank
     for (const RunForecast& f : forecasts) {
@@ -198,6 +210,7 @@ ExitCode run_here(const Arguments& arguments) {
                     .ranks = config.sweep.ranks,
                     .side_by_side = side_by_side,
                     .threads = threads_of_rank(config, side_by_side),
+                    .gpus = gpus_of(config),
                     .retry = config.sweep.retry},
                    log);
 }

@@ -45,6 +45,7 @@ ModelOptions model_options(const TrainerOptions& options, const ParallelLayout& 
           .micro_batch_size = options.micro_batch_size,
           .recompute = options.parallel.recompute,
           .loss_chunk_tokens = options.loss_chunk_tokens,
+          .tracer = options.tracer,
           .part = layout.part};
 }
 
@@ -100,6 +101,7 @@ void Trainer::start(const SampleSource& source, const TrainingProgress& progress
 }
 
 StepResult Trainer::step(const StepRequests& requests) {
+  const Phase phase(options_.tracer, "step", progress_.step + 1);
   StepResult result;
   const ExposedCommunication exposed_before = exposed();
   const GridTraffic traffic_before = ranks_.traffic();
@@ -117,8 +119,10 @@ StepResult Trainer::step(const StepRequests& requests) {
   model_.zero_gradients();
   model_.zero_sums();
   run_plan(batch, loss_scale);
-  replicas_.finish_reduction();
-
+  {
+    const Phase waiting(options_.tracer, "reduce gradients");
+    replicas_.finish_reduction();
+  }
   optimizer_.add_gradient_squares(
       model_.sums().slice(StepSums::gradient_squares, StepSums::gradient_squares + 1),
       model_.parameters());
@@ -167,6 +171,7 @@ void Trainer::carry_out(const PipelineOp& op, const Batch& batch, double loss_sc
   } else if (const auto* messages = std::get_if<ExchangeOp>(&op)) {
     exchange(*messages);
   } else {
+    const Phase phase(options_.tracer, "wait for other stages");
     const HeldUp held_up(pipeline_exposed_ms_);
     stream_.wait_for(exchanged_[static_cast<std::size_t>(std::get<AwaitOp>(op).exchange)]);
   }
@@ -176,6 +181,7 @@ void Trainer::compute(const ComputeOp& op, const Batch& batch, double loss_scale
   const ChunkWork& work = op.work;
   const bool forward = work.work == Work::forward;
   const bool last = work.micro_batch + 1 == batch_layout_.accumulation;
+  const Phase phase(options_.tracer, name_of(work.work), work.micro_batch);
   const Model::Pass pass{.stage = work.chunk,
                          .slot = op.slot,
                          .deferred_slot = op.deferred_slot,
@@ -210,6 +216,7 @@ void Trainer::exchange(const ExchangeOp& op) {
   CHECK(op.messages.size() <= transfers.size(), "an exchange of {} messages", op.messages.size());
   for (const Message& m : op.messages)
     transfers[count++] = {model_.boundary(m.buffer), m.peer, m.send};
+  const Phase phase(options_.tracer, "exchange with other stages");
   const HeldUp held_up(pipeline_exposed_ms_);
   pipeline_stream_->wait_for(stream_);
   ranks_.of(GridGroup::pipeline).exchange(std::span(transfers).first(count), *pipeline_stream_);
@@ -222,6 +229,7 @@ ExposedCommunication Trainer::exposed() const {
 
 // The step's one all-reduce over the world; the sums are on the host then.
 void Trainer::all_reduce_sums() {
+  const Phase phase(options_.tracer, "sums");
   {
     const HeldUp held_up(sums_exposed_ms_);
     ranks_.world().all_reduce(model_.sums(), Reduce::sum, stream_);
@@ -232,6 +240,7 @@ void Trainer::all_reduce_sums() {
 
 // A region's new values travel while the next region is updated.
 void Trainer::update(double learning_rate, double gradient_scale) {
+  const Phase phase(options_.tracer, "optimizer");
   for (std::size_t r = 0; r < model_.parameters().regions().size(); ++r) {
     optimizer_.update(model_.parameters(), r, progress_.step + 1, learning_rate, gradient_scale);
     replicas_.start_gather(r);

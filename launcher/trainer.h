@@ -30,6 +30,7 @@ struct TrainerOptions {
   std::int64_t prefetch_batches = 2;
   std::int64_t total_steps = 1;  // the learning rate's schedule ends there
   std::uint64_t seed = 1;
+  Tracer* tracer = nullptr;  // told of a step's phases; outlives the trainer
 };
 
 // How far training has come; with parameters and moments, all that a checkpoint must hold.

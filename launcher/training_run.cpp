@@ -113,7 +113,8 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
       data_(open_training_data(config_)),
       bytes_of_token_(data_.bytes_of_token()),
       num_threads_(job.num_threads(config_.train.threads)),
-      device_(device),
+      profiler_(config_.profile, job.world().rank(), device, job.operations()),
+      device_(profiler_.device()),
       stream_(device_.make_stream()),
       staged_ranks_(device_.is_host_memory() ? nullptr
                                              : make_staged_communicator(job.world(), device_)) {
@@ -126,7 +127,9 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
   const std::optional<Checkpoint> checkpoint = find_checkpoint();
   if (checkpoint) check_fits(*checkpoint);
   total_steps_ = total_steps(config_, checkpoint ? progress_of(*checkpoint) : TrainingProgress{});
-  trainer_ = std::make_unique<Trainer>(trainer_options(config_, total_steps_), device_, *stream_,
+  TrainerOptions options = trainer_options(config_, total_steps_);
+  options.tracer = profiler_.tracer();
+  trainer_ = std::make_unique<Trainer>(options, device_, *stream_,
                                        staged_ranks_ ? *staged_ranks_ : job_.world());
   if (job_.is_root()) setting_ = step_setting();
   report_plan();
@@ -257,10 +260,13 @@ ExitCode TrainingRun::run() {
   while (trainer_->progress().step < total_steps_) {
     const auto start = Clock::now();
     job_.operations().at_step(trainer_->progress().step + 1);
+    profiler_.before_step(trainer_->progress().step + 1, *stream_);
     const StepResult result = trainer_->step(requests());
     const double step_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
     record_step(result, step_ms);
     const bool last = trainer_->progress().step == total_steps_;
+    profiler_.after_step(trainer_->progress().step, last || result.requests.stop, *stream_,
+                         folder_ / "profile" / fmt::format("rank-{}.json", job_.world().rank()));
     const std::int64_t every = config_.train.validation_every_steps;
     const bool scheduled = every > 0 && trainer_->progress().step % every == 0;
     if (every > 0 && (last || (scheduled && !result.requests.stop))) {

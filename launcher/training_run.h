@@ -8,7 +8,8 @@
 //             tokenizer/         as the corpora have it, so that the run can be used without them
 //             checkpoints/
 //             loss.svg           the loss curve, drawn at the end
-//             DONE               the run reached its last step
+//             profile/           where `profile` names steps, a trace of these for each of its
+//             ranks DONE               the run reached its last step
 #pragma once
 
 #include <chrono>
@@ -20,6 +21,7 @@
 #include "data/checkpoint_folder.h"
 #include "data/run_lock.h"
 #include "launcher/job.h"
+#include "launcher/profiler.h"
 #include "launcher/run_config.h"
 #include "launcher/run_records.h"
 #include "launcher/trainer.h"
@@ -63,7 +65,8 @@ class TrainingRun {
   TrainingData data_;
   std::vector<std::uint32_t> bytes_of_token_;
   int num_threads_;
-  Device& device_;
+  Profiler profiler_;
+  Device& device_;  // the profiler's
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Communicator> staged_ranks_;  // the job's, for memory that the host cannot read
   std::int64_t total_steps_ = 0;

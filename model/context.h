@@ -9,6 +9,7 @@
 
 #include "core/arena.h"
 #include "core/ops.h"
+#include "core/tracer.h"
 #include "model/kv_cache.h"
 #include "model/parameter_store.h"
 #include "parallel/tensor_axis.h"
@@ -53,6 +54,8 @@ struct Context {
   TensorAxis& tensor;
   // Where a backward pass leaves the wide FFNs' weight gradients undone; null: nothing is left.
   DeferredWeights* deferred = nullptr;
+  // Told of layers, iterations and paths; null: nobody.
+  Tracer* tracer = nullptr;
   // The tokens go on behind those it holds (inference); null: each sequence starts here.
   KvCache* cache = nullptr;
 

@@ -75,6 +75,7 @@ void DeepPath::run(const Context& ctx, DeepStash& stash, const Forward& pass, st
     router_bias = ctx.parameters.value(router_bias_);
   }
   for (std::int64_t k = begin; k < end; ++k) {
+    const Phase phase(ctx.tracer, "iteration", k + 1);
     const ArenaFrame iteration(ctx.scratch);
     const auto i = static_cast<std::size_t>(k);
     apply(ctx, stash.applications[i], input(ctx, stash, pass.x_TD, k), stash.states[i], pass.shared,
@@ -103,6 +104,7 @@ void DeepPath::run_backward(const Context& ctx, DeepStash& stash, const Backward
     drouter_bias = ctx.parameters.gradient(router_bias_);
   }
   for (std::int64_t k = end - 1; k >= begin; --k) {
+    const Phase phase(ctx.tracer, "iteration", k + 1);
     const ArenaFrame iteration(ctx.scratch);
     const auto i = static_cast<std::size_t>(k);
     ctx.ops.mixture_step_backward(pass.d_TD, drouter_weight, drouter_bias, pass.dh_deep_TD,

@@ -57,6 +57,7 @@ std::int64_t Layer::num_attentions() const {
 }
 
 void Layer::forward(const Context& ctx, LayerStash& stash, Tensor y_TD, Recompute recompute) const {
+  const Phase phase(ctx.tracer, "layer", index_);
   if (recompute != Recompute::layer) {
     allocate_stash(ctx, ctx.stash, recompute, stash);
     if (wide_ && recompute == Recompute::none)
@@ -71,6 +72,7 @@ void Layer::forward(const Context& ctx, LayerStash& stash, Tensor y_TD, Recomput
 
 void Layer::backward(const Context& ctx, LayerStash& stash, LayerStash& rebuilt, Tensor d_TD,
                      const RegularizerScales& regularizers, Recompute recompute) const {
+  const Phase phase(ctx.tracer, "layer", index_);
   if (recompute != Recompute::layer) {
     backward_kept(ctx, stash, d_TD, regularizers);
     return;
@@ -93,6 +95,7 @@ void Layer::backward(const Context& ctx, LayerStash& stash, LayerStash& rebuilt,
 }
 
 void Layer::backward_weights(const Context& ctx, const FfnWeightInputs& inputs) const {
+  const Phase phase(ctx.tracer, "layer", index_);
   wide_->backward_weights(ctx, inputs);
 }
 

@@ -69,6 +69,7 @@ void LossHead::loss(const Context& ctx, Tensor loss_T, Tensor x_TD, Tensor targe
 
 void LossHead::loss_and_gradient(const Context& ctx, Tensor loss_T, Tensor dx_TD, Tensor x_TD,
                                  Tensor targets_T, double grad_scale) const {
+  const Phase phase(ctx.tracer, "head");
   const ArenaFrame frame(ctx.scratch);
   const bool cut = weight_.is_cut(ctx);
   const Tokens all = gather(ctx, loss_T, x_TD, targets_T);

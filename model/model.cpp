@@ -258,14 +258,16 @@ Model::Slot& Model::slot_of(const Pass& pass) {
 }
 
 Context Model::context(Arena& stash, AttentionShape shape, bool readouts) {
-  return {*ops_,
-          *parameters_,
-          stash,
-          scratch_,
-          rope_,
-          shape,
-          readouts ? readout_sums(config_, sums_) : Tensor{},
-          tensor_};
+  Context ctx{*ops_,
+              *parameters_,
+              stash,
+              scratch_,
+              rope_,
+              shape,
+              readouts ? readout_sums(config_, sums_) : Tensor{},
+              tensor_};
+  ctx.tracer = options_.tracer;
+  return ctx;
 }
 
 // Of a whole micro-batch.

@@ -33,7 +33,8 @@ struct ModelOptions {
   std::int64_t micro_batch_size = 1;  // sequences
   Recompute recompute = Recompute::none;
   std::int64_t loss_chunk_tokens = 512;
-  bool training = true;  // false: no memory for a backward pass
+  bool training = true;      // false: no memory for a backward pass
+  Tracer* tracer = nullptr;  // outlives the model; null: none
   ModelPart part = {};
 };
 

@@ -39,6 +39,7 @@ Tensor WidePath::group_SD(const Context& ctx, Arena& arena, DType type) const {
 
 WidePath::Forward WidePath::begin_forward(const Context& ctx, WideStash& stash, Tensor x_TD,
                                           Tensor shared_y_TD) const {
+  const Phase phase(ctx.tracer, "wide");
   const NumericTypes& types = ctx.types();
   const bool alone = ctx.tensor.size() == 1;
   Forward pass;
@@ -68,6 +69,7 @@ WidePath::Forward WidePath::begin_forward(const Context& ctx, WideStash& stash, 
 }
 
 void WidePath::run_ffn(const Context& ctx, const Forward& pass) const {
+  const Phase phase(ctx.tracer, "wide");
   const ArenaFrame frame(ctx.scratch);
   const Tensor gate_up_S2F = pass.gate_up_S2F.empty() ? sublayer_.ffn().allocate_gate_up(
                                                             ctx, ctx.scratch, ctx.group_tokens())
@@ -79,11 +81,13 @@ void WidePath::run_ffn(const Context& ctx, const Forward& pass) const {
 }
 
 void WidePath::run_ffn_up(const Context& ctx, const Forward& pass) const {
+  const Phase phase(ctx.tracer, "wide");
   ctx.tensor.wait();
   sublayer_.ffn().project_up(ctx, pass.gate_up_S2F, pass.normed_SD);
 }
 
 void WidePath::finish_forward(const Context& ctx, const Forward& pass, Tensor out_TD) const {
+  const Phase phase(ctx.tracer, "wide");
   ctx.tensor.wait();
   ctx.ops.residual(out_TD, pass.u_TD, own_sum(ctx, pass.y_SD, pass.y_TD),
                    sublayer_.gain(ctx, 0).raw);
@@ -91,6 +95,7 @@ void WidePath::finish_forward(const Context& ctx, const Forward& pass, Tensor ou
 
 WidePath::Backward WidePath::begin_backward(const Context& ctx, WideStash& stash, Tensor x_TD,
                                             Tensor shared_y_TD, Tensor d_TD) const {
+  const Phase phase(ctx.tracer, "wide");
   const NumericTypes& types = ctx.types();
   const bool alone = ctx.tensor.size() == 1;
   const bool rebuild = !stash.sublayer.kept();
@@ -131,6 +136,7 @@ WidePath::Backward WidePath::begin_backward(const Context& ctx, WideStash& stash
 }
 
 void WidePath::run_ffn_backward(const Context& ctx, const Backward& pass) const {
+  const Phase phase(ctx.tracer, "wide");
   const Ffn& ffn = sublayer_.ffn();
   const ArenaFrame frame(ctx.scratch);
   Tensor gate_up_S2F = pass.sublayer.gate_up_T2F;
@@ -155,6 +161,7 @@ void WidePath::run_ffn_backward(const Context& ctx, const Backward& pass) const 
 
 void WidePath::finish_backward(const Context& ctx, const Backward& pass, Tensor x_TD,
                                Tensor shared_y_TD, Tensor shared_dy_TD, Tensor d_TD) const {
+  const Phase phase(ctx.tracer, "wide");
   ctx.tensor.wait();
   const ArenaFrame frame(ctx.scratch);
   const Tensor rounded_TD = scratch_TD(ctx, ctx.types().operand, width_);
@@ -168,6 +175,7 @@ void WidePath::finish_backward(const Context& ctx, const Backward& pass, Tensor 
 }
 
 void WidePath::backward_weights(const Context& ctx, const FfnWeightInputs& inputs) const {
+  const Phase phase(ctx.tracer, "wide");
   sublayer_.ffn().backward_weights(ctx, inputs);
 }
 

@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "core/tracer.h"
+
 namespace dualpath {
 
 struct OperationDescription {
@@ -34,6 +36,7 @@ class OperationsUnderWay {
     const std::string& group_;
     const char* const kind_;
     const std::int64_t bytes_;
+    const Phase phase_;
     std::uint64_t number_ = 0;
     Operation* older_ = nullptr;  // the neighbours in the list of those under way
     Operation* newer_ = nullptr;
@@ -44,8 +47,13 @@ class OperationsUnderWay {
 
   std::optional<OperationDescription> oldest() const;
 
+  // Told of all operations that begin from here on, on their threads; null: nobody. Not to be
+  // called while any is under way.
+  void trace(Tracer* tracer) { tracer_ = tracer; }
+
  private:
   mutable std::mutex mutex_;
+  Tracer* tracer_ = nullptr;
   std::int64_t step_ = 0;
   std::uint64_t num_begun_ = 0;
   Operation* oldest_ = nullptr;

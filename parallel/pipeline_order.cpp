@@ -6,6 +6,11 @@
 
 namespace dualpath {
 
+const char* name_of(Work work) {
+  constexpr const char* names[] = {"forward", "backward", "backward_input", "backward_weight"};
+  return names[static_cast<std::size_t>(work)];
+}
+
 namespace {
 
 std::vector<ChunkWork> gpipe(int micro_batches) {

@@ -38,6 +38,7 @@ std::string schedule_problem(Schedule schedule, const PipelineShape& shape);
 
 // Both parts of a backward pass, or the gradients of the input and of the weights apart.
 enum class Work { forward, backward, backward_input, backward_weight };
+const char* name_of(Work work);  // "backward_input"
 
 struct ChunkWork {
   Work work = Work::forward;

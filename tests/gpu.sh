@@ -113,6 +113,7 @@ stage_train() {
 }
 
 stage_bench() {
+  rm -f "$results/bench.json"
   run dualpath bench machine step kernels "$model" train.device=cuda "json=$results/bench.json"
 }
 
@@ -122,6 +123,7 @@ stage_machine() {
 }
 
 time_torch() {  # NAME [OPTION...]
+  rm -f "$results/$1.json"
   if ! python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
     echo "python3 has no PyTorch with CUDA"
     return 77

@@ -7,6 +7,7 @@
 #include "data/file_io.h"
 #include "data/run_lock.h"
 #include "launcher/sweep/sweep_folder.h"
+#include "launcher/sweep/sweep_gpus.h"
 #include "launcher/sweep/sweep_grid.h"
 #include "model/counts.h"
 #include "tests/expect_error.h"
@@ -290,6 +291,24 @@ TEST_F(SweepFolder, ReadsTheStateOfARunFromItsFolder) {
   record_exit(run(), 1, "an old failure");
   write_file(run() / "DONE", "4 steps\n", ExitCode::checkpoint);
   EXPECT_EQ(run_status(run()).state, RunState::finished);
+}
+
+TEST(SweepGpus, AreThoseThatThisProcessSees) {
+  EXPECT_THAT(gpu_names(3, nullptr), ElementsAre("0", "1", "2"));
+  EXPECT_THAT(gpu_names(2, "5,GPU-1a2b"), ElementsAre("5", "GPU-1a2b"));
+  EXPECT_THAT(gpu_names(1, "3,-1,4"), ElementsAre("3")) << "CUDA stops at the first that is none";
+  EXPECT_THAT(gpu_names(0, "0"), IsEmpty());
+}
+
+TEST(SweepGpus, RunsSideBySideHaveTheirOwn) {
+  const std::vector<std::string> gpus = {"4", "5", "6", "7"};
+  EXPECT_EQ(gpus_of_run(gpus, 0, 1), "4");
+  EXPECT_EQ(gpus_of_run(gpus, 3, 1), "7");
+  EXPECT_EQ(gpus_of_run(gpus, 4, 1), "4") << "more runs than GPUs were asked for";
+  EXPECT_EQ(gpus_of_run(gpus, 0, 2), "4,5");
+  EXPECT_EQ(gpus_of_run(gpus, 1, 2), "6,7");
+  EXPECT_EQ(gpus_of_run(gpus, 1, 3), "7,4,5");
+  EXPECT_EQ(gpus_of_run(gpus, 0, 8), "4,5,6,7");
 }
 
 }  // namespace

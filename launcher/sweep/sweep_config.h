@@ -80,13 +80,12 @@ void visit_fields(Visitor& visit, SweepSection& c) {
                        "refuses what is neither that nor 1",
                .min = 1,
                .max = 1 << 16});
-  visit.field(
-      "parallel_runs", c.parallel_runs,
-      {.help = "that are under way side by side; 0: `sweep run` as many as cores and memory "
-               "allow, `sweep submit` as many as Slurm finds room for",
-       .unit = "runs",
-       .min = 0,
-       .max = 1 << 16});
+  visit.field("parallel_runs", c.parallel_runs,
+              {.help = "that are under way side by side; 0: `sweep run` as many as GPUs, or "
+                       "cores and memory, allow, `sweep submit` as many as Slurm finds room for",
+               .unit = "runs",
+               .min = 0,
+               .max = 1 << 16});
   visit.field("retry", c.retry, {.help = "start runs again that have failed"});
   visit.field(
       "machine", c.machine,

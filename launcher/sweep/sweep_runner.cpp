@@ -1,5 +1,6 @@
 #include "launcher/sweep/sweep_runner.h"
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <deque>
@@ -15,6 +16,7 @@
 #include "launcher/sweep/live_lines.h"
 #include "launcher/sweep/run_progress.h"
 #include "launcher/sweep/sweep_folder.h"
+#include "launcher/sweep/sweep_gpus.h"
 #include "launcher/text_format.h"
 
 namespace dualpath {
@@ -72,12 +74,14 @@ class SweepRunner {
     ChildProcess process;
     std::uintmax_t output_begin;  // of this start, in output.txt
     std::int64_t first_step;
+    std::int64_t place;  // among those side by side
   };
 
   fs::path folder_of(const SweepRun& run) const { return run_folder(execution_.folder, run.name); }
 
   void begin();
-  std::vector<std::string> command_of(const SweepRun& run) const;
+  std::vector<std::string> command_of(const SweepRun& run, std::int64_t place) const;
+  std::int64_t free_place() const;
   void start_more();
   bool is_elsewhere(const SweepRun& run);
   void start(const SweepRun& run);
@@ -130,14 +134,24 @@ void SweepRunner::begin() {
     work_to_do_ += work_of(*run, run->steps - read_progress(folder_of(*run)).step);
 }
 
-std::vector<std::string> SweepRunner::command_of(const SweepRun& run) const {
+std::vector<std::string> SweepRunner::command_of(const SweepRun& run, std::int64_t place) const {
   std::vector<std::string> words{execution_.program, "train", folder_of(run) / "planned.yaml",
                                  fmt::format("train.threads={}", execution_.threads)};
   if (execution_.ranks > 1) {
     const std::string script = std::string(mpi_environment) + "exec mpirun -n \"$0\" \"$@\"";
     words.insert(words.begin(), {"/bin/bash", "-c", script, std::to_string(execution_.ranks)});
   }
+  if (!execution_.gpus.empty()) {
+    const std::string gpus = gpus_of_run(execution_.gpus, place, execution_.ranks);
+    words.insert(words.begin(), {"/usr/bin/env", "CUDA_VISIBLE_DEVICES=" + gpus});
+  }
   return words;
+}
+
+std::int64_t SweepRunner::free_place() const {
+  std::int64_t place = 0;
+  while (std::ranges::find(live_, place, &Live::place) != live_.end()) ++place;
+  return place;
 }
 
 void SweepRunner::start_more() {
@@ -170,7 +184,8 @@ void SweepRunner::start(const SweepRun& run) {
   forget_exit(folder);
   const std::uintmax_t begin = fs::exists(output) ? fs::file_size(output) : 0;
   const std::int64_t step = read_progress(folder).step;
-  live_.push_back({&run, ChildProcess(command_of(run), output), begin, step});
+  const std::int64_t place = free_place();
+  live_.push_back({&run, ChildProcess(command_of(run, place), output), begin, step, place});
   if (step == 0) {
     tell("{} begins", run.name);
   } else {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "core/log.h"
 #include "launcher/sweep/sweep_plan.h"
@@ -15,6 +16,7 @@ struct SweepExecution {
   std::int64_t ranks = 1;         // of each run
   std::int64_t side_by_side = 1;  // runs
   std::int64_t threads = 1;       // of a rank
+  std::vector<std::string> gpus;  // that the runs share (sweep_gpus.h); empty: they take the CPU
   bool retry = false;             // what has failed
 };
 
