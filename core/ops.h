@@ -115,6 +115,10 @@ class Ops {
   // ---- matrix product: c (= or +=) op(a)·op(b), op transposes or not; a and b operand, c operand
   // or master. Sums are held in the master type.
   virtual void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) = 0;
+  // Between these two, which do not nest, the b of every product without transpose_a is a weight
+  // that nothing changes: it may be brought once into the form that suits products with it.
+  virtual void hold_weights() = 0;
+  virtual void release_weights() = 0;
 
   // ---- RMSNorm: rstd = 1/sqrt(mean(x²) + epsilon), out = x·rstd·weight   (arXiv 1910.07467)
   // out and dout are operand.
@@ -263,6 +267,18 @@ class Ops {
                      const AdamWStep& step) = 0;
   // out (f64, one element) += Σ x²
   virtual void sum_of_squares(Tensor out, Tensor x_N) = 0;
+};
+
+// Ops::hold_weights() for the life of this.
+class HeldWeights {
+ public:
+  explicit HeldWeights(Ops& ops) : ops_(ops) { ops_.hold_weights(); }
+  ~HeldWeights() { ops_.release_weights(); }
+  HeldWeights(const HeldWeights&) = delete;
+  HeldWeights& operator=(const HeldWeights&) = delete;
+
+ private:
+  Ops& ops_;
 };
 
 }  // namespace dualpath

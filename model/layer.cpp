@@ -58,6 +58,7 @@ std::int64_t Layer::num_attentions() const {
 
 void Layer::forward(const Context& ctx, LayerStash& stash, Tensor y_TD, Recompute recompute) const {
   const Phase phase(ctx.tracer, "layer", index_);
+  const HeldWeights held(ctx.ops);  // the loop multiplies with the same ones K times
   if (recompute != Recompute::layer) {
     allocate_stash(ctx, ctx.stash, recompute, stash);
     if (wide_ && recompute == Recompute::none)
@@ -73,6 +74,7 @@ void Layer::forward(const Context& ctx, LayerStash& stash, Tensor y_TD, Recomput
 void Layer::backward(const Context& ctx, LayerStash& stash, LayerStash& rebuilt, Tensor d_TD,
                      const RegularizerScales& regularizers, Recompute recompute) const {
   const Phase phase(ctx.tracer, "layer", index_);
+  const HeldWeights held(ctx.ops);
   if (recompute != Recompute::layer) {
     backward_kept(ctx, stash, d_TD, regularizers);
     return;

@@ -22,6 +22,8 @@ class CpuOps final : public Ops {
 
   // matmul.cpp
   void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) override;
+  void hold_weights() override { bf16_products_.hold(); }
+  void release_weights() override { bf16_products_.release(); }
 
   // norm.cpp
   void rms_norm(Tensor out_TD, Tensor rstd_T, Tensor x_TD, Tensor weight_D,

@@ -1,7 +1,7 @@
 #include "core/cpu/cpu_ops.h"
-#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/vector_math.h"
+#include "core/element_types.h"
 #include "core/ops_checks.h"
 
 namespace dualpath {
@@ -10,11 +10,10 @@ namespace {
 template <class O>
 void swiglu_row(O* out, const O* gate, std::int64_t F) {
   const O* up = gate + F;
-#pragma omp simd
-  for (std::int64_t f = 0; f < F; ++f) {
-    const float x = gate[f];
-    out[f] = x * simd_sigmoid(x) * up[f];
-  }
+  for_each_vector(F, [=](std::int64_t f, auto lanes) {
+    const Vector x = load(gate + f, lanes);
+    store(out + f, x * simd_sigmoid(x) * load(up + f, lanes), lanes);
+  });
 }
 
 // dgate may be gate.
@@ -22,17 +21,16 @@ template <class O>
 void swiglu_row_backward(O* dgate, O* out, const O* dout, const O* gate, std::int64_t F) {
   O* dup = dgate + F;
   const O* up = gate + F;
-#pragma omp simd
-  for (std::int64_t f = 0; f < F; ++f) {
-    const float x = gate[f];
-    const float u = up[f];
-    const float gradient = dout[f];
-    const float sigma = simd_sigmoid(x);
-    const float silu = x * sigma;
-    dgate[f] = gradient * u * (sigma + silu * (1.0F - sigma));
-    dup[f] = gradient * silu;
-    out[f] = silu * u;
-  }
+  for_each_vector(F, [=](std::int64_t f, auto lanes) {
+    const Vector x = load(gate + f, lanes);
+    const Vector u = load(up + f, lanes);
+    const Vector gradient = load(dout + f, lanes);
+    const Vector sigma = simd_sigmoid(x);
+    const Vector silu = x * sigma;
+    store(dgate + f, gradient * u * (sigma + silu * (1.0F - sigma)), lanes);
+    store(dup + f, gradient * silu, lanes);
+    store(out + f, silu * u, lanes);
+  });
 }
 
 }  // namespace

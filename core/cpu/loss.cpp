@@ -2,9 +2,9 @@
 #include <cmath>
 
 #include "core/cpu/cpu_ops.h"
-#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/vector_math.h"
+#include "core/element_types.h"
 #include "core/ops_checks.h"
 
 namespace dualpath {
@@ -17,21 +17,20 @@ float max_of(const float* x, std::int64_t n) {
   return max;
 }
 
-// Σ exp(x - max), a part of a row at a time in float; with `store` x becomes exp(x - max).
-template <bool store>
+// Σ exp(x - max), a part of a row at a time in float; with `keep` x becomes exp(x - max).
+template <bool keep>
 double sum_of_exp(float* x, float max, std::int64_t n) {
   constexpr std::int64_t part = 1024;
   double total = 0;
   for (std::int64_t begin = 0; begin < n; begin += part) {
     const std::int64_t end = std::min(begin + part, n);
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = begin; i < end; ++i) {
-      const float e = simd_exp(x[i] - max);
-      if constexpr (store) x[i] = e;
+    Vector sum{};
+    for_each_vector(end - begin, [&](std::int64_t i, auto lanes) {
+      const Vector e = simd_exp(load(x + begin + i, lanes, -INFINITY) - max);
+      if constexpr (keep) store(x + begin + i, e, lanes);
       sum += e;
-    }
-    total += static_cast<double>(sum);
+    });
+    total += static_cast<double>(lane_sum(sum));
   }
   return total;
 }

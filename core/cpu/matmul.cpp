@@ -38,6 +38,11 @@ void check_status(dnnl_status_t status, const ProductShape& p) {
         p.rows, p.columns, p.inner, static_cast<int>(status));
 }
 
+void check_executed(dnnl_status_t status) {
+  CHECK(status == dnnl_success, "oneDNN fails in a bf16 product with status {}",
+        static_cast<int>(status));
+}
+
 // In f32 dnnl_sgemm needs no preparation for a shape and is as fast.
 void multiply_f32(Tensor c, Tensor a, Tensor b, const ProductShape& p) {
   check_status(dnnl_sgemm(p.flags.transpose_a ? 'T' : 'N', p.flags.transpose_b ? 'T' : 'N', p.rows,
@@ -48,37 +53,80 @@ void multiply_f32(Tensor c, Tensor a, Tensor b, const ProductShape& p) {
 
 }  // namespace
 
-Bf16Product::Bf16Product(const dnnl::engine& engine, const ProductShape& p) {
+Bf16Product::Bf16Product(const dnnl::engine& engine, const ProductShape& p)
+    : packs_(p.rows >= least_rows_to_pack) {
   const auto a = matrix(p.rows, p.inner, DType::bf16, p.flags.transpose_a);
   const auto b = matrix(p.inner, p.columns, DType::bf16, p.flags.transpose_b);
   const auto c = matrix(p.rows, p.columns, p.c_type, false);
+  const dnnl::memory::desc any(b.dims(), b.data_type(), dnnl::memory::format_tag::any);
   dnnl::primitive_attr attributes;
   if (p.flags.accumulate) {
     dnnl::post_ops post;
     post.append_sum(1);
     attributes.set_post_ops(post);
   }
-  product_ = dnnl::matmul({dnnl::matmul::desc(a, b, c), attributes, engine});
+  const dnnl::matmul::primitive_desc product({a, packs_ ? any : b, c}, attributes, engine);
+  product_ = dnnl::matmul(product);
   a_ = dnnl::memory(a, engine, nullptr);
   b_ = dnnl::memory(b, engine, nullptr);
   c_ = dnnl::memory(c, engine, nullptr);
+  packed_ = dnnl::memory(product.weights_desc(), engine, nullptr);
+  packs_ = packs_ && product.weights_desc() != b;
+  if (packs_) pack_ = dnnl::reorder(b_, packed_);
 }
 
-void Bf16Product::run(const dnnl::stream& stream, Tensor c, Tensor a, Tensor b) {
-  a_.set_data_handle(a.data);
+void Bf16Product::pack(const dnnl::stream& stream, void* packed, Tensor b) {
   b_.set_data_handle(b.data);
+  packed_.set_data_handle(packed);
+  const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, b_.get()}, {DNNL_ARG_TO, packed_.get()}};
+  check_executed(dnnl_primitive_execute(pack_.get(), stream.get(), 2, arguments));
+}
+
+void Bf16Product::run(const dnnl::stream& stream, Tensor c, Tensor a, const void* b) {
+  a_.set_data_handle(a.data);
+  packed_.set_data_handle(const_cast<void*>(b));
   c_.set_data_handle(c.data);
   const dnnl_exec_arg_t arguments[] = {
-      {DNNL_ARG_SRC, a_.get()}, {DNNL_ARG_WEIGHTS, b_.get()}, {DNNL_ARG_DST, c_.get()}};
-  const dnnl_status_t status = dnnl_primitive_execute(product_.get(), stream.get(), 3, arguments);
-  CHECK(status == dnnl_success, "oneDNN fails in a bf16 product with status {}",
-        static_cast<int>(status));
+      {DNNL_ARG_SRC, a_.get()}, {DNNL_ARG_WEIGHTS, packed_.get()}, {DNNL_ARG_DST, c_.get()}};
+  check_executed(dnnl_primitive_execute(product_.get(), stream.get(), 3, arguments));
 }
 
 Bf16Product& Bf16Products::of(const ProductShape& shape) {
   const auto found = products_.find(shape);
   if (found != products_.end()) return found->second;
   return products_.try_emplace(shape, engine_, shape).first->second;
+}
+
+void Bf16Products::run(const ProductShape& shape, Tensor c, Tensor a, Tensor b) {
+  Bf16Product& product = of(shape);
+  const bool packs = product.packed_bytes() > 0;
+  product.run(stream_, c, a, packs ? packed(product, b, !shape.flags.transpose_a) : b.data);
+}
+
+const void* Bf16Products::packed(Bf16Product& product, Tensor b, bool is_weight) {
+  const auto bytes = static_cast<std::int64_t>(product.packed_bytes());
+  if (!holding_ || !is_weight) {
+    passing_.reserve(bytes);
+    product.pack(stream_, passing_.of(0), b);
+    return passing_.of(0);
+  }
+  for (const Held& held : held_) {
+    if (held.b == b.data && held.product == &product) return held.packed;
+  }
+  held_.push_back({b.data, &product, stock_.take(bytes)});
+  product.pack(stream_, held_.back().packed, b);
+  return held_.back().packed;
+}
+
+void Bf16Products::hold() {
+  CHECK(!holding_, "weights are held twice");
+  holding_ = true;
+}
+
+void Bf16Products::release() {
+  holding_ = false;
+  held_.clear();
+  stock_.clear();
 }
 
 void CpuOps::matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) {
@@ -92,7 +140,7 @@ void CpuOps::matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) {
   }
   const OpenMpThreads threads(num_threads_);
   if (a.dtype == DType::bf16) {
-    bf16_products_.of(shape).run(bf16_products_.stream(), c, a, b);
+    bf16_products_.run(shape, c, a, b);
   } else {
     multiply_f32(c, a, b, shape);
   }

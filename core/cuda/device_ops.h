@@ -61,6 +61,10 @@ class DeviceOps : public Ops {
   template <class... Args>
   explicit DeviceOps(Args&&... args) : launcher_(std::forward<Args>(args)...) {}
 
+  // Products read weights as they lie.
+  void hold_weights() override {}
+  void release_weights() override {}
+
   // ---- movement
   void fill(Tensor out, double value) override {
     const auto run = [&]<class T>() {

@@ -118,6 +118,8 @@ class ObservedOps final : public Ops {
           .is_bf16 = are_bf16(a, b)},
          &Ops::matmul, c, a, b, flags);
   }
+  void hold_weights() override { ops_->hold_weights(); }
+  void release_weights() override { ops_->release_weights(); }
 
   void rms_norm(Tensor out_TD, Tensor rstd_T, Tensor x_TD, Tensor weight_D,
                 double epsilon) override {

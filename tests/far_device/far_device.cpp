@@ -35,6 +35,8 @@ class FarOps final : public Ops {
   void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) override {
     issue(&Ops::matmul, c, a, b, flags);
   }
+  void hold_weights() override { issue(&Ops::hold_weights); }
+  void release_weights() override { issue(&Ops::release_weights); }
   void rms_norm(Tensor out_TD, Tensor rstd_T, Tensor x_TD, Tensor weight_D,
                 double epsilon) override {
     issue(&Ops::rms_norm, out_TD, rstd_T, x_TD, weight_D, epsilon);

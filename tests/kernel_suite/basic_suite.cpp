@@ -72,8 +72,13 @@ TEST_P(KernelSuite, Matmul) {
   struct Sizes {
     std::int64_t rows, cols, inner;
   };
-  for (const auto& [m, n, k] :
-       {Sizes{1, 1, 1}, {5, 7, 3}, {1, 130, 64}, {64, 1, 33}, {33, 64, 130}, {65, 130, 300}}) {
+  for (const auto& [m, n, k] : {Sizes{1, 1, 1},
+                                {5, 7, 3},
+                                {1, 130, 64},
+                                {64, 1, 33},
+                                {33, 64, 130},
+                                {65, 130, 300},
+                                {300, 70, 50}}) {
     for (int flags = 0; flags < 8; ++flags) {
       const bool ta = flags & 1, tb = flags & 2, accumulate = flags & 4;
       const Shape a = ta ? Shape{k, m} : Shape{m, k}, b = tb ? Shape{n, k} : Shape{k, n};
@@ -93,6 +98,38 @@ TEST_P(KernelSuite, Matmul) {
         }
       })) << c.str()
           << " flags " << flags << ", whole numbers";
+    }
+  }
+}
+
+// A held weight is multiplied with several times; what is no weight, and a weight that is changed
+// after its release, is read anew.
+TEST_P(KernelSuite, HeldWeights) {
+  for (const std::int64_t m : {3, 300}) {
+    for (const bool tb : {false, true}) {
+      const std::int64_t k = 300, n = 70;
+      const Shape weight_shape = tb ? Shape{n, k} : Shape{k, n};
+      EXPECT_TRUE(agrees_exactly([=](Ops& ops, Operands& x) {
+        const Tensor weight = x.whole_numbers(operand("weight"), weight_shape, -9, 10);
+        const Tensor other = x.whole_numbers(operand("other"), weight_shape, -9, 10);
+        const Tensor a = x.whole_numbers(operand("a"), {m, k}, -9, 10);
+        const Tensor a2 = x.whole_numbers(operand("a2"), {m, k}, -9, 10);
+        const Tensor changing = x.whole_numbers(operand("changing"), {m, n}, -9, 10);
+        const Tensor changed = x.whole_numbers(operand("changed"), {m, n}, -9, 10);
+        {
+          const HeldWeights held(ops);
+          ops.matmul(x.output("first", {m, n}), a, weight, {.transpose_b = tb});
+          ops.matmul(x.output("of other", {m, n}), a, other, {.transpose_b = tb});
+          ops.matmul(x.output("second", {m, n}), a2, weight, {.transpose_b = tb});
+          ops.matmul(x.output("gradient", {k, n}), a, changing, {.transpose_a = true});
+          ops.copy(changing, changed);
+          ops.matmul(x.output("changed gradient", {k, n}), a, changing, {.transpose_a = true});
+        }
+        ops.copy(weight, other);
+        const HeldWeights held(ops);
+        ops.matmul(x.output("last", {m, n}), a, weight, {.transpose_b = tb});
+      })) << m
+          << " rows, transposed " << tb;
     }
   }
 }

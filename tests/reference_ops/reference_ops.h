@@ -25,6 +25,8 @@ class ReferenceOpsOf : public Ops {
                           VocabularyRows rows) override;
 
   void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) override;
+  void hold_weights() override {}
+  void release_weights() override {}
 
   void rms_norm(Tensor out_TD, Tensor rstd_T, Tensor x_TD, Tensor weight_D,
                 double epsilon) override;
