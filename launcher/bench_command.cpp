@@ -9,6 +9,7 @@
 #include "data/file_io.h"
 #include "data/tokenizer_files.h"
 #include "launcher/arguments.h"
+#include "launcher/backend_choice.h"
 #include "launcher/bench/data_bench.h"
 #include "launcher/bench/job_bench.h"
 #include "launcher/bench/machine_description.h"
@@ -20,7 +21,6 @@
 #include "launcher/training_data.h"
 #include "launcher/training_run.h"
 #include "launcher/version.h"
-#include "parallel/staged_communicator.h"
 
 namespace dualpath {
 
@@ -49,7 +49,8 @@ void add_default(ConfigSource& source, int num_ranks) {
 // What the parts measure with, and their results so far.
 class Bench {
  public:
-  Bench(BenchConfig config, Job& job);
+  // REQUIRES: the run's config is resolved.
+  Bench(BenchConfig config, Job& job, std::unique_ptr<Device> device);
 
   void machine();
   void step() { report("step", profiled_step().step.table()); }
@@ -70,7 +71,7 @@ class Bench {
   void finish();
 
  private:
-  Communicator& ranks() { return staged_ranks_ ? *staged_ranks_ : job_.world(); }
+  Communicator& ranks() { return device_ranks_ ? *device_ranks_ : job_.world(); }
   const MachinePeaks& peaks() const { return machine_.peaks; }
   // What files and text are held against.
   const MachinePeaks& host_peaks();
@@ -82,7 +83,7 @@ class Bench {
   TrainingData data_;
   int num_threads_;
   std::unique_ptr<Device> device_;
-  std::unique_ptr<Communicator> staged_ranks_;  // the job's, for memory that the host cannot read
+  std::unique_ptr<Communicator> device_ranks_;  // the job's, for memory that the host cannot read
   OtherLoad other_load_;
   MachineBench machine_;
   std::optional<MachinePeaks> host_peaks_;
@@ -162,14 +163,13 @@ std::string help() {
                     config_help<BenchConfig>());
 }
 
-Bench::Bench(BenchConfig config, Job& job)
+Bench::Bench(BenchConfig config, Job& job, std::unique_ptr<Device> device)
     : config_(std::move(config)),
       job_(job),
       data_(open_training_data(config_.run)),
       num_threads_(job.num_threads(config_.run.train.threads)),
-      device_(make_device(config_.run.train.device, num_threads_, job.local_rank())),
-      staged_ranks_(device_->is_host_memory() ? nullptr
-                                              : make_staged_communicator(job.world(), *device_)),
+      device_(std::move(device)),
+      device_ranks_(make_device_communicator(config_.run.parallel.backend, job, *device_)),
       machine_((ranks().barrier(),
                 measure_machine(*device_, num_threads_, config_.bench.short_effort()))) {
   json_["program"] = version_text();
@@ -303,8 +303,11 @@ ExitCode run(std::span<const std::string> words) {
   // All ranks find the same problems; rank 0 tells them.
   if (!problems.empty() && !job.is_root()) return ExitCode::configuration;
   throw_if_any(problems, request.source);
-  config.run = resolve(config.run, job);
-  Bench bench(std::move(config), job);
+  auto device = make_device(config.run.train.device, job.num_threads(config.run.train.threads),
+                            job.local_rank());
+  Log log("", job.is_root());
+  config.run = resolve(config.run, job, *device, log);
+  Bench bench(std::move(config), job, std::move(device));
   for (const Part* part : chosen) (bench.*part->run)();
   bench.finish();
   return ExitCode::success;

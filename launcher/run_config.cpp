@@ -63,6 +63,12 @@ void validate_precision(const TrainConfig& train, ConfigProblems& problems) {
   }
 }
 
+void validate_backend(const RunConfig& config, ConfigProblems& problems) {
+  if (config.parallel.backend == CommunicationBackend::nccl &&
+      config.train.device == DeviceChoice::cpu)
+    problems.add("parallel.backend", "nccl moves tensors of GPUs, and train.device is cpu");
+}
+
 // Returns whether the layout fits the ranks.
 bool validate_layout(const ParallelConfig& parallel, std::int64_t num_ranks,
                      ConfigProblems& problems) {
@@ -188,6 +194,7 @@ void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& p
   validate(config.data, problems);
   validate_length(config.train, problems);
   validate_precision(config.train, problems);
+  validate_backend(config, problems);
   validate_vocabulary_cut(config, problems);
   validate_profile(config.profile, num_ranks, problems);
   if (validate_layout(config.parallel, num_ranks, problems)) {

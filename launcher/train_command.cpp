@@ -35,7 +35,9 @@ std::string help() {
       usage, config_help<RunConfig>());
 }
 
-ErrorReport hanging(const OperationDescription& operation, double seconds) {
+ErrorReport alarm(const OperationDescription& operation, double seconds) {
+  if (!operation.failure.empty())
+    return {ExitCode::peer, fmt::format("step {}: {}", operation.step, operation.failure)};
   return {ExitCode::peer,
           fmt::format("step {}: {} {} of {} bytes has not ended after {} s; another rank hangs or "
                       "is gone (fault.timeout_seconds)",
@@ -61,7 +63,7 @@ ExitCode run(std::span<const std::string> words) {
   const Watchdog watchdog(
       job.operations(), std::chrono::duration<double>(config.fault.timeout_seconds),
       [&](const OperationDescription& operation) {
-        print_error(hanging(operation, config.fault.timeout_seconds), prefix + "dualpath: ");
+        print_error(alarm(operation, config.fault.timeout_seconds), prefix + "dualpath: ");
         abort_job(static_cast<int>(ExitCode::peer));
       });
   Log log(prefix, job.is_root());

@@ -18,11 +18,11 @@ TrainerOptions resolved(TrainerOptions options, int ranks) {
   return options;
 }
 
-// For the operations of groups of so many ranks.
-std::unique_ptr<Stream> communication_stream(const TrainerOptions& options, Device& device,
-                                             std::int64_t ranks) {
-  const bool beside = options.parallel.overlap == Overlap::on && ranks > 1;
-  return beside ? device.make_threaded_stream() : device.make_stream();
+// For the operations of groups no larger than this one; null where they go on the kernels' stream.
+std::unique_ptr<Stream> stream_beside(const TrainerOptions& options, Device& device,
+                                      const Communicator& group) {
+  const bool beside = options.parallel.overlap == Overlap::on && group.size() > 1;
+  return beside ? group.make_stream_beside(device) : nullptr;
 }
 
 }  // namespace
@@ -58,15 +58,18 @@ Trainer::Trainer(const TrainerOptions& options, Device& device, Stream& stream, 
       layout_(
           make_layout(options_.model, options_.parallel, batch_layout_.accumulation, world.rank())),
       ops_(device.make_ops(stream)),
-      tensor_stream_(communication_stream(options_, device, options_.parallel.tensor)),
-      pipeline_stream_(communication_stream(options_, device, options_.parallel.pipeline)),
-      replica_stream_(communication_stream(options_, device, world.size())),
-      tensor_(ranks_.of(GridGroup::tensor), stream, *tensor_stream_),
+      own_tensor_stream_(stream_beside(options_, device, ranks_.of(GridGroup::tensor))),
+      own_pipeline_stream_(stream_beside(options_, device, ranks_.of(GridGroup::pipeline))),
+      own_replica_stream_(stream_beside(options_, device, world)),
+      tensor_stream_(own_tensor_stream_ ? *own_tensor_stream_ : stream),
+      pipeline_stream_(own_pipeline_stream_ ? *own_pipeline_stream_ : stream),
+      replica_stream_(own_replica_stream_ ? *own_replica_stream_ : stream),
+      tensor_(ranks_.of(GridGroup::tensor), stream, tensor_stream_),
       model_(options_.model, model_options(options_, layout_), device, stream, &tensor_),
       optimizer_(options_.optimizer, model_.parameters(), options_.parallel.zero == Zero::on,
                  device, stream),
       replicas_(model_.parameters(), ranks_, options_.parallel.zero == Zero::on, *ops_, stream,
-                *replica_stream_),
+                replica_stream_),
       exchanged_(static_cast<std::size_t>(layout_.plan.exchanges)),
       sums_(static_cast<std::size_t>(model_.sums().numel())) {
   const auto sequences = static_cast<double>(options_.global_batch_size);
@@ -76,12 +79,29 @@ Trainer::Trainer(const TrainerOptions& options, Device& device, Stream& stream, 
       static_cast<std::size_t>(options_.micro_batch_size * options_.model.sequence_length);
   validation_inputs_.resize(micro_batch_tokens);
   validation_targets_.resize(micro_batch_tokens);
+  connect_stages();
 }
 
 // Before the memory goes that their work still reads and writes.
 Trainer::~Trainer() {
-  for (std::unique_ptr<Stream>* stream : {&tensor_stream_, &pipeline_stream_, &replica_stream_})
+  for (std::unique_ptr<Stream>* stream :
+       {&own_tensor_stream_, &own_pipeline_stream_, &own_replica_stream_})
     stream->reset();
+}
+
+// One message to each neighbour among the stages. With the first one between two ranks a backend
+// may set up their connection, and hold up both until it stands: here no stage waits for another's
+// work.
+void Trainer::connect_stages() {
+  Communicator& stages = ranks_.of(GridGroup::pipeline);
+  if (stages.size() == 1) return;
+  const Tensor x = model_.boundary(0).reshape({model_.boundary(0).numel()});
+  const int next = (stages.rank() + 1) % stages.size();
+  const int before = (stages.rank() + stages.size() - 1) % stages.size();
+  for (const auto& [to, from] : {std::pair(next, before), std::pair(before, next)}) {
+    const Transfer transfers[] = {{x.slice(0, 1), to, true}, {x.slice(1, 2), from, false}};
+    stages.exchange(transfers, stream_);
+  }
 }
 
 void Trainer::initialize() {
@@ -218,9 +238,9 @@ void Trainer::exchange(const ExchangeOp& op) {
     transfers[count++] = {model_.boundary(m.buffer), m.peer, m.send};
   const Phase phase(options_.tracer, "exchange with other stages");
   const HeldUp held_up(pipeline_exposed_ms_);
-  pipeline_stream_->wait_for(stream_);
-  ranks_.of(GridGroup::pipeline).exchange(std::span(transfers).first(count), *pipeline_stream_);
-  exchanged_[static_cast<std::size_t>(op.id)] = pipeline_stream_->now();
+  pipeline_stream_.wait_for(stream_);
+  ranks_.of(GridGroup::pipeline).exchange(std::span(transfers).first(count), pipeline_stream_);
+  exchanged_[static_cast<std::size_t>(op.id)] = pipeline_stream_.now();
 }
 
 ExposedCommunication Trainer::exposed() const {

@@ -117,6 +117,7 @@ class Trainer {
   std::size_t moment_bytes() const { return optimizer_.moment_bytes(); }
 
  private:
+  void connect_stages();
   void run_plan(const Batch& batch, double loss_scale);
   void carry_out(const PipelineOp& op, const Batch& batch, double loss_scale);
   void compute(const ComputeOp& op, const Batch& batch, double loss_scale);
@@ -135,9 +136,11 @@ class Trainer {
   BatchLayout batch_layout_;
   ParallelLayout layout_;
   std::unique_ptr<Ops> ops_;
-  std::unique_ptr<Stream> tensor_stream_;
-  std::unique_ptr<Stream> pipeline_stream_;
-  std::unique_ptr<Stream> replica_stream_;
+  // Of communication beside the kernels; null: it goes on the kernels' stream.
+  std::unique_ptr<Stream> own_tensor_stream_, own_pipeline_stream_, own_replica_stream_;
+  Stream& tensor_stream_;
+  Stream& pipeline_stream_;
+  Stream& replica_stream_;
   TensorAxis tensor_;
   Model model_;
   AdamW optimizer_;

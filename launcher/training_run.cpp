@@ -10,6 +10,7 @@
 #include "data/file_io.h"
 #include "data/run_together.h"
 #include "data/tokenizer_files.h"
+#include "launcher/backend_choice.h"
 #include "launcher/console_line.h"
 #include "launcher/device_peaks.h"
 #include "launcher/loss_plot.h"
@@ -18,7 +19,7 @@
 #include "launcher/version.h"
 #include "model/counts.h"
 #include "model/parameter_slices.h"
-#include "parallel/staged_communicator.h"
+#include "parallel/nccl_communicator.h"
 
 namespace dualpath {
 
@@ -81,13 +82,15 @@ std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done) 
   return done.step + std::max<std::int64_t>(0, std::llround(std::ceil(left / tokens_per_step)));
 }
 
-RunConfig resolve(RunConfig config, Job& job) {
+RunConfig resolve(RunConfig config, Job& job, const Device& device, Log& log) {
   config.model = resolve(config.model);
+  config.parallel.backend = choose_backend(config.parallel.backend, job, device, log);
+  const bool by_gpus = config.parallel.backend == CommunicationBackend::nccl;
   // All ranks must carry out one plan: none overlaps where one has no core for it.
   const bool spare = job.has_spare_cores(job.num_threads(config.train.threads));
   const std::vector<std::string> all = job.world().all_gather(spare ? "spare" : "");
   const bool all_spare = std::ranges::count(all, "") == 0;
-  config.parallel = resolve(config.parallel, job.world().size(), all_spare);
+  config.parallel = resolve(config.parallel, job.world().size(), by_gpus || all_spare);
   return config;
 }
 
@@ -106,7 +109,7 @@ TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps
 }
 
 TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log& log)
-    : config_(resolve(config, job)),
+    : config_(resolve(config, job, device, log)),
       job_(job),
       log_(log),
       folder_(config_.folder()),
@@ -116,8 +119,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
       profiler_(config_.profile, job.world().rank(), device, job.operations()),
       device_(profiler_.device()),
       stream_(device_.make_stream()),
-      staged_ranks_(device_.is_host_memory() ? nullptr
-                                             : make_staged_communicator(job.world(), device_)) {
+      device_ranks_(make_device_communicator(config_.parallel.backend, job, device)) {
   run_on_root(job_.world(), "run folder", [this] {
     lock_.emplace(folder_);
     remove_unfinished(checkpoints());
@@ -130,7 +132,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
   TrainerOptions options = trainer_options(config_, total_steps_);
   options.tracer = profiler_.tracer();
   trainer_ = std::make_unique<Trainer>(options, device_, *stream_,
-                                       staged_ranks_ ? *staged_ranks_ : job_.world());
+                                       device_ranks_ ? *device_ranks_ : job_.world());
   if (job_.is_root()) setting_ = step_setting();
   report_plan();
   if (checkpoint) {
@@ -390,10 +392,13 @@ void TrainingRun::write_done() {
 
 // What the last bits of a result may depend on besides seed and layout.
 std::map<std::string, std::string> TrainingRun::environment() const {
-  return {{"threads", std::to_string(num_threads_)},
-          {"ranks", std::to_string(job_.world().size())},
-          {"device", device_.name()},
-          {"program", version_text()}};
+  std::map<std::string, std::string> environment = {{"threads", std::to_string(num_threads_)},
+                                                    {"ranks", std::to_string(job_.world().size())},
+                                                    {"device", device_.name()},
+                                                    {"program", version_text()}};
+  if (config_.parallel.backend == CommunicationBackend::nccl)
+    environment["settings of NCCL"] = nccl_settings();
+  return environment;
 }
 
 }  // namespace dualpath

@@ -68,7 +68,7 @@ class TrainingRun {
   Profiler profiler_;
   Device& device_;  // the profiler's
   std::unique_ptr<Stream> stream_;
-  std::unique_ptr<Communicator> staged_ranks_;  // the job's, for memory that the host cannot read
+  std::unique_ptr<Communicator> device_ranks_;  // the job's, for memory that the host cannot read
   std::int64_t total_steps_ = 0;
   std::unique_ptr<Trainer> trainer_;
   StepSetting setting_;  // rank 0's, as the records are
@@ -81,9 +81,9 @@ class TrainingRun {
 // already (perhaps with another batch size). REQUIRES: the model is resolved.
 std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done);
 
-// What the config leaves to the job and to rules. Collective. REQUIRES: it validates on the job's
-// ranks.
-RunConfig resolve(RunConfig config, Job& job);
+// What the config leaves to the job, its ranks' devices and to rules. Collective. REQUIRES: it
+// validates on the job's ranks.
+RunConfig resolve(RunConfig config, Job& job, const Device& device, Log& log);
 
 // REQUIRES: the config is resolved.
 TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps);

@@ -69,16 +69,16 @@ class Communicator {
   int rank() const { return rank_; }
   int size() const { return size_; }
 
-  // The same tensors on every rank but for their content. Results are deterministic for a given
-  // group size.
+  // The same tensors on every rank but for their content. Results have the same bits each time, for
+  // the same ranks, backend and version of it, and machines alike.
 
   // data = reduction of data over all ranks. f32, f64 or i32.
   void all_reduce(Tensor data, Reduce reduce, Stream& stream);
   // whole = the ranks' parts in order of rank, so whole has size() times the elements of part.
   // part may be this rank's own place in whole.
   void all_gather(Tensor whole, Tensor part, Stream& stream);
-  // part = piece rank() of size() of the sum of whole over all ranks, added in order of rank. f32,
-  // f64 or i32. part may be this rank's own place in whole.
+  // part = piece rank() of size() of the sum of whole over all ranks; in host memory added in order
+  // of rank. f32, f64 or i32. part may be this rank's own place in whole.
   void reduce_scatter(Tensor part, Tensor whole, Stream& stream);
   // data = root's data.
   void broadcast(Tensor data, int root, Stream& stream);
@@ -87,8 +87,14 @@ class Communicator {
   void exchange(std::span<const Transfer> transfers, Stream& stream);
 
   const Traffic& traffic() const { return traffic_; }
-  // Time inside tensor operations so far, waiting for other ranks included.
-  virtual double busy_ms() const { return static_cast<double>(busy_ns_) * 1e-6; }
+  // Time inside tensor operations that have ended, waiting for other ranks included.
+  virtual double busy_ms() { return static_cast<double>(busy_ns_) * 1e-6; }
+
+  // A stream for tensors of `device` on which operations go on beside its kernels, so that issuing
+  // them does not hold up the host.
+  virtual std::unique_ptr<Stream> make_stream_beside(Device& device) const {
+    return device.make_threaded_stream();
+  }
 
   // Every rank's message, by rank. Collective, host, blocking.
   virtual std::vector<std::string> all_gather(const std::string& message) = 0;

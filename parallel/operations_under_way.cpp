@@ -1,5 +1,7 @@
 #include "parallel/operations_under_way.h"
 
+#include <utility>
+
 namespace dualpath {
 
 OperationsUnderWay::Operation::Operation(OperationsUnderWay& all, const std::string& group,
@@ -18,6 +20,27 @@ OperationsUnderWay::Operation::~Operation() {
   (newer_ ? newer_->older_ : all_.newest_) = older_;
 }
 
+OperationsUnderWay::Lookout::Lookout(OperationsUnderWay& all, std::function<std::string()> look)
+    : all_(all), look_(std::move(look)) {
+  const std::lock_guard lock(all_.lookouts_mutex_);
+  all_.lookouts_.push_back(this);
+}
+
+OperationsUnderWay::Lookout::~Lookout() {
+  const std::lock_guard lock(all_.lookouts_mutex_);
+  std::erase(all_.lookouts_, this);
+}
+
+std::string OperationsUnderWay::look() const {
+  const std::lock_guard lock(lookouts_mutex_);
+  std::string failure;
+  for (const Lookout* lookout : lookouts_) {
+    std::string found = lookout->look_();
+    if (failure.empty()) failure = std::move(found);
+  }
+  return failure;
+}
+
 void OperationsUnderWay::at_step(std::int64_t step) {
   const std::lock_guard lock(mutex_);
   step_ = step;
@@ -26,8 +49,12 @@ void OperationsUnderWay::at_step(std::int64_t step) {
 std::optional<OperationDescription> OperationsUnderWay::oldest() const {
   const std::lock_guard lock(mutex_);
   if (oldest_ == nullptr) return {};
-  return OperationDescription{oldest_->number_, step_, oldest_->group_, oldest_->kind_,
-                              oldest_->bytes_};
+  return OperationDescription{.number = oldest_->number_,
+                              .step = step_,
+                              .group = oldest_->group_,
+                              .kind = oldest_->kind_,
+                              .bytes = oldest_->bytes_,
+                              .failure = {}};
 }
 
 }  // namespace dualpath

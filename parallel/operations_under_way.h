@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/tracer.h"
 
@@ -16,6 +18,7 @@ struct OperationDescription {
   std::string group;         // name of the communicator
   std::string kind;          // "all_reduce", "barrier"
   std::int64_t bytes = 0;    // of this rank's tensors or message
+  std::string failure;       // what a lookout has found while this was under way
 };
 
 // Any thread may call anything here. No call waits for another rank.
@@ -42,6 +45,25 @@ class OperationsUnderWay {
     Operation* newer_ = nullptr;
   };
 
+  // For operations that no thread waits for, as on a GPU. From construction to destruction `look`
+  // is called at every look(), by any thread; it ends the entries of those that are done, and
+  // returns what has failed, or "". It does not wait.
+  class Lookout {
+   public:
+    Lookout(OperationsUnderWay& all, std::function<std::string()> look);
+    ~Lookout();
+    Lookout(const Lookout&) = delete;
+    Lookout& operator=(const Lookout&) = delete;
+
+   private:
+    friend OperationsUnderWay;
+    OperationsUnderWay& all_;
+    const std::function<std::string()> look_;
+  };
+
+  // Calls all lookouts; returns what the first that has found a failure says, or "".
+  std::string look() const;
+
   // Operations found from here on are described as this step's.
   void at_step(std::int64_t step);
 
@@ -58,6 +80,8 @@ class OperationsUnderWay {
   std::uint64_t num_begun_ = 0;
   Operation* oldest_ = nullptr;
   Operation* newest_ = nullptr;
+  mutable std::mutex lookouts_mutex_;  // taken before mutex_
+  std::vector<const Lookout*> lookouts_;
 };
 
 }  // namespace dualpath

@@ -27,7 +27,19 @@ struct EnumNames<Zero> {
   static constexpr std::pair<Zero, const char*> values[] = {{Zero::off, "0"}, {Zero::on, "1"}};
 };
 
-// Whether communication goes on beside computation, on a thread of its own.
+// What carries tensors from GPU to GPU: MPI, through the hosts' memory, or NCCL, which wants one
+// GPU for each rank.
+enum class CommunicationBackend { automatic, mpi, nccl };
+
+template <>
+struct EnumNames<CommunicationBackend> {
+  static constexpr std::pair<CommunicationBackend, const char*> values[] = {
+      {CommunicationBackend::automatic, "auto"},
+      {CommunicationBackend::mpi, "mpi"},
+      {CommunicationBackend::nccl, "nccl"}};
+};
+
+// Whether communication goes on beside computation, on a stream of its own.
 enum class Overlap { automatic, on, off };
 
 template <>
@@ -55,6 +67,7 @@ struct ParallelConfig {
   VocabularyLayout vocab = VocabularyLayout::replicated;
   Zero zero = Zero::on;
   Recompute recompute = Recompute::none;
+  CommunicationBackend backend = CommunicationBackend::automatic;
   Overlap overlap = Overlap::automatic;
 };
 
@@ -86,9 +99,13 @@ void visit_fields(Visitor& visit, ParallelConfig& c) {
                        "weights (ZeRO-1); 0: each has all of it"});
   visit.field("recompute", c.recompute,
               {.help = "activations recomputed in the backward pass instead of kept"});
+  visit.field(
+      "backend", c.backend,
+      {.help = "what carries tensors from rank to rank; auto: nccl where every rank has a GPU "
+               "of its own and the program was built with it, else mpi"});
   visit.field("overlap", c.overlap,
-              {.help = "communication beside computation, on a thread of its own; auto: where "
-                       "ranks * threads leave a core free"});
+              {.help = "communication beside computation; auto: with NCCL, and where "
+                       "ranks * threads leave a core free for it"});
 }
 
 }  // namespace dualpath

@@ -40,7 +40,7 @@ class StagedCommunicator final : public Communicator {
     owned_ = std::move(host);
   }
 
-  double busy_ms() const override { return host_.busy_ms(); }
+  double busy_ms() override { return host_.busy_ms(); }
   std::vector<std::string> all_gather(const std::string& message) override {
     return host_.all_gather(message);
   }

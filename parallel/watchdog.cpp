@@ -10,13 +10,15 @@ namespace dualpath {
 using Seconds = std::chrono::duration<double>;
 
 Watchdog::Watchdog(const OperationsUnderWay& operations, Seconds timeout, Alarm alarm)
-    : operations_(operations), timeout_(timeout), alarm_(std::move(alarm)) {
-  if (timeout_.count() > 0) thread_ = std::jthread([this](std::stop_token stop) { watch(stop); });
-}
+    : operations_(operations),
+      timeout_(timeout),
+      alarm_(std::move(alarm)),
+      thread_([this](std::stop_token stop) { watch(stop); }) {}
 
 void Watchdog::watch(std::stop_token stop) const {
   using Clock = std::chrono::steady_clock;
-  const Seconds tick = std::min(timeout_ / 10, Seconds(1));
+  const bool endless = timeout_.count() == 0;
+  const Seconds tick = endless ? Seconds(1) : std::min(timeout_ / 10, Seconds(1));
   std::mutex mutex;
   std::condition_variable_any stopped;
   std::uint64_t watched = 0;
@@ -31,11 +33,17 @@ void Watchdog::watch(std::stop_token stop) const {
     // had no chance to end meanwhile.
     const Seconds since = std::min(Seconds(now - before), 2 * tick);
     before = now;
-    const std::optional<OperationDescription> oldest = operations_.oldest();
+    std::string failure = operations_.look();
+    std::optional<OperationDescription> oldest = operations_.oldest();
+    if (!failure.empty()) {
+      if (!oldest) oldest.emplace();
+      oldest->failure = std::move(failure);
+      return alarm_(*oldest);
+    }
     const std::uint64_t number = oldest ? oldest->number : 0;
     waited = number == watched ? waited + since : Seconds(0);
     watched = number;
-    if (oldest && waited >= timeout_) return alarm_(*oldest);
+    if (oldest && !endless && waited >= timeout_) return alarm_(*oldest);
   }
 }
 

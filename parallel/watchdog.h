@@ -1,5 +1,5 @@
 // Watchdog: a thread that tells when an operation among ranks does not end, because another rank
-// hangs or is gone.
+// hangs or is gone, or has failed while no thread waited for it.
 #pragma once
 
 #include <chrono>
@@ -12,11 +12,12 @@ namespace dualpath {
 
 class Watchdog {
  public:
-  // Called once, on the watchdog's thread.
+  // Called once, on the watchdog's thread, with the oldest operation. Where one has failed, with
+  // its `failure`; then perhaps none is under way any more.
   using Alarm = std::function<void(const OperationDescription& operation)>;
 
-  // Time during which this process itself was stopped does not count. 0: never. The operations
-  // outlive this.
+  // How long an operation may be the oldest; time during which this process itself was stopped does
+  // not count. 0: for ever. The operations outlive this.
   Watchdog(const OperationsUnderWay& operations, std::chrono::duration<double> timeout,
            Alarm alarm);
 

@@ -4,6 +4,7 @@
 #   build    builds for this machine's GPU, where the folder holds no program yet
 #   test     the kernel suite on the GPU, whole training steps against the CPU's, `dualpath bench` in small
 #   train    trains on the GPU, goes on from there on the CPU and back; fp32 and bf16
+#   ranks    two ranks that share the GPU, on each axis, where there is mpirun
 #   bench    peaks, kernels and a step of configs/bench_dual_1b.yaml
 #   machine  the machine's description, and what `dualpath plan` makes of that model with it
 #   eager, compiled   PyTorch's step of that model, where python3 has PyTorch with CUDA
@@ -18,7 +19,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-all_stages=(build test train bench machine eager compiled report)
+all_stages=(build test train ranks bench machine eager compiled report)
 stages=()
 build=build-gpu
 for word in "$@"; do
@@ -55,14 +56,15 @@ cuda_libraries() {
   done
 }
 
-build_for() {  # COMPUTE_CAPABILITY, as 90
+build_for() {  # COMPUTE_CAPABILITY, as 90 [CMAKE_ARGUMENT...]
   bash launcher/install_packages.sh &&
-    cmake -S . -B "$build" -G Ninja -D DUALPATH_CUDA=on -D "CMAKE_CUDA_ARCHITECTURES=$1-real" &&
+    cmake -S . -B "$build" -G Ninja -D DUALPATH_CUDA=on -D "CMAKE_CUDA_ARCHITECTURES=$1-real" "${@:2}" &&
     cmake --build "$build" --target dualpath cuda_device_test gpu_training_test bench_test
 }
 
+# One GPU wants no NCCL, without which the other machine may be.
 stage_pack() {
-  build_for 90 || return 1
+  build_for 90 -D DUALPATH_NCCL=off || return 1
   mkdir -p "$build/lib/c"
   local library
   for library in $(cd "$build" && ldd "${programs[@]}" | awk '$3 ~ /^\// { print $3 } $1 ~ /ld-linux/ { print $1 }' | sort -u); do
@@ -107,6 +109,20 @@ stage_train() {
   for precision in fp32 bf16; do
     run dualpath train configs/bench_dual_103m.yaml data.mock=true train.steps=20 logging.every_steps=5 \
       train.device=cuda "train.precision=$precision" "run.folder=$folder/$precision" || failed=1
+  done
+  rm -rf "$folder"
+  return $failed
+}
+
+stage_ranks() {
+  [[ ! -d $build/lib ]] && command -v mpirun >/dev/null || return 77
+  local folder axis failed=0
+  folder=$(mktemp -d)
+  for axis in tensor pipeline data; do
+    (source launcher/mpi_environment.sh &&
+      mpirun -n 2 "$build/dualpath" train configs/quickstart.yaml data.mock=true model.vocab_size=512 \
+        train.validation_every_steps=0 train.steps=5 train.device=cuda "parallel.$axis=2" "run.folder=$folder/$axis") ||
+      failed=1
   done
   rm -rf "$folder"
   return $failed

@@ -47,11 +47,45 @@ TEST(Watchdog, TellsOfTheOperationThatDoesNotEnd) {
   EXPECT_EQ(found.bytes, 99);
 }
 
+// What nobody waits for ends when it is looked at.
+TEST(OperationsUnderWay, LookoutsAreAskedWhileTheyAreThere) {
+  OperationsUnderWay operations;
+  auto first = std::make_unique<Operation>(operations, group, "first", 7);
+  {
+    const OperationsUnderWay::Lookout ends(operations, [&] {
+      first.reset();
+      return std::string();
+    });
+    const OperationsUnderWay::Lookout tells(operations, [] { return std::string("gone"); });
+    EXPECT_EQ(operations.oldest()->kind, "first");
+    EXPECT_EQ(operations.look(), "gone");
+    EXPECT_FALSE(operations.oldest());
+  }
+  EXPECT_EQ(operations.look(), "");
+}
+
+// With a timeout or none.
+TEST(Watchdog, TellsWhatALookoutFinds) {
+  for (const double timeout : {0.0, 1e6}) {
+    OperationsUnderWay operations;
+    const Operation operation(operations, group, "all_gather", 99);
+    const OperationsUnderWay::Lookout tells(operations, [] { return std::string("gone"); });
+    std::promise<OperationDescription> told;
+    const Watchdog watchdog(operations, Seconds(timeout),
+                            [&](const auto& o) { told.set_value(o); });
+    const OperationDescription found = told.get_future().get();
+    EXPECT_EQ(found.failure, "gone");
+    EXPECT_EQ(found.kind, "all_gather");
+  }
+}
+
 TEST(Watchdog, IsSilentBeforeTheTimeoutAndEndsAtOnce) {
   OperationsUnderWay operations;
   const Operation operation(operations, group, "barrier", 0);
   bool alarmed = false;
-  { const Watchdog watchdog(operations, Seconds(1e6), [&](const auto&) { alarmed = true; }); }
+  {
+    const Watchdog watchdog(operations, Seconds(1e6), [&](const auto&) { alarmed = true; });
+  }
   EXPECT_FALSE(alarmed);
 }
 

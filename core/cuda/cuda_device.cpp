@@ -18,6 +18,7 @@ class CudaDevice final : public Device {
   explicit CudaDevice(int index);
   ~CudaDevice() override;
 
+  int index() const { return index_; }
   std::string name() const override { return name_; }
   void require(const NumericTypes& types) const override {
     CHECK(types.master == DType::f32, "the GPU kernels compute in f32, not {}",
@@ -162,6 +163,11 @@ CudaDevices find_cuda_devices() {
 
 std::unique_ptr<Device> make_cuda_device(int index) {
   return std::make_unique<CudaDevice>(index);
+}
+
+std::optional<int> cuda_index(const Device& device) {
+  const auto* gpu = dynamic_cast<const CudaDevice*>(&device);
+  return gpu == nullptr ? std::optional<int>() : gpu->index();
 }
 
 std::string cuda_libraries() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/device.h"
@@ -20,6 +21,9 @@ CudaDevices find_cuda_devices();
 // REQUIRES: index < find_cuda_devices().count. Errors of the GPU and its libraries are
 // Error(internal), memory that is not to be had is Error(configuration).
 std::unique_ptr<Device> make_cuda_device(int index);
+
+// Which of this process's GPUs the device is; nothing where it is another kind of device.
+std::optional<int> cuda_index(const Device& device);
 
 // What it was built with: "CUDA 13.0, cuBLASLt 13.1"; empty without.
 std::string cuda_libraries();

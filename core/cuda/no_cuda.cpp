@@ -10,6 +10,10 @@ std::unique_ptr<Device> make_cuda_device(int) {
   DUALPATH_FAIL(ExitCode::configuration, "{}", find_cuda_devices().problem);
 }
 
+std::optional<int> cuda_index(const Device&) {
+  return {};
+}
+
 std::string cuda_libraries() {
   return "";
 }
