@@ -27,7 +27,7 @@ void GpuOperations::begin(const char* kind, std::int64_t bytes, CudaStream& stre
     CUDA_CHECK(cudaEventSynchronize(own.ended));  // of the operation `capacity` ago
     retire();
   }
-  own.entry.emplace(all_, group_, kind, bytes);
+  own.entry.emplace(all_, group_, kind, bytes, false);
   CUDA_CHECK(cudaEventRecord(own.begun, stream.handle()));
 }
 

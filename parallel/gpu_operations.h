@@ -26,6 +26,7 @@ class GpuOperations {
   // after an exception.
   template <class Issue>
   void run(const char* kind, std::int64_t bytes, CudaStream& stream, Issue issue) {
+    const Phase issuing(all_.tracer(), kind, group_);
     begin(kind, bytes, stream);
     issue();
     end(stream);

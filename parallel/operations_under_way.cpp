@@ -5,8 +5,12 @@
 namespace dualpath {
 
 OperationsUnderWay::Operation::Operation(OperationsUnderWay& all, const std::string& group,
-                                         const char* kind, std::int64_t bytes)
-    : all_(all), group_(group), kind_(kind), bytes_(bytes), phase_(all.tracer_, kind, group) {
+                                         const char* kind, std::int64_t bytes, bool is_phase)
+    : all_(all),
+      group_(group),
+      kind_(kind),
+      bytes_(bytes),
+      phase_(is_phase ? all.tracer_ : nullptr, kind, group) {
   const std::lock_guard lock(all_.mutex_);
   number_ = ++all_.num_begun_;
   older_ = all_.newest_;

@@ -24,11 +24,12 @@ struct OperationDescription {
 // Any thread may call anything here. No call waits for another rank.
 class OperationsUnderWay {
  public:
-  // One operation, from construction to destruction. What it is given outlives it.
+  // One operation, from construction to destruction. What it is given outlives it. It is a phase
+  // for the tracer where the thread that began it carries it out.
   class Operation {
    public:
     Operation(OperationsUnderWay& all, const std::string& group, const char* kind,
-              std::int64_t bytes);
+              std::int64_t bytes, bool is_phase = true);
     ~Operation();
     Operation(const Operation&) = delete;
     Operation& operator=(const Operation&) = delete;
@@ -72,6 +73,7 @@ class OperationsUnderWay {
   // Told of all operations that begin from here on, on their threads; null: nobody. Not to be
   // called while any is under way.
   void trace(Tracer* tracer) { tracer_ = tracer; }
+  Tracer* tracer() const { return tracer_; }
 
  private:
   mutable std::mutex mutex_;

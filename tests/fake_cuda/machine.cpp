@@ -135,6 +135,15 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   });
 }
 
+cudaError_t cudaDeviceGetPCIBusId(char* place, int length, int device) {
+  return answer_runtime(__func__, [&](Machine& machine) {
+    require(0 <= device && device < machine.options().devices, cudaErrorInvalidDevice,
+            fmt::format("there is no device {}", device));
+    require(length >= 13, cudaErrorInvalidValue, "no room for a place on the bus");
+    *fmt::format_to(place, "0000:{:02x}:00.0", device) = '\0';
+  });
+}
+
 cudaError_t cudaRuntimeGetVersion(int* version) {
   *version = CUDART_VERSION;
   return cudaSuccess;

@@ -1,4 +1,6 @@
-// Streams and events of the CUDA runtime.
+// Streams, events and profiling of the CUDA runtime.
+#include <cuda_profiler_api.h>
+
 #include "tests/fake_cuda/calls.h"
 
 using namespace dualpath::fake_cuda;
@@ -68,6 +70,24 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return answer_runtime(__func__, [&](Machine& machine) {
     machine.scheduler().wait(machine.events().at(event).ticket);
   });
+}
+
+// No profiler listens.
+cudaError_t cudaProfilerStart() {
+  return cudaSuccess;
+}
+
+cudaError_t cudaProfilerStop() {
+  return cudaSuccess;
+}
+
+// "Not ready" is no misuse.
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  bool passed = true;
+  const cudaError_t error = answer_runtime(__func__, [&](Machine& machine) {
+    passed = machine.scheduler().passed(machine.events().at(event).ticket);
+  });
+  return error == cudaSuccess && !passed ? cudaErrorNotReady : error;
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {

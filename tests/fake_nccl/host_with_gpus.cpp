@@ -1,0 +1,31 @@
+// Linked into a program: fake GPUs as long as it runs, FAKE_GPUS of them or four. Where
+// FAKE_NCCL_HANGS_AFTER or FAKE_NCCL_LOSES_A_RANK_AFTER is set, that becomes of so many operations.
+#include <cstdlib>
+
+#include "tests/fake_cuda/machine.h"
+#include "tests/fake_nccl/fake_nccl.h"
+
+namespace dualpath {
+namespace {
+
+class HostWithGpus {
+ public:
+  HostWithGpus()
+      : machine_({.devices = static_cast<int>(number("FAKE_GPUS", 4)),
+                  .patience = std::chrono::milliseconds(1)}) {
+    if (const auto n = number("FAKE_NCCL_HANGS_AFTER", -1); n >= 0) fake_nccl::hang_after(n);
+    if (const auto n = number("FAKE_NCCL_LOSES_A_RANK_AFTER", -1); n >= 0)
+      fake_nccl::lose_a_rank_after(n);
+  }
+
+ private:
+  static std::int64_t number(const char* variable, std::int64_t otherwise) {
+    const char* text = std::getenv(variable);
+    return text == nullptr ? otherwise : std::atoll(text);
+  }
+
+  fake_cuda::Machine machine_;
+} host;
+
+}  // namespace
+}  // namespace dualpath

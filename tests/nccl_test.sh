@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# nccl_test.sh DUALPATH DUALPATH_ON_FAKE_GPUS MPIEXEC: which backend ranks with GPUs take and when it is
+# refused; a run with each; how a job ends whose NCCL hangs or has lost a rank.
+set -u
+here=$(dirname "$(realpath "$0")")
+. "$here/program.sh"
+. "$here/../launcher/mpi_environment.sh"
+plain=$(realpath "$1")
+program_test "$2"
+mpiexec=$3
+
+cat >config.yaml <<'YAML'
+model: {layers: 2, hidden_size: 16, attention_heads: 2, sequence_length: 8, vocab_size: 32,
+        deep: {iterations: 1, ffn_hidden_size: 16}, wide: {ffn_hidden_size: 16}}
+train: {steps: 3, global_batch_size: 4, device: cuda}
+data: {mock: true}
+logging: {every_steps: 1}
+YAML
+train2() { "$mpiexec" --timeout 120 -n 2 "$dualpath" train config.yaml "$@"; }
+hanging() { FAKE_NCCL_HANGS_AFTER=$1 train2 "${@:2}"; }
+losing() { FAKE_NCCL_LOSES_A_RANK_AFTER=$1 train2 "${@:2}"; }
+on_one_gpu() { FAKE_GPUS=1 train2 "$@"; }
+on_cpu() { "$plain" train config.yaml "$@"; }
+
+expect "version" 0 '^backends: cpu, mpi, cuda \(.*\), nccl \([0-9.]+\)$' "$dualpath" --version
+
+expect "NCCL" 0 'the GPUs talk through NCCL [0-9.]+$' train2 run.name=nccl parallel.tensor=2
+expect "MPI" 0 'the GPUs talk through the host and MPI$' \
+  train2 run.name=mpi parallel.tensor=2 parallel.backend=mpi
+same_history "NCCL and MPI" runs/nccl runs/mpi
+grep -q 'backend: nccl' runs/nccl/config.yaml || fail "backend in the run folder" runs/nccl/config.yaml
+grep -q 'overlap: on' runs/nccl/config.yaml || fail "overlap with NCCL" runs/nccl/config.yaml
+grep -rq 'NCCL_NVLS_ENABLE=0' runs/nccl/checkpoints || fail "settings of NCCL in the checkpoint"
+# Operations are phases of the host while it issues them.
+expect "a profiled run" 0 'the GPUs talk through NCCL' \
+  train2 run.name=profiled parallel.tensor=2 profile.start_step=2 profile.end_step=2
+grep -q '"name":"all_reduce world"' runs/profiled/profile/rank-0.json || fail "NCCL in the profile"
+
+expect "going on with another backend" 0 'changed since the last start: parallel.backend: nccl -> mpi' \
+  train2 run.name=nccl parallel.tensor=2 parallel.backend=mpi train.steps=4
+
+expect "shared GPU" 0 'the GPUs talk through the host and MPI: ranks 0 and 1 share GPU' \
+  on_one_gpu run.name=shared
+expect "NCCL on a shared GPU" 2 \
+  'dualpath: parallel.backend = nccl, but ranks 0 and 1 share GPU .*; mpi and auto need no NCCL' \
+  on_one_gpu run.name=refused parallel.backend=nccl
+expect "NCCL on the CPU" 2 'parallel.backend.*: nccl moves tensors of GPUs, and train.device is cpu' \
+  on_cpu run.name=refused train.device=cpu parallel.backend=nccl
+[ ! -e runs/refused ] || fail "a refused run has made a folder"
+
+expect "hanging NCCL" 6 \
+  '^\[rank [01][^]]*\] dualpath: step [1-9]: [a-z_]+ [a-z_]+ of [0-9]+ bytes has not ended after 1 s' \
+  hanging 30 run.name=hangs fault.timeout_seconds=1
+expect "lost rank" 6 \
+  '^\[rank [01][^]]*\] dualpath: step [1-9]: [a-z]+: NCCL has failed: remote process exited' \
+  losing 30 run.name=loses fault.timeout_seconds=0
+
+finish
