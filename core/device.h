@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "core/kernel_tuner.h"
 #include "core/ops.h"
 #include "core/stopwatch.h"
 #include "core/stream.h"
@@ -79,6 +80,8 @@ class Device {
   virtual std::unique_ptr<Stopwatch> make_stopwatch(Stream& stream) {
     return std::make_unique<HostStopwatch>(stream);
   }
+  // For kernels of make_ops(), which outlive it. Null: these kernels leave no choice.
+  virtual std::unique_ptr<KernelTuner> make_tuner(Ops&) { return nullptr; }
   // Asynchronous on `stream`, of either kind; the host memory must stay as it is until the stream
   // is synchronized.
   virtual void copy_to_device(Tensor dst, const void* host, Stream& stream) = 0;

@@ -7,7 +7,7 @@
 
 namespace dualpath {
 
-class DryOps final : public Ops {
+class DryOps : public Ops {
  public:
   // 2·m·n·k summed over all matrix products issued (attention's own products not included).
   double matmul_flops() const { return matmul_flops_; }

@@ -13,6 +13,7 @@
 #include "launcher/backend_choice.h"
 #include "launcher/console_line.h"
 #include "launcher/device_peaks.h"
+#include "launcher/kernel_choices.h"
 #include "launcher/loss_plot.h"
 #include "launcher/step_forecast.h"
 #include "launcher/stop_request.h"
@@ -135,7 +136,9 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
                                        device_ranks_ ? *device_ranks_ : job_.world());
   if (job_.is_root()) setting_ = step_setting();
   report_plan();
+  kernels_ = agree_on_kernels(trainer_->model(), folder_ / "kernels.yaml", job_.world(), log_);
   if (checkpoint) {
+    compare_environment(*checkpoint);
     resume(*checkpoint);
   } else {
     begin();
@@ -212,7 +215,7 @@ std::optional<Checkpoint> TrainingRun::find_checkpoint() {
   return open_verified(checkpoints() / checkpoint_name(load_step), job_.world());
 }
 
-// Refuses a checkpoint of another model or tokenizer; tells what else has changed since.
+// Refuses a checkpoint of another model or tokenizer; tells what of the configuration has changed.
 void TrainingRun::check_fits(const Checkpoint& checkpoint) {
   const CheckpointManifest& manifest = checkpoint.manifest;
   RunConfig before = previous_config(folder_ / "config.yaml", config_);
@@ -224,9 +227,13 @@ void TrainingRun::check_fits(const Checkpoint& checkpoint) {
   CHECK_AS(ExitCode::data, manifest.tokenizer_hash == data_.tokenizer_hash,
            "{} was trained with tokenizer {}, the corpora have {}", checkpoint.folder.string(),
            manifest.tokenizer_hash, data_.tokenizer_hash);
+}
+
+void TrainingRun::compare_environment(const Checkpoint& checkpoint) {
+  const std::map<std::string, std::string>& before = checkpoint.manifest.environment;
   for (const auto& [key, value] : environment()) {
-    const auto it = manifest.environment.find(key);
-    if (it != manifest.environment.end() && it->second != value) {
+    const auto it = before.find(key);
+    if (it != before.end() && it->second != value) {
       log_.info("other {} than at the checkpoint ({}, was {}): results may differ in the last bits",
                 key, value, it->second);
     }
@@ -398,6 +405,7 @@ std::map<std::string, std::string> TrainingRun::environment() const {
                                                     {"program", version_text()}};
   if (config_.parallel.backend == CommunicationBackend::nccl)
     environment["settings of NCCL"] = nccl_settings();
+  if (!kernels_.empty()) environment["kernels"] = kernels_;
   return environment;
 }
 

@@ -5,6 +5,7 @@
 //             metrics.jsonl      one object a step
 //             events.out.tfevents.*
 //             log.txt
+//             kernels.yaml       on GPUs: the algorithms chosen for this run (kernel_choices.h)
 //             tokenizer/         as the corpora have it, so that the run can be used without them
 //             checkpoints/
 //             loss.svg           the loss curve, drawn at the end
@@ -46,6 +47,7 @@ class TrainingRun {
   void report_plan();
   std::optional<Checkpoint> find_checkpoint();
   void check_fits(const Checkpoint& checkpoint);
+  void compare_environment(const Checkpoint& checkpoint);
   void resume(const Checkpoint& checkpoint);
   void begin();
   StepRequests requests() const;
@@ -71,6 +73,7 @@ class TrainingRun {
   std::unique_ptr<Communicator> device_ranks_;  // the job's, for memory that the host cannot read
   std::int64_t total_steps_ = 0;
   std::unique_ptr<Trainer> trainer_;
+  std::string kernels_;  // checksum of the algorithms chosen; empty: none had to be
   StepSetting setting_;  // rank 0's, as the records are
   std::optional<RunRecords> records_;
   std::int64_t saved_step_ = 0;

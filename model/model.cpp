@@ -109,6 +109,30 @@ void infer_with_loss(Stage& stage, const Context& ctx, Tensor loss_T, Tensor x_T
   if (stage.is_last()) stage.head().loss(ctx, loss_T, x_TD, targets_T);
 }
 
+// What the passes of a micro-batch on a stage work on.
+struct PassTensors {
+  Tensor ids_T, x_TD, loss_T, sums;
+};
+
+// Issues them, with every regulariser on.
+PassCosts issue_training_passes(Stage& stage, const Context& ctx, const PassTensors& t,
+                                const std::function<double()>& spent) {
+  const RegularizerScales all_on{
+      .ponder = 1, .entropy = 1, .balance = 1, .gate_losses = gate_loss_sums(t.sums)};
+  StageStash layers;
+  const double before = spent();
+  const Tensor out_TD = stage.forward(ctx, layers, t.ids_T, t.x_TD, nullptr);
+  const double forward = spent();
+  if (stage.is_last()) {
+    stage.head_backward(ctx, t.loss_T, t.x_TD, out_TD, t.ids_T, 1, nullptr);
+    ctx.ops.column_sums(loss_sum(t.sums), t.loss_T);
+  }
+  stage.backward(ctx, layers, t.ids_T, t.x_TD, all_on, nullptr);
+  const double backward = spent();
+  if (ctx.deferred != nullptr) stage.backward_weights(ctx, nullptr);
+  return {forward - before, backward - forward, spent() - backward};
+}
+
 void add_categories(std::vector<CategoryBytes>& sums, const std::vector<CategoryBytes>& more,
                     std::int64_t times) {
   for (CategoryBytes c : more) {
@@ -148,8 +172,6 @@ ActivationMemory measure_activations(const ModelConfig& config, const ModelOptio
   Arena scratch, constants_arena;
   const Constants c = lay_out_constants(config, options, constants_arena);
   const Tensor ids_T = c.tokens.slice(0, c.loss_T.numel());
-  const RegularizerScales all_on{
-      .ponder = 1, .entropy = 1, .balance = 1, .gate_losses = gate_loss_sums(c.sums)};
   ActivationMemory memory;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     Stage& stage = stages[i];
@@ -170,18 +192,8 @@ ActivationMemory measure_activations(const ModelConfig& config, const ModelOptio
     const Context ctx = context(ops);
     const Tensor x_TD{nullptr, options.types.stream, {ctx.tokens(), config.hidden_size}};
     if (options.training) {
-      StageStash layers;
-      const double before = spent();
-      const Tensor out_TD = stage.forward(ctx, layers, ids_T, x_TD, nullptr);
-      const double forward = spent();
-      if (stage.is_last()) {
-        stage.head_backward(ctx, c.loss_T, x_TD, out_TD, ids_T, 1, nullptr);
-        ops.column_sums(loss_sum(c.sums), c.loss_T);
-      }
-      stage.backward(ctx, layers, ids_T, x_TD, all_on, nullptr);
-      const double backward = spent();
-      if (deferred_slots > 0) stage.backward_weights(ctx, nullptr);
-      memory.passes.push_back({forward - before, backward - forward, spent() - backward});
+      memory.passes.push_back(
+          issue_training_passes(stage, ctx, {ids_T, x_TD, c.loss_T, c.sums}, spent));
     }
     {
       const ArenaFrame frame(scratch);
@@ -328,6 +340,28 @@ void Model::backward_weights(const Pass& pass) {
   const Context ctx = pass_context(pass);
   stage_of(pass).backward_weights(ctx, pass.events);
   ctx.deferred->clear();
+}
+
+void Model::issue_passes(Ops& ops) {
+  TensorAxis tensor(tensor_.rank(), tensor_.size());
+  const PassTensors t{tokens_.slice(0, loss_T_.numel()), boundary(0), loss_T_, sums_};
+  for (std::size_t i = 0; i < stages_.size(); ++i) {
+    Arena& stash = slots_[i].front().stash;
+    DeferredWeights* deferred = deferred_[i].empty() ? nullptr : &deferred_[i].front();
+    const Context ctx{ops,
+                      *parameters_,
+                      stash,
+                      scratch_,
+                      rope_,
+                      attention_shape(config_, options_.micro_batch_size, config_.sequence_length),
+                      readout_sums(config_, sums_),
+                      tensor,
+                      deferred};
+    issue_training_passes(stages_[i], ctx, t, [] { return 0.0; });
+    stash.release(0);
+    if (deferred != nullptr) deferred->clear();
+    infer_with_loss(stages_[i], ctx, t.loss_T, t.x_TD, t.ids_T, t.ids_T);
+  }
 }
 
 void Model::evaluate_stage(const Pass& pass, Tensor x_TD) {

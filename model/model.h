@@ -98,6 +98,7 @@ class Model {
   ParameterStore& parameters() { return *parameters_; }
   const ParameterStore& parameters() const { return *parameters_; }
   const ActivationMemory& activation_memory() const { return memory_; }
+  Ops& ops() { return *ops_; }  // issues the passes' kernels
   std::size_t stash_peak_bytes() const;
   const std::deque<Stage>& stages() const { return stages_; }
 
@@ -133,6 +134,10 @@ class Model {
   // sums += the token losses (and read-outs); nothing else changes. x: the stage's input on entry
   // (but the first stage's), its output on return. ids: up to micro_batch_size sequences.
   void evaluate_stage(const Pass& pass, Tensor x_TD);
+
+  // Issues on `ops`, which compute nothing, what training and evaluating a micro-batch issue on the
+  // model's tensors. REQUIRES: the model is for training, and no slot is taken.
+  void issue_passes(Ops& ops);
 
   // ---- the same with all stages here: one forward and one backward pass
   void forward_backward(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets,

@@ -90,5 +90,30 @@ TEST(GemmLayout, AlignmentIsOfTheAddress) {
   EXPECT_EQ(alignment(4096 + 2), 2u);
 }
 
+// The key of what is kept in a run folder: whatever an algorithm may depend on changes it.
+TEST(GemmLayout, TextsTellProductsApart) {
+  const gpu::Product product{{.first = {8, 32, 8},
+                              .second = {64, 32, 64},
+                              .d = {8, 64, 8},
+                              .transpose_first = false,
+                              .transpose_second = true,
+                              .beta = 1},
+                             DType::bf16,
+                             DType::f32,
+                             {128, 16, 256}};
+  EXPECT_EQ(text_of(product), "product f32 [64, 8] += bf16 [32, 64]' [32, 8], aligned 256 16 128");
+  std::vector<gpu::Product> others(9, product);
+  others[0].shape.first.columns = others[0].shape.second.columns = 33;
+  others[1].shape.d.columns = others[1].shape.second.rows = 65;
+  others[2].shape.d.rows = others[2].shape.first.rows = 9;
+  others[3].shape.transpose_second = false;
+  others[4].shape.transpose_first = true;
+  others[5].shape.beta = 0;
+  others[6].operand_type = DType::f32;
+  others[7].result_type = DType::bf16;
+  others[8].alignments = {256, 16, 128};
+  for (const gpu::Product& other : others) EXPECT_NE(text_of(other), text_of(product));
+}
+
 }  // namespace
 }  // namespace dualpath

@@ -2,6 +2,7 @@
 // finds misuse.
 #include <gmock/gmock.h>
 
+#include "core/cuda/attention_kernels.h"
 #include "tests/expect_error.h"
 #include "tests/gpu_emulator/emulated_block.h"
 #include "tests/gpu_emulator/emulated_device.h"
@@ -20,6 +21,23 @@ std::vector<Backend> emulated_backends() {
 }
 
 INSTANTIATE_TEST_SUITE_P(EmulatedGpu, KernelSuite, testing::ValuesIn(emulated_backends()));
+
+// What stands between our log_sum and cuDNN's.
+TEST(AttentionKernels, ExchangeRowsAndColumnsOfEveryMatrix) {
+  constexpr std::int64_t count = 3, rows = 5, columns = 4;
+  std::vector<float> in(count * rows * columns), out(in.size(), -1);
+  for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i);
+  const gpu::ExchangeRowsAndColumns kernel{out.data(), in.data(), count, rows, columns};
+  EmulatedBlock(1).run({.blocks = 2, .threads = 32}, [&](EmulatedThread& t) { kernel(t); });
+  for (std::int64_t m = 0; m < count; ++m) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t c = 0; c < columns; ++c) {
+        EXPECT_EQ(out[static_cast<std::size_t>((m * columns + c) * rows + r)],
+                  in[static_cast<std::size_t>((m * rows + r) * columns + c)]);
+      }
+    }
+  }
+}
 
 TEST(Emulator, FindsABarrierThatSomeThreadsDoNotReach) {
   EXPECT_THAT(error_of(ExitCode::internal,

@@ -296,6 +296,21 @@ struct AttentionBackwardKv {
   }
 };
 
+// out[i, c, r] = in[i, r, c]: log_sum_TH to and from the order that cuDNN keeps it in.
+struct ExchangeRowsAndColumns {
+  float* out;
+  const float* in;
+  std::int64_t count, rows, columns;
+  template <class Thread>
+  DUALPATH_HOST_DEVICE void operator()(Thread& t) const {
+    const std::int64_t size = rows * columns;
+    for_each_pack_of_grid<1>(t, count * size, [&](std::int64_t i) {
+      const std::int64_t matrix = i / size, row = i % size / columns, column = i % columns;
+      out[matrix * size + column * rows + row] = in[i];
+    });
+  }
+};
+
 // The new tokens' values into the cache.
 template <class O>
 struct CacheValues {

@@ -6,12 +6,18 @@
 #include "core/cuda/cuda_check.h"
 #include "core/cuda/cuda_ops.h"
 #include "core/cuda/cuda_stopwatch.h"
+#include "core/cuda/cuda_tuner.h"
 #include "core/threaded_stream.h"
 
 namespace dualpath {
 namespace {
 
 constexpr std::size_t alignment = 4096;
+
+std::string cudnn_text() {
+  const std::string version = cudnn_version();
+  return version.empty() ? "no cuDNN" : "cuDNN " + version;
+}
 
 class CudaDevice final : public Device {
  public:
@@ -44,6 +50,14 @@ class CudaDevice final : public Device {
       return std::make_unique<CudaStopwatch>(index_, *own);
     return Device::make_stopwatch(stream);
   }
+  std::unique_ptr<KernelTuner> make_tuner(Ops& kernels) override {
+    std::string made_for = fmt::format("{}, {} multiprocessors, cuBLASLt {}, {}", model_,
+                                       limits_.multiprocessors, cublasLtGetVersion(), cudnn_text());
+    auto* own = dynamic_cast<CudaLibraryUser*>(&kernels);
+    CHECK(own != nullptr, "these kernels are not of a GPU");
+    return std::make_unique<CudaTuner>(*this, own->library_calls(), std::move(made_for),
+                                       cache_bytes_);
+  }
 
   void copy_to_device(Tensor dst, const void* host, Stream& stream) override;
   void copy_to_host(void* host, Tensor src, Stream& stream) override;
@@ -59,7 +73,7 @@ class CudaDevice final : public Device {
   }
 
   int index_;
-  std::string name_;
+  std::string name_, model_;
   CudaLimits limits_;
   std::size_t cache_bytes_ = 0;
   cudaStream_t to_device_ = nullptr, to_host_ = nullptr;  // of copies by threads of the host
@@ -73,6 +87,7 @@ CudaDevice::CudaDevice(int index) : index_(index) {
   CHECK_AS(ExitCode::configuration, properties.major >= 8,
            "GPU {} ({}) has compute capability {}.{}; 8.0 is the least that is supported", index_,
            properties.name, properties.major, properties.minor);
+  model_ = properties.name;
   name_ = fmt::format("cuda {} ({}, compute capability {}.{})", index_, properties.name,
                       properties.major, properties.minor);
   limits_ = {.multiprocessors = properties.multiProcessorCount,
@@ -173,8 +188,8 @@ std::optional<int> cuda_index(const Device& device) {
 std::string cuda_libraries() {
   int runtime = 0;
   CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
-  return fmt::format("CUDA {}, cuBLASLt {}", version(static_cast<std::size_t>(runtime), 1000),
-                     version(cublasLtGetVersion(), 10000));
+  return fmt::format("CUDA {}, cuBLASLt {}, {}", version(static_cast<std::size_t>(runtime), 1000),
+                     version(cublasLtGetVersion(), 10000), cudnn_text());
 }
 
 }  // namespace dualpath

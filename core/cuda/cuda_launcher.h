@@ -23,12 +23,12 @@ class CudaLauncher {
   CudaLauncher(Device& device, CudaStream& stream, const CudaLimits& limits)
       : device_(device), stream_(stream), limits_(limits) {}
 
-  cudaStream_t stream() const { return stream_.use(); }
+  CudaStream& stream() const { return stream_; }
 
   template <class Kernel>
   void launch(std::int64_t blocks, int threads, std::size_t shared_bytes, const Kernel& kernel) {
     CHECK(blocks <= INT32_MAX, "{} blocks of a grid", blocks);
-    const cudaStream_t on = stream();
+    const cudaStream_t on = stream_.use();
     if (shared_bytes + gpu::reduction_bytes > undeclared_shared_bytes)
       declare_shared_bytes<Kernel>(shared_bytes);
     Grid::start(static_cast<unsigned>(blocks), threads, shared_bytes, on, kernel);
@@ -65,10 +65,10 @@ class CudaLauncher {
 };
 
 template <class Grid>
-class CudaOps final : public gpu::DeviceOps<CudaLauncher<Grid>> {
+class CudaOps final : public gpu::DeviceOps<CudaLauncher<Grid>>, public CudaLibraryUser {
  public:
   CudaOps(Device& device, CudaStream& stream, const CudaLimits& limits)
-      : gpu::DeviceOps<CudaLauncher<Grid>>(device, stream, limits), device_(device) {}
+      : Kernels(device, stream, limits), device_(device), fused_attention_(device, stream) {}
 
   void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) override {
     check_matmul(c, a, b, flags);
@@ -77,17 +77,54 @@ class CudaOps final : public gpu::DeviceOps<CudaLauncher<Grid>> {
       if (!flags.accumulate) this->fill(c, 0);
       return;
     }
+    products().run(c, a, b, flags, this->launcher_.stream().use());
+  }
+
+  void attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE, Tensor qkv_TC,
+                 AttentionShape shape) override {
+    if (!fused_attention_.takes(q_THE.dtype, shape))
+      return Kernels::attention(out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
+    check_attention(out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
+    const Tensor log_sum_NHP = fused_attention_.log_sum_NHP(shape);
+    fused_attention_.forward(out_THE, log_sum_NHP, q_THE, k_TGE, qkv_TC, shape);
+    this->exchange_rows_and_columns(log_sum_TH, log_sum_NHP, shape.sequences, shape.heads,
+                                    shape.positions);
+  }
+  void attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tensor dout_THE,
+                          Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
+                          Tensor qkv_TC, AttentionShape shape) override {
+    if (!fused_attention_.takes(q_THE.dtype, shape)) {
+      return Kernels::attention_backward(dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH,
+                                         q_THE, k_TGE, qkv_TC, shape);
+    }
+    check_attention_backward(dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH, q_THE, k_TGE,
+                             qkv_TC, shape);
+    const Tensor log_sum_NHP = fused_attention_.log_sum_NHP(shape);
+    this->exchange_rows_and_columns(log_sum_NHP, log_sum_TH, shape.sequences, shape.positions,
+                                    shape.heads);
+    fused_attention_.backward(dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_NHP, q_THE, k_TGE,
+                              qkv_TC, shape);
+  }
+
+  CudaLibraryCalls library_calls() override {
+    return {this->launcher_.stream(), products(), fused_attention_};
+  }
+
+ private:
+  using Kernels = gpu::DeviceOps<CudaLauncher<Grid>>;
+
+  CudaMatmul& products() {
     if (!products_) {
       product_workspace_ = device_.allocate(CudaMatmul::workspace_bytes);
       products_.emplace(product_workspace_.data());
     }
-    products_->run(c, a, b, flags, this->launcher_.stream());
+    return *products_;
   }
 
- private:
   Device& device_;
   Buffer product_workspace_;
   std::optional<CudaMatmul> products_;  // made by the first product: most sets of kernels have none
+  FusedAttention fused_attention_;
 };
 
 }  // namespace dualpath

@@ -1,5 +1,9 @@
 #include "core/cuda/cuda_matmul.h"
 
+#include <charconv>
+#include <fmt/ranges.h>
+#include <span>
+
 #include "core/cuda/cuda_check.h"
 
 namespace dualpath {
@@ -50,7 +54,7 @@ class Description {
 
 class Preference {
  public:
-  explicit Preference(const CudaProduct& product) {
+  explicit Preference(const gpu::Product& product) {
     CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&preference_));
     set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, CudaMatmul::workspace_bytes);
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, product.alignments[0]);
@@ -78,15 +82,15 @@ class Preference {
 }  // namespace
 
 struct CudaMatmul::Plan {
-  explicit Plan(const CudaProduct& p)
-      : description(p.product),
-        first(p.product.first, p.operand_type),
-        second(p.product.second, p.operand_type),
-        d(p.product.d, p.result_type) {}
+  explicit Plan(const gpu::Product& p)
+      : description(p.shape),
+        first(p.shape.first, p.operand_type),
+        second(p.shape.second, p.operand_type),
+        d(p.shape.d, p.result_type) {}
 
   Description description;
   Layout first, second, d;
-  cublasLtMatmulAlgo_t algorithm{};
+  Algorithm algorithm{};
 };
 
 CudaMatmul::CudaMatmul(void* workspace) : workspace_(workspace) {
@@ -97,35 +101,72 @@ CudaMatmul::~CudaMatmul() {
   cublasLtDestroy(handle_);
 }
 
-const CudaMatmul::Plan& CudaMatmul::plan_of(const CudaProduct& p) {
-  const auto found = plans_.find(p);
-  if (found != plans_.end()) return *found->second;
-  auto plan = std::make_unique<Plan>(p);
+std::vector<CudaMatmul::Algorithm> CudaMatmul::algorithms(const gpu::Product& p, int most) const {
+  const Plan plan(p);
   const Preference preference(p);
-  cublasLtMatmulHeuristicResult_t choice{};
-  int num_choices = 0;
+  std::vector<cublasLtMatmulHeuristicResult_t> found(static_cast<std::size_t>(most));
+  int num_found = 0;
   const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(handle_, plan->description, plan->first, plan->second, plan->d,
-                                     plan->d, preference, 1, &choice, &num_choices);
-  CHECK(status == CUBLAS_STATUS_SUCCESS && num_choices == 1,
-        "cuBLASLt has no algorithm for a product {} x {} of {} into {}: {}", p.product.d.columns,
-        p.product.d.rows, name_of(p.operand_type), name_of(p.result_type),
-        cublasLtGetStatusString(status));
-  plan->algorithm = choice.algo;
-  return *plans_.emplace(p, std::move(plan)).first->second;
+      cublasLtMatmulAlgoGetHeuristic(handle_, plan.description, plan.first, plan.second, plan.d,
+                                     plan.d, preference, most, found.data(), &num_found);
+  std::vector<Algorithm> algorithms;
+  for (int i = 0; i < num_found; ++i) {
+    const cublasLtMatmulHeuristicResult_t& result = found[static_cast<std::size_t>(i)];
+    if (result.state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(result.algo);
+  }
+  CHECK(status == CUBLAS_STATUS_SUCCESS && !algorithms.empty(),
+        "cuBLASLt has no algorithm for {}: {}", gpu::text_of(p), cublasLtGetStatusString(status));
+  return algorithms;
+}
+
+void CudaMatmul::keep_to(const gpu::Product& p, const Algorithm& algorithm) {
+  auto plan = std::make_unique<Plan>(p);
+  plan->algorithm = algorithm;
+  cublasLtMatmulHeuristicResult_t result{};
+  const cublasStatus_t status = cublasLtMatmulAlgoCheck(
+      handle_, plan->description, plan->first, plan->second, plan->d, plan->d, &algorithm, &result);
+  CHECK_AS(ExitCode::checkpoint,
+           status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= workspace_bytes,
+           "cuBLASLt cannot use the algorithm that was chosen for {}: {}", gpu::text_of(p),
+           cublasLtGetStatusString(status));
+  plans_[p] = std::move(plan);
+}
+
+const CudaMatmul::Plan& CudaMatmul::plan_of(const gpu::Product& p) {
+  if (!plans_.contains(p)) keep_to(p, algorithms(p, 1).front());
+  return *plans_.at(p);
 }
 
 void CudaMatmul::run(Tensor c, Tensor a, Tensor b, MatmulFlags flags, cudaStream_t stream) {
-  const CudaProduct p{
-      gpu::column_major_product(c, a, b, flags),
-      a.dtype,
-      c.dtype,
-      {gpu::alignment_of(b.data), gpu::alignment_of(a.data), gpu::alignment_of(c.data)}};
+  run(gpu::product_of(c, a, b, flags), b.data, a.data, c.data, stream);
+}
+
+void CudaMatmul::run(const gpu::Product& p, const void* first, const void* second, void* d,
+                     cudaStream_t stream) {
   const Plan& plan = plan_of(p);
   const float alpha = 1;
-  CUBLAS_CHECK(cublasLtMatmul(handle_, plan.description, &alpha, b.data, plan.first, a.data,
-                              plan.second, &p.product.beta, c.data, plan.d, c.data, plan.d,
-                              &plan.algorithm, workspace_, workspace_bytes, stream));
+  CUBLAS_CHECK(cublasLtMatmul(handle_, plan.description, &alpha, first, plan.first, second,
+                              plan.second, &p.shape.beta, d, plan.d, d, plan.d, &plan.algorithm,
+                              workspace_, workspace_bytes, stream));
+}
+
+std::string text_of(const CudaMatmul::Algorithm& algorithm) {
+  return fmt::format("{:x}", fmt::join(std::span(algorithm.data), " "));
+}
+
+CudaMatmul::Algorithm algorithm_of(const std::string& text) {
+  CudaMatmul::Algorithm algorithm{};
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  bool whole = true;
+  for (std::uint64_t& word : algorithm.data) {
+    const auto [next, error] = std::from_chars(at, end, word, 16);
+    whole = whole && error == std::errc{};
+    at = next == end ? end : next + 1;
+  }
+  CHECK_AS(ExitCode::checkpoint, whole && text == text_of(algorithm),
+           "'{}' is no algorithm of cuBLASLt's", text);
+  return algorithm;
 }
 
 }  // namespace dualpath

@@ -1,28 +1,21 @@
-// Matrix products by cuBLASLt, sums in fp32 (never TF32). The algorithm that the library's
-// heuristics choose for a product is kept, so that the same product gives the same bits all through
-// a run.
+// Matrix products by cuBLASLt, sums in fp32 (never TF32). A product takes the algorithm that it was
+// told to keep to, else the first that the library's heuristics name, which is the same at every
+// start: so the same product gives the same bits all through a run.
 #pragma once
 
-#include <array>
-#include <compare>
 #include <cublasLt.h>
 #include <map>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "core/cuda/gemm_layout.h"
 
 namespace dualpath {
 
-// What an algorithm is chosen for.
-struct CudaProduct {
-  gpu::ColumnMajorProduct product;
-  DType operand_type, result_type;
-  std::array<std::uint32_t, 3> alignments;  // of first, second and d, in bytes
-  auto operator<=>(const CudaProduct&) const = default;
-};
-
 class CudaMatmul {
  public:
+  using Algorithm = cublasLtMatmulAlgo_t;
   // What the library works in: more than this many bytes help no product on Hopper.
   static constexpr std::size_t workspace_bytes = 32 << 20;
 
@@ -32,14 +25,27 @@ class CudaMatmul {
 
   // c (= or +=) op(a)·op(b). REQUIRES: check_matmul passes; no dimension is 0.
   void run(Tensor c, Tensor a, Tensor b, MatmulFlags flags, cudaStream_t stream);
+  // The same by its column-major operands.
+  void run(const gpu::Product& product, const void* first, const void* second, void* d,
+           cudaStream_t stream);
+
+  // Those that the heuristics hold for the fastest, `most` at the most, and at least one.
+  std::vector<Algorithm> algorithms(const gpu::Product& product, int most) const;
+  // From here on. Throws Error(checkpoint) where this library or GPU has no such algorithm.
+  void keep_to(const gpu::Product& product, const Algorithm& algorithm);
 
  private:
   struct Plan;
-  const Plan& plan_of(const CudaProduct& product);
+  const Plan& plan_of(const gpu::Product& product);
 
   void* workspace_;
   cublasLtHandle_t handle_ = nullptr;
-  std::map<CudaProduct, std::unique_ptr<Plan>> plans_;
+  std::map<gpu::Product, std::unique_ptr<Plan>> plans_;
 };
+
+// The library's own bytes, which hold for its version. Throws Error(checkpoint) where the text is
+// none.
+std::string text_of(const CudaMatmul::Algorithm& algorithm);
+CudaMatmul::Algorithm algorithm_of(const std::string& text);
 
 }  // namespace dualpath

@@ -438,6 +438,12 @@ class DeviceOps : public Ops {
   }
 
  protected:
+  // out = count matrices [rows, columns], transposed
+  void exchange_rows_and_columns(Tensor out, Tensor in, std::int64_t count, std::int64_t rows,
+                                 std::int64_t columns) {
+    launch_elements<1>(
+        out.numel(), ExchangeRowsAndColumns{out.as<float>(), in.as<float>(), count, rows, columns});
+  }
   Launcher launcher_;
 
  private:

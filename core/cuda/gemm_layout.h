@@ -6,8 +6,11 @@
 // change places, and each is transposed there where it is here.
 #pragma once
 
+#include <array>
 #include <compare>
 #include <cstdint>
+#include <fmt/format.h>
+#include <string>
 
 #include "core/ops.h"
 
@@ -29,6 +32,14 @@ struct ColumnMajorProduct {
   auto operator<=>(const ColumnMajorProduct&) const = default;
 };
 
+// What an algorithm is chosen for.
+struct Product {
+  ColumnMajorProduct shape;
+  DType operand_type, result_type;
+  std::array<std::uint32_t, 3> alignments;  // of first, second and d, in bytes
+  auto operator<=>(const Product&) const = default;
+};
+
 inline ColumnMajor column_major(Tensor row_major) {
   return {row_major.cols(), row_major.rows(), row_major.cols()};
 }
@@ -47,6 +58,27 @@ inline ColumnMajorProduct column_major_product(Tensor c, Tensor a, Tensor b, Mat
 inline std::uint32_t alignment_of(const void* address) {
   const auto bits = reinterpret_cast<std::uintptr_t>(address) | 256;
   return static_cast<std::uint32_t>(bits & (~bits + 1));
+}
+
+inline Product product_of(Tensor c, Tensor a, Tensor b, MatmulFlags flags) {
+  return {column_major_product(c, a, b, flags),
+          a.dtype,
+          c.dtype,
+          {alignment_of(b.data), alignment_of(a.data), alignment_of(c.data)}};
+}
+
+// All of it in one line, as a row-major product: "product f32 [64, 8] += bf16 [32, 64]' [32, 8],
+// aligned 256 256 128", where ' means transposed.
+inline std::string text_of(const Product& p) {
+  const auto operand = [](const ColumnMajor& matrix, bool transposed) {
+    return fmt::format("[{}, {}]{}", matrix.columns, matrix.rows, transposed ? "'" : "");
+  };
+  return fmt::format("product {} {} {} {} {} {}, aligned {} {} {}", name_of(p.result_type),
+                     operand(p.shape.d, false),
+                     p.shape.beta == 0 ? "=" : "+=", name_of(p.operand_type),
+                     operand(p.shape.second, p.shape.transpose_second),
+                     operand(p.shape.first, p.shape.transpose_first), p.alignments[2],
+                     p.alignments[1], p.alignments[0]);
 }
 
 }  // namespace dualpath::gpu
