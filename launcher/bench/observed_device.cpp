@@ -90,6 +90,8 @@ class ObservedOps final : public Ops {
   ObservedOps(std::unique_ptr<Ops> ops, Stream& stream, KernelObserver* const& observer)
       : ops_(std::move(ops)), stream_(stream), observer_(observer) {}
 
+  Ops& kernels() { return *ops_; }  // that it tells of
+
   void fill(Tensor out, double value) override { call({"fill", "w"}, &Ops::fill, out, value); }
   void copy(Tensor out, Tensor in) override { call({"copy", "wr"}, &Ops::copy, out, in); }
   void add(Tensor out, Tensor in) override { call({"add", "ur"}, &Ops::add, out, in); }
@@ -316,6 +318,12 @@ class ObservedOps final : public Ops {
 
 std::unique_ptr<Ops> ObservedDevice::make_ops(Stream& stream) {
   return std::make_unique<ObservedOps>(device_.make_ops(stream), stream, observer_);
+}
+
+std::unique_ptr<KernelTuner> ObservedDevice::make_tuner(Ops& kernels) {
+  auto* observed = dynamic_cast<ObservedOps*>(&kernels);
+  CHECK(observed != nullptr, "these kernels are not observed");
+  return device_.make_tuner(observed->kernels());
 }
 
 }  // namespace dualpath
