@@ -13,18 +13,20 @@ namespace {
 constexpr std::string_view h200 = R"({"deviceVer": 900, "driverVer": 13000, "cudaDeviceId": 0,
   "totalGlobalMem": 150754820096, "maxGridSize": [2147483647, 65535, 65535],
   "maxBlockSize": [1024, 1024, 64], "regsPerBlock": 65536, "multiProcessorCount": 132,
-  "warpSize": 32, "maxSharedMemoryPerBlock": 49152, "maxSharedMemoryPerBlockOptin": 232448,
+  "smCountOrigin": 0, "warpSize": 32, "maxSharedMemoryPerBlock": 49152,
+  "maxSharedMemoryPerBlockOptin": 232448, "oversizedSharedMemoryPerBlock": 0,
   "reservedSharedMemoryPerBlock": 1024, "maxRegistersPerSM": 65536, "maxCtasPerSM": 32,
   "maxThreadsPerBlock": 1024, "maxThreadsPerSM": 2048, "pciDeviceId": 0, "isTccDriver": 0,
   "supportCoopLaunch": 1, "smClockRateKHz": 1980000, "memClockRateKHz": 3201000,
+  "memoryBusWidth": 6144,
   "l2CacheSize": 62914560, "deviceName": "NVIDIA H200"})";
 
 class CudnnPlans : public testing::Test {
  protected:
   void SetUp() override {
     gpu_.set_all(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, h200);
-    if (cudnnBackendFinalize(gpu_.get()) != CUDNN_STATUS_SUCCESS)
-      GTEST_SKIP() << "cuDNN " << cudnnGetVersion() << " describes GPUs in other words";
+    ASSERT_EQ(cudnnBackendFinalize(gpu_.get()), CUDNN_STATUS_SUCCESS)
+        << "cuDNN " << cudnnGetVersion() << " describes GPUs in other words";
   }
   CudnnDescriptor gpu_{CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR};
 };
