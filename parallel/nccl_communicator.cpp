@@ -16,6 +16,7 @@
 #include "core/cuda/cuda_check.h"
 #include "core/cuda/cuda_device.h"
 #include "parallel/gpu_operations.h"
+#include "parallel/layered_communicator.h"
 
 namespace dualpath {
 namespace {
@@ -64,12 +65,12 @@ std::size_t count_of(Tensor tensor) {
   return static_cast<std::size_t>(tensor.numel());
 }
 
-class NcclCommunicator final : public Communicator {
+class NcclCommunicator final : public LayeredCommunicator {
  public:
   NcclCommunicator(Communicator& host, int gpu, OperationsUnderWay& operations);
   NcclCommunicator(std::unique_ptr<Communicator> host, int gpu, OperationsUnderWay& operations)
       : NcclCommunicator(*host, gpu, operations) {
-    owned_ = std::move(host);
+    own(std::move(host));
   }
   ~NcclCommunicator() override;
 
@@ -80,15 +81,8 @@ class NcclCommunicator final : public Communicator {
     issued_.retire();
     return issued_.busy_ms();
   }
-  std::vector<std::string> all_gather(const std::string& message) override {
-    return host_.all_gather(message);
-  }
-  std::string broadcast(const std::string& message, int root) override {
-    return host_.broadcast(message, root);
-  }
-  void barrier() override { host_.barrier(); }
   std::unique_ptr<Communicator> split(int color, int key, const std::string& name) override {
-    return std::make_unique<NcclCommunicator>(host_.split(color, key, name), gpu_, operations_);
+    return std::make_unique<NcclCommunicator>(base().split(color, key, name), gpu_, operations_);
   }
 
  private:
@@ -105,8 +99,6 @@ class NcclCommunicator final : public Communicator {
   // What the library has found out since, at any time, about itself or another rank; or "".
   std::string look();
 
-  Communicator& host_;
-  std::unique_ptr<Communicator> owned_;  // host_, where it is of a split
   const int gpu_;
   OperationsUnderWay& operations_;
   GpuOperations issued_;
@@ -115,8 +107,7 @@ class NcclCommunicator final : public Communicator {
 };
 
 NcclCommunicator::NcclCommunicator(Communicator& host, int gpu, OperationsUnderWay& operations)
-    : Communicator(host.name(), host.rank(), host.size()),
-      host_(host),
+    : LayeredCommunicator(host),
       gpu_(gpu),
       operations_(operations),
       issued_(operations, name(), gpu) {

@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "parallel/layered_communicator.h"
+
 namespace dualpath {
 namespace {
 
@@ -28,28 +30,17 @@ void for_each_piece(std::int64_t numel, std::int64_t piece, const Body& body) {
     body(begin, std::min(begin + piece, numel));
 }
 
-class StagedCommunicator final : public Communicator {
+class StagedCommunicator final : public LayeredCommunicator {
  public:
   StagedCommunicator(Communicator& host, Device& device, std::size_t piece_bytes)
-      : Communicator(host.name(), host.rank(), host.size()),
-        host_(host),
-        device_(device),
-        piece_bytes_(piece_bytes) {}
+      : LayeredCommunicator(host), device_(device), piece_bytes_(piece_bytes) {}
   StagedCommunicator(std::unique_ptr<Communicator> host, Device& device, std::size_t piece_bytes)
       : StagedCommunicator(*host, device, piece_bytes) {
-    owned_ = std::move(host);
+    own(std::move(host));
   }
 
-  double busy_ms() override { return host_.busy_ms(); }
-  std::vector<std::string> all_gather(const std::string& message) override {
-    return host_.all_gather(message);
-  }
-  std::string broadcast(const std::string& message, int root) override {
-    return host_.broadcast(message, root);
-  }
-  void barrier() override { host_.barrier(); }
   std::unique_ptr<Communicator> split(int color, int key, const std::string& name) override {
-    return std::make_unique<StagedCommunicator>(host_.split(color, key, name), device_,
+    return std::make_unique<StagedCommunicator>(base().split(color, key, name), device_,
                                                 piece_bytes_);
   }
 
@@ -68,8 +59,6 @@ class StagedCommunicator final : public Communicator {
     return elements_in(std::max(share / page * page, page), dtype);
   }
 
-  Communicator& host_;
-  std::unique_ptr<Communicator> owned_;  // host_, where it is of a split
   Device& device_;
   const std::size_t piece_bytes_;
   Buffer staging_;   // of collectives: a piece, but at least a page for each rank
@@ -89,7 +78,7 @@ void StagedCommunicator::start_all_reduce(Tensor data, Reduce reduce, Stream& st
                    const Tensor piece = flat(data).slice(begin, end);
                    const Tensor host = staged(data.dtype, end - begin);
                    device_.copy_to_host(host.data, piece, stream);
-                   host_.all_reduce(host, reduce, stream);
+                   base().all_reduce(host, reduce, stream);
                    device_.copy_to_device(piece, host.data, stream);
                  });
 }
@@ -106,7 +95,7 @@ void StagedCommunicator::start_all_gather(Tensor whole, Tensor part, Stream& str
                    const Tensor all = staged(part.dtype, count * size());
                    const Tensor mine = all.slice(rank() * count, (rank() + 1) * count);
                    device_.copy_to_host(mine.data, flat(part).slice(begin, end), stream);
-                   host_.all_gather(all, mine, stream);
+                   base().all_gather(all, mine, stream);
                    for (int r = 0; r < size(); ++r) {
                      if (in_place && r == rank()) continue;
                      const std::int64_t offset = r * part_numel;
@@ -129,7 +118,7 @@ void StagedCommunicator::start_reduce_scatter(Tensor part, Tensor whole, Stream&
                                           flat(whole).slice(offset + begin, offset + end), stream);
                    }
                    const Tensor mine = all.slice(rank() * count, (rank() + 1) * count);
-                   host_.reduce_scatter(mine, all, stream);
+                   base().reduce_scatter(mine, all, stream);
                    device_.copy_to_device(flat(part).slice(begin, end), mine.data, stream);
                  });
 }
@@ -140,7 +129,7 @@ void StagedCommunicator::start_broadcast(Tensor data, int root, Stream& stream) 
                    const Tensor piece = flat(data).slice(begin, end);
                    const Tensor host = staged(data.dtype, end - begin);
                    if (rank() == root) device_.copy_to_host(host.data, piece, stream);
-                   host_.broadcast(host, root, stream);
+                   base().broadcast(host, root, stream);
                    if (rank() != root) device_.copy_to_device(piece, host.data, stream);
                  });
 }
@@ -162,7 +151,7 @@ void StagedCommunicator::start_exchange(std::span<const Transfer> transfers, Str
     place += on_pages(t.data.bytes());
     if (t.send) device_.copy_to_host(hosts[i].data.data, t.data, stream);
   }
-  host_.exchange(std::span(hosts).first(transfers.size()), stream);
+  base().exchange(std::span(hosts).first(transfers.size()), stream);
   for (std::size_t i = 0; i < transfers.size(); ++i) {
     const Transfer& t = transfers[i];
     if (!t.send) device_.copy_to_device(t.data, hosts[i].data.data, stream);

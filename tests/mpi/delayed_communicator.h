@@ -9,26 +9,17 @@
 #include <utility>
 #include <vector>
 
-#include "parallel/communicator.h"
+#include "parallel/layered_communicator.h"
 
 namespace dualpath {
 
 // Passes everything on to another one.
-class ForwardingCommunicator : public Communicator {
+class ForwardingCommunicator : public LayeredCommunicator {
  public:
   explicit ForwardingCommunicator(std::unique_ptr<Communicator> ranks)
-      : Communicator(ranks->name(), ranks->rank(), ranks->size()), ranks_(std::move(ranks)) {}
-
-  std::vector<std::string> all_gather(const std::string& message) override {
-    return ranks_->all_gather(message);
+      : LayeredCommunicator(*ranks) {
+    own(std::move(ranks));
   }
-  std::string broadcast(const std::string& message, int root) override {
-    return ranks_->broadcast(message, root);
-  }
-  void barrier() override { ranks_->barrier(); }
-
- protected:
-  Communicator& ranks() { return *ranks_; }
 
  private:
   // Issued on the stream before each tensor operation.
@@ -36,26 +27,24 @@ class ForwardingCommunicator : public Communicator {
 
   void start_all_reduce(Tensor data, Reduce reduce, Stream& stream) override {
     before(stream);
-    ranks_->all_reduce(data, reduce, stream);
+    base().all_reduce(data, reduce, stream);
   }
   void start_all_gather(Tensor whole, Tensor part, Stream& stream) override {
     before(stream);
-    ranks_->all_gather(whole, part, stream);
+    base().all_gather(whole, part, stream);
   }
   void start_reduce_scatter(Tensor part, Tensor whole, Stream& stream) override {
     before(stream);
-    ranks_->reduce_scatter(part, whole, stream);
+    base().reduce_scatter(part, whole, stream);
   }
   void start_broadcast(Tensor data, int root, Stream& stream) override {
     before(stream);
-    ranks_->broadcast(data, root, stream);
+    base().broadcast(data, root, stream);
   }
   void start_exchange(std::span<const Transfer> transfers, Stream& stream) override {
     before(stream);
-    ranks_->exchange(transfers, stream);
+    base().exchange(transfers, stream);
   }
-
-  std::unique_ptr<Communicator> ranks_;
 };
 
 // Every tensor operation sleeps before it begins; of all groups split from this, or of those of
@@ -67,7 +56,7 @@ class DelayedCommunicator final : public ForwardingCommunicator {
       : ForwardingCommunicator(std::move(ranks)), delay_(delay), only_(std::move(only)) {}
 
   std::unique_ptr<Communicator> split(int color, int key, const std::string& name) override {
-    return std::make_unique<DelayedCommunicator>(ranks().split(color, key, name), delay_, only_);
+    return std::make_unique<DelayedCommunicator>(base().split(color, key, name), delay_, only_);
   }
 
  private:

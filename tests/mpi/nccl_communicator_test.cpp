@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include "core/cuda/cuda_device.h"
+#include "parallel/layered_communicator.h"
 #include "parallel/watchdog.h"
 #include "tests/expect_error.h"
 #include "tests/fake_cuda/machine.h"
@@ -22,53 +23,44 @@ std::unique_ptr<Device> own_gpu() {
 }
 
 // For tensors in host memory: they are copied to a device, where `ranks` moves them, and back.
-class LiftedCommunicator final : public Communicator {
+class LiftedCommunicator final : public LayeredCommunicator {
  public:
   LiftedCommunicator(std::unique_ptr<Communicator> ranks, Device& device)
-      : Communicator(ranks->name(), ranks->rank(), ranks->size()),
-        ranks_(std::move(ranks)),
-        device_(device),
-        memory_(device.allocate(64 << 20)) {}
+      : LayeredCommunicator(*ranks), device_(device), memory_(device.allocate(64 << 20)) {
+    own(std::move(ranks));
+  }
 
-  double busy_ms() override { return ranks_->busy_ms(); }
-  std::vector<std::string> all_gather(const std::string& message) override {
-    return ranks_->all_gather(message);
-  }
-  std::string broadcast(const std::string& message, int root) override {
-    return ranks_->broadcast(message, root);
-  }
-  void barrier() override { ranks_->barrier(); }
   std::unique_ptr<Communicator> split(int color, int key, const std::string& name) override {
-    return std::make_unique<LiftedCommunicator>(ranks_->split(color, key, name), device_);
+    return std::make_unique<LiftedCommunicator>(base().split(color, key, name), device_);
   }
 
  private:
   void start_all_reduce(Tensor data, Reduce reduce, Stream& stream) override {
     const Tensor there = lift(data, stream);
-    ranks_->all_reduce(there, reduce, stream);
+    base().all_reduce(there, reduce, stream);
     device_.copy_to_host(data.data, there, stream);
   }
   void start_all_gather(Tensor whole, Tensor part, Stream& stream) override {
     const Tensor there = lift(whole, stream);
-    ranks_->all_gather(there, lifted_part(part, whole, there, stream), stream);
+    base().all_gather(there, lifted_part(part, whole, there, stream), stream);
     device_.copy_to_host(whole.data, there, stream);
   }
   void start_reduce_scatter(Tensor part, Tensor whole, Stream& stream) override {
     const Tensor there = lift(whole, stream);
     const Tensor part_there = lifted_part(part, whole, there, stream);
-    ranks_->reduce_scatter(part_there, there, stream);
+    base().reduce_scatter(part_there, there, stream);
     device_.copy_to_host(part.data, part_there, stream);
   }
   void start_broadcast(Tensor data, int root, Stream& stream) override {
     const Tensor there = lift(data, stream);
-    ranks_->broadcast(there, root, stream);
+    base().broadcast(there, root, stream);
     device_.copy_to_host(data.data, there, stream);
   }
   void start_exchange(std::span<const Transfer> transfers, Stream& stream) override {
     std::vector<Transfer> there;
     used_ = 0;
     for (const Transfer& t : transfers) there.push_back({place(t.data, stream), t.peer, t.send});
-    ranks_->exchange(there, stream);
+    base().exchange(there, stream);
     for (std::size_t i = 0; i < there.size(); ++i)
       if (!transfers[i].send) device_.copy_to_host(transfers[i].data.data, there[i].data, stream);
   }
@@ -95,7 +87,6 @@ class LiftedCommunicator final : public Communicator {
     return {static_cast<std::byte*>(whole_there.data) + offset, part.dtype, part.shape};
   }
 
-  std::unique_ptr<Communicator> ranks_;
   Device& device_;
   Buffer memory_;
   std::size_t used_ = 0;

@@ -57,7 +57,7 @@ class PatientCommunicator final : public ForwardingCommunicator {
         hasty_(hasty) {}
 
   std::unique_ptr<Communicator> split(int color, int key, const std::string& name) override {
-    return std::make_unique<PatientCommunicator>(ranks().split(color, key, name), kernels_,
+    return std::make_unique<PatientCommunicator>(base().split(color, key, name), kernels_,
                                                  patience_, hasty_);
   }
 
