@@ -4,20 +4,36 @@
 //   INSTANTIATE_TEST_SUITE_P(Mpi, CommunicatorTest, testing::Values(CommunicatorKind{"world",
 //   make}));
 //
-// Values are small integers, so that a sum is exact in any order and one wrong, missing or doubled
-// contribution shows.
+// Values are small integers where nothing else is said, so that a sum is exact in any order and one
+// wrong, missing or doubled contribution shows.
 #pragma once
 
+#include <cmath>
 #include <functional>
 #include <gtest/gtest.h>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/device.h"
 #include "parallel/communicator.h"
 #include "parallel/operations_under_way.h"
 
 namespace dualpath {
+
+// Elements of a piece: large tensors are sent in pieces of 2 MB.
+template <class T>
+constexpr std::int64_t piece = (2 << 20) / sizeof(T);
+
+template <class T>
+Tensor tensor_of(std::vector<T>& values) {
+  return {values.data(), dtype_of<T>, Shape{static_cast<std::int64_t>(values.size())}};
+}
+
+// Numbers of every size: the last bits of their sum over ranks tell in what order it was made.
+inline float value_of_any_size(int rank, std::int64_t i) {
+  return static_cast<float>(std::ldexp(1.0 / (3 + rank + i % 7), (rank * 5 + i) % 12));
+}
 
 // A group for tensors in host memory, a stream for it, and what they stand on.
 struct CommunicatorRig {
@@ -31,9 +47,6 @@ struct CommunicatorRig {
 struct CommunicatorKind {
   std::string name;
   std::function<CommunicatorRig()> make;  // collective
-  bool measures = true;                   // busy_ms
-  bool adds_in_order = true;
-  bool allocates_nothing = true;
 };
 inline std::ostream& operator<<(std::ostream& out, const CommunicatorKind& kind) {
   return out << kind.name;
