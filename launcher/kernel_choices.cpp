@@ -96,28 +96,30 @@ KernelChoices parse_kernel_choices(const std::string& text, const std::filesyste
   }
 }
 
-std::string agree_on_kernels(KernelTuner& tuner, const std::filesystem::path& file,
+std::string agree_on_kernels(KernelTuner* tuner, const std::filesystem::path& file,
                              Communicator& ranks, Log& log) {
-  const std::vector<std::string> made_for = ranks.all_gather(tuner.made_for());
+  const std::vector<std::string> made_for =
+      ranks.all_gather(tuner == nullptr ? "kernels without a choice" : tuner->made_for());
   if (std::ranges::count(made_for, made_for.front()) != ranks.size()) {
     if (ranks.rank() == 0) {
-      log.warning("the ranks have different GPUs or libraries ({}): no algorithms are measured",
+      log.warning("the ranks have different devices or libraries ({}): no algorithms are measured",
                   fmt::join(std::set<std::string>(made_for.begin(), made_for.end()), "; "));
     }
-    tuner.keep_to({});
+    if (tuner != nullptr) tuner->keep_to({});
     return "of the libraries";
   }
+  if (tuner == nullptr) return "";
   const auto start = std::chrono::steady_clock::now();
-  const std::map<std::string, int> calls = calls_of_all(tuner.calls(), ranks);
+  const std::map<std::string, int> calls = calls_of_all(tuner->calls(), ranks);
   KernelChoices choices = read_choices(file, made_for.front(), ranks, log);
-  const std::size_t num_measured = add_missing(choices.algorithms, calls, tuner, ranks);
+  const std::size_t num_measured = add_missing(choices.algorithms, calls, *tuner, ranks);
   if (num_measured > 0) {
     run_on_root(ranks, "kernel choices", [&] {
       write_file(file, print_kernel_choices(choices), ExitCode::checkpoint);
       return std::string();
     });
   }
-  tuner.keep_to(choices.algorithms);
+  tuner->keep_to(choices.algorithms);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   log.info("{}: algorithms of {} calls, {} measured in {:.1f} s, the others as {} has them",
            choices.made_for, calls.size(), num_measured, seconds.count(), file.string());
@@ -130,9 +132,8 @@ std::string agree_on_kernels(KernelTuner& tuner, const std::filesystem::path& fi
 std::string agree_on_kernels(Model& model, const std::filesystem::path& file, Communicator& ranks,
                              Log& log) {
   const auto tuner = model.device().make_tuner(model.ops());
-  if (tuner == nullptr) return "";
-  model.issue_passes(tuner->recorder());
-  return agree_on_kernels(*tuner, file, ranks, log);
+  if (tuner != nullptr) model.issue_passes(tuner->recorder());
+  return agree_on_kernels(tuner.get(), file, ranks, log);
 }
 
 }  // namespace dualpath

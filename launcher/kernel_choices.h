@@ -19,15 +19,15 @@ std::string print_kernel_choices(const KernelChoices& choices);
 // Throws Error(checkpoint) where the text is damaged.
 KernelChoices parse_kernel_choices(const std::string& text, const std::filesystem::path& file);
 
-// The tuner has noted this rank's calls. Those that `file`, rank 0's, has no algorithm for are
-// measured, each by the first rank that issues it, and added to the file; then all ranks keep to
-// the same. What was measured on another GPU or by other libraries is measured anew, with a
-// warning. Where the ranks' GPUs or libraries differ from one another nothing is measured.
-// Collective. Returns a checksum of the algorithms in use.
-std::string agree_on_kernels(KernelTuner& tuner, const std::filesystem::path& file,
+// The tuner has noted this rank's calls; null: its device leaves no choice. Those that `file`, rank
+// 0's, has no algorithm for are measured, each by the first rank that issues it, and added to the
+// file; then all ranks keep to the same. What was measured on another GPU or by other libraries is
+// measured anew, with a warning. Where the ranks' GPUs or libraries differ from one another, or
+// only some ranks have a choice, nothing is measured, with a warning too. Collective. Returns a
+// checksum of the algorithms in use; empty where no rank has a choice.
+std::string agree_on_kernels(KernelTuner* tuner, const std::filesystem::path& file,
                              Communicator& ranks, Log& log);
-// The same for all that training and evaluating the model issues; empty where its device leaves no
-// choice.
+// The same for all that training and evaluating the model issues.
 std::string agree_on_kernels(Model& model, const std::filesystem::path& file, Communicator& ranks,
                              Log& log);
 

@@ -50,7 +50,7 @@ class ListedTuner final : public KernelTuner {
 class KernelAgreement : public testing::Test {
  protected:
   void TearDown() override { world().barrier(); }
-  std::string agree(KernelTuner& tuner) { return agree_on_kernels(tuner, file_, world(), log_); }
+  std::string agree(KernelTuner& tuner) { return agree_on_kernels(&tuner, file_, world(), log_); }
   // Every rank issues "all", and "own N".
   std::vector<std::string> calls() const { return {"all", fmt::format("own {}", world().rank())}; }
   std::string file_text() const { return read_file(file_, ExitCode::checkpoint); }
@@ -113,17 +113,34 @@ TEST_F(KernelAgreement, WhatOtherLibrariesHadIsMeasuredAnew) {
   EXPECT_THAT(file_text(), testing::Not(HasSubstr("library 1")));
 }
 
-TEST_F(KernelAgreement, UnlikeRanksMeasureNothing) {
-  if (world().size() == 1) GTEST_SKIP() << "one rank is like itself";
+// One rank is like itself.
+TEST_F(KernelAgreement, OnlyLikeRanksMeasure) {
+  const bool alone = world().size() == 1, is_told = !alone && world().rank() == 0;
   ListedTuner tuner(fmt::format("gpu {}", world().rank()), calls());
   testing::internal::CaptureStderr();
   agree(tuner);
   const std::string told = testing::internal::GetCapturedStderr();
-  if (world().rank() == 0) {
-    EXPECT_THAT(told, HasSubstr("gpu 0; gpu 1"));
-  }
+  EXPECT_EQ(told.empty(), !is_told);
+  EXPECT_THAT(told, HasSubstr(is_told ? "gpu 0; gpu 1" : ""));
+  EXPECT_EQ(tuner.measured, alone ? calls() : std::vector<std::string>{});
+  EXPECT_EQ(tuner.kept->empty(), !alone);
+  EXPECT_EQ(std::filesystem::exists(file_), alone);
+}
+
+// As where rank 0 computes on a CPU.
+TEST_F(KernelAgreement, RanksWithoutAChoiceLeaveNoneAlone) {
+  const bool alone = world().size() == 1, is_told = !alone && world().rank() == 0;
+  ListedTuner tuner("gpu", calls());
+  KernelTuner* const own = world().rank() == 0 ? nullptr : &tuner;
+  testing::internal::CaptureStderr();
+  const std::string checksum = agree_on_kernels(own, file_, world(), log_);
+  const std::string told = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(told.empty(), !is_told);
+  EXPECT_THAT(told, HasSubstr(is_told ? "(gpu; kernels without a choice)" : ""));
+  EXPECT_EQ(checksum.empty(), alone);
+  EXPECT_EQ(checksum, world().broadcast(checksum, 0));
   EXPECT_THAT(tuner.measured, testing::IsEmpty());
-  EXPECT_EQ(tuner.kept, Choices{});
+  EXPECT_EQ(tuner.kept, own == nullptr ? std::nullopt : std::optional<Choices>(Choices{}));
   EXPECT_FALSE(std::filesystem::exists(file_));
 }
 
