@@ -10,11 +10,16 @@
 namespace dualpath {
 namespace {
 
+// What both passes have.
 class AttentionGraph {
- public:
-  explicit AttentionGraph(const AttentionShape& shape) : s_(shape) {}
+  const AttentionShape s_;
 
+ public:
   CudnnGraph graph;
+  const CudnnTensor q = queries(), k = transposed_heads(s_.kv_heads, key_width());
+  const CudnnTensor out = queries(), statistics = row_numbers();
+
+  explicit AttentionGraph(const AttentionShape& shape) : s_(shape) {}
 
   // Heads of E elements in rows of `width` elements, a row a token.
   CudnnTensor heads(std::int64_t count, std::int64_t width) {
@@ -29,17 +34,20 @@ class AttentionGraph {
   std::int64_t key_width() const { return s_.kv_heads * s_.head_size; }
   std::int64_t qkv_width() const { return query_width() + 2 * key_width(); }
 
-  CudnnTensor statistics() {
+  // As q lies, or out.
+  CudnnTensor queries() { return heads(s_.heads, query_width()); }
+  // A number for each query.
+  CudnnTensor row_numbers() {
     return graph.in_memory(CUDNN_DATA_FLOAT, of_rows(),
                            {s_.heads * s_.positions, s_.positions, 1, 1});
   }
   CudnnDims of_rows() const { return {s_.sequences, s_.heads, s_.positions, 1}; }
   CudnnDims of_scores() const { return {s_.sequences, s_.heads, s_.positions, s_.positions}; }
 
-  // q_BHSE·k_BGESᵀ/√E
-  CudnnTensor scores(CudnnTensor q_BHSE, CudnnTensor k_BGES) {
+  // q·kᵀ/√E
+  CudnnTensor scores() {
     const CudnnTensor products = graph.between(of_scores());
-    graph.matmul(products, q_BHSE, k_BGES);
+    graph.matmul(products, q, k);
     return scaled(products);
   }
   CudnnTensor scaled(CudnnTensor x) { return graph.apply(CUDNN_POINTWISE_MUL, x, scale()); }
@@ -77,7 +85,6 @@ class AttentionGraph {
     return scale_;
   }
 
-  const AttentionShape s_;
   CudnnTensor scale_{};
 };
 
@@ -94,45 +101,37 @@ CudnnAttention::Forward CudnnAttention::make_forward(const AttentionShape& shape
                                                      const CudnnTarget& target) {
   AttentionGraph a(shape);
   CudnnGraph& g = a.graph;
-  const CudnnTensor q = a.heads(shape.heads, a.query_width());
-  const CudnnTensor k = a.transposed_heads(shape.kv_heads, a.key_width());
   const CudnnTensor v = a.heads(shape.kv_heads, a.qkv_width());
-  const CudnnTensor out = a.heads(shape.heads, a.query_width());
-  const CudnnTensor statistics = a.statistics();
 
-  const CudnnTensor scores = a.causal(a.scores(q, k));
+  const CudnnTensor scores = a.causal(a.scores());
   const CudnnTensor largest = g.between(a.of_rows());
   g.reduce_to(largest, CUDNN_REDUCE_TENSOR_MAX, scores);
   const CudnnTensor shifted = g.apply(CUDNN_POINTWISE_SUB, scores, largest);
   const CudnnTensor weights = g.apply(CUDNN_POINTWISE_EXP, shifted);
   const CudnnTensor sum = a.row_sum(weights);
-  g.apply_to(statistics, CUDNN_POINTWISE_ADD, largest, g.apply(CUDNN_POINTWISE_LOG, sum));
+  g.apply_to(a.statistics, CUDNN_POINTWISE_ADD, largest, g.apply(CUDNN_POINTWISE_LOG, sum));
   const CudnnTensor probabilities = g.between(a.of_scores(), CUDNN_DATA_BFLOAT16);
   g.apply_to(probabilities, CUDNN_POINTWISE_DIV, weights, sum);
-  g.matmul(out, probabilities, v);
-  return {out, statistics, q, k, v, CudnnPlan(std::move(g), target)};
+  g.matmul(a.out, probabilities, v);
+  return {a.out, a.statistics, a.q, a.k, v, CudnnPlan(std::move(g), target)};
 }
 
 CudnnAttention::Backward CudnnAttention::make_backward(const AttentionShape& shape,
                                                        const CudnnTarget& target) {
   AttentionGraph a(shape);
   CudnnGraph& g = a.graph;
-  const CudnnTensor q = a.heads(shape.heads, a.query_width());
-  const CudnnTensor k = a.transposed_heads(shape.kv_heads, a.key_width());
   const CudnnTensor v = a.transposed_heads(shape.kv_heads, a.qkv_width());
-  const CudnnTensor out = a.heads(shape.heads, a.query_width());
-  const CudnnTensor dout = a.heads(shape.heads, a.query_width());
-  const CudnnTensor statistics = a.statistics(), delta = a.statistics();
-  const CudnnTensor dq = a.heads(shape.heads, a.query_width());
+  const CudnnTensor dout = a.queries(), delta = a.row_numbers();
+  const CudnnTensor dq = a.queries();
   const CudnnTensor dk = a.heads(shape.kv_heads, a.key_width());
   const CudnnTensor dv = a.heads(shape.kv_heads, a.qkv_width());
 
   // delta = <dout, out>, in memory because a kernel of its own computes it
-  const CudnnTensor sum = a.row_sum(g.apply(CUDNN_POINTWISE_MUL, dout, out));
+  const CudnnTensor sum = a.row_sum(g.apply(CUDNN_POINTWISE_MUL, dout, a.out));
   g.apply_to(delta, CUDNN_POINTWISE_MUL, sum, g.number(1));
 
   // p = exp(score - log_sum), dv = pᵀ·dout
-  const CudnnTensor shifted = g.apply(CUDNN_POINTWISE_SUB, a.scores(q, k), statistics);
+  const CudnnTensor shifted = g.apply(CUDNN_POINTWISE_SUB, a.scores(), a.statistics);
   const CudnnTensor p = g.apply(CUDNN_POINTWISE_EXP, a.causal(shifted));
   a.multiply_transposed(dv, p, dout);
 
@@ -141,9 +140,10 @@ CudnnAttention::Backward CudnnAttention::make_backward(const AttentionShape& sha
   g.matmul(dp, dout, v);
   const CudnnTensor centred = g.apply(CUDNN_POINTWISE_SUB, dp, delta);
   const CudnnTensor ds = a.scaled(g.apply(CUDNN_POINTWISE_MUL, centred, p));
-  a.multiply_transposed(dk, ds, q);
-  g.matmul(dq, ds, g.transpose(k, CUDNN_DATA_BFLOAT16));
-  return {dq, dk, dv, dout, out, statistics, q, k, v, delta, CudnnPlan(std::move(g), target)};
+  a.multiply_transposed(dk, ds, a.q);
+  g.matmul(dq, ds, g.transpose(a.k, CUDNN_DATA_BFLOAT16));
+  return {
+      dq, dk, dv, dout, a.out, a.statistics, a.q, a.k, v, delta, CudnnPlan(std::move(g), target)};
 }
 
 CudnnAttention::CudnnAttention(const AttentionShape& shape, const CudnnTarget& target)
