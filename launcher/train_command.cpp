@@ -1,6 +1,8 @@
 // dualpath train: one process or many; goes on by itself from the newest whole checkpoint.
 #include <cstdio>
 #include <exception>
+#include <memory>
+#include <optional>
 
 #include "core/cuda/cuda_device.h"
 #include "launcher/arguments.h"
@@ -70,11 +72,13 @@ ExitCode run(std::span<const std::string> words) {
   if (const CudaDevices gpus = find_cuda_devices();
       gpus.count == 0 && config.train.device == DeviceChoice::automatic)
     log.info("computing on the CPU: {}", gpus.problem);
-  const auto device =
-      make_device(config.train.device, job.num_threads(config.train.threads), job.local_rank());
-  TrainingRun training(config, job, *device, log);
+  std::unique_ptr<Device> device;
+  std::optional<TrainingRun> training;
   try {
-    return training.run();
+    device =
+        make_device(config.train.device, job.num_threads(config.train.threads), job.local_rank());
+    training.emplace(config, job, *device, log);
+    return training->run();
   } catch (...) {
     // Before the trainer goes: that would wait for communication which the others, who wait for
     // this rank, may never come to.
