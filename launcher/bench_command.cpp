@@ -19,7 +19,7 @@
 #include "launcher/device_choice.h"
 #include "launcher/job.h"
 #include "launcher/training_data.h"
-#include "launcher/training_run.h"
+#include "launcher/training_options.h"
 #include "launcher/version.h"
 
 namespace dualpath {

@@ -5,7 +5,7 @@
 
 #include "launcher/job_plan.h"
 #include "launcher/layout_search.h"
-#include "launcher/training_run.h"
+#include "launcher/training_options.h"
 
 namespace dualpath {
 

@@ -12,7 +12,7 @@
 #include "launcher/plan_config.h"
 #include "launcher/text_format.h"
 #include "launcher/training_data.h"
-#include "launcher/training_run.h"
+#include "launcher/training_options.h"
 #include "model/counts.h"
 
 namespace dualpath {

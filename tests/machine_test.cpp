@@ -11,7 +11,7 @@
 #include "launcher/job_plan.h"
 #include "launcher/layout_ranking.h"
 #include "launcher/machine_model.h"
-#include "launcher/training_run.h"
+#include "launcher/training_options.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"
 

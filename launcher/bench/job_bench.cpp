@@ -6,7 +6,7 @@
 #include "data/checkpoint_names.h"
 #include "data/checkpoint_store.h"
 #include "data/run_together.h"
-#include "launcher/training_run.h"
+#include "launcher/training_options.h"
 #include "model/counts.h"
 
 namespace dualpath {

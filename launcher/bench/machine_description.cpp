@@ -14,7 +14,7 @@
 #include "launcher/bench/peak_memory.h"
 #include "launcher/bench/rate_fit.h"
 #include "launcher/job_plan.h"
-#include "launcher/training_run.h"
+#include "launcher/training_options.h"
 
 namespace dualpath {
 

@@ -5,7 +5,7 @@
 #include "launcher/bench/observed_device.h"
 #include "launcher/bench/peak_memory.h"
 #include "launcher/device_peaks.h"
-#include "launcher/training_run.h"
+#include "launcher/training_options.h"
 #include "model/counts.h"
 
 namespace dualpath {

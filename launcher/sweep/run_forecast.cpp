@@ -1,7 +1,7 @@
 #include "launcher/sweep/run_forecast.h"
 
 #include "launcher/job_plan.h"
-#include "launcher/training_run.h"
+#include "launcher/training_options.h"
 
 namespace dualpath {
 

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 #include <set>
 
-#include "launcher/training_run.h"
+#include "launcher/training_options.h"
 #include "model/counts.h"
 #include "model/ffn_budget.h"
 
