@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "launcher/kernel_memory.h"
+
 namespace dualpath {
 
 namespace {
@@ -27,6 +29,12 @@ RankMemory memory_of(const TrainerOptions& options, const ParameterStore& parame
 }
 
 }  // namespace
+
+std::size_t RankMemory::kernel_bytes() const {
+  std::size_t bytes = 0;
+  for (const CategoryBytes& c : kernels) bytes += c.bytes;
+  return bytes;
+}
 
 RankMemory plan_memory(const TrainerOptions& options, int rank) {
   const ModelOptions part = model_options(options, layout_of(options, rank));
@@ -58,6 +66,7 @@ JobPlan plan_job(const TrainerOptions& options, const Machine& machine) {
     stage.cost_share = passes.busy[s] / all;
     stage.idle = 1 - passes.busy[s] / passes.makespan;
     stage.memory = memory_of(options, parameters, std::move(found.activations));
+    stage.memory.kernels = kernel_memory(options, stage.layout, machine.processor);
     stage.traffic = found.traffic;
   }
   return plan;

@@ -7,20 +7,23 @@
 
 namespace dualpath {
 
-// Bytes of one rank's memory on the device, each to the byte what its trainer allocates.
+// Bytes of one rank's memory on the device, each to the byte what its trainer allocates, but for
+// `kernels`.
 struct RankMemory {
   std::size_t values = 0;  // in the master type
   std::size_t copies = 0;  // in the operand type
   std::size_t gradients = 0;
   std::size_t moments = 0;
   ActivationMemory activations;
+  std::vector<CategoryBytes> kernels;  // that these take for themselves, at the most
 
+  std::size_t kernel_bytes() const;
   std::size_t total() const {
     return values + copies + gradients + moments + activations.stash_bytes +
-           activations.scratch_bytes + activations.constant_bytes;
+           activations.scratch_bytes + activations.constant_bytes + kernel_bytes();
   }
 };
-// REQUIRES: options.parallel is resolved, as below.
+// Without `kernels`. REQUIRES: options.parallel is resolved, as below.
 RankMemory plan_memory(const TrainerOptions& options, int rank);
 
 struct StagePlanned {

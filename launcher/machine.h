@@ -37,8 +37,18 @@ struct LinkRate {
   double gbytes = 0;
 };
 
+// What a rank computes on.
+enum class Processor { unknown, cpu, gpu };
+
+template <>
+struct EnumNames<Processor> {
+  static constexpr std::pair<Processor, const char*> values[] = {
+      {Processor::unknown, "unknown"}, {Processor::cpu, "cpu"}, {Processor::gpu, "gpu"}};
+};
+
 struct Machine {
   std::string name = {};
+  Processor processor = Processor::unknown;
   std::int64_t ranks_per_node = 1;
   double memory_gb = 0;
   double process_mb = 0;
@@ -79,6 +89,9 @@ void visit_fields(Visitor& visit, LinkRate& c) {
 template <class Visitor>
 void visit_fields(Visitor& visit, Machine& c) {
   visit.field("name", c.name, {.help = "what is described"});
+  visit.field("processor", c.processor,
+              {.help = "what a rank computes on; unknown: the memory that kernels take for "
+                       "themselves is not planned"});
   visit.field("ranks_per_node", c.ranks_per_node,
               {.help = "ranks that stand in one node, in their order", .min = 1, .max = 1 << 16});
   visit.field("memory_gb", c.memory_gb,

@@ -77,18 +77,20 @@ Table stage_table(const JobPlan& plan) {
   return table;
 }
 
+// categories_of(RankMemory): std::vector<CategoryBytes>
+template <class CategoriesOf>
 void add_categories(Table& table, const std::string& name, const JobPlan& plan,
-                    std::vector<CategoryBytes> ActivationMemory::*member) {
+                    CategoriesOf categories_of) {
   std::vector<std::string> categories;
   for (const StagePlanned& stage : plan.stages) {
-    for (const CategoryBytes& c : stage.memory.activations.*member) {
+    for (const CategoryBytes& c : categories_of(stage.memory)) {
       if (std::ranges::find(categories, c.category) == categories.end())
         categories.emplace_back(c.category);
     }
   }
   for (const std::string& category : categories) {
     add_row(table, fmt::format("  {}: {}", name, category), plan, [&](const StagePlanned& s) {
-      const auto& all = s.memory.activations.*member;
+      const std::vector<CategoryBytes>& all = categories_of(s.memory);
       const auto it = std::ranges::find(all, category, &CategoryBytes::category);
       return it == all.end() ? Cell() : Cell(megabytes(it->bytes));
     });
@@ -106,10 +108,16 @@ Table memory_table(const JobPlan& plan, const Machine& machine) {
   row("gradients", [](const RankMemory& m) { return m.gradients; });
   row("moments", [](const RankMemory& m) { return m.moments; });
   row("kept activations", [](const RankMemory& m) { return m.activations.stash_bytes; });
-  add_categories(table, "kept", plan, &ActivationMemory::stash);
+  add_categories(
+      table, "kept", plan, [](const RankMemory& m) -> const auto& { return m.activations.stash; });
   row("scratch", [](const RankMemory& m) { return m.activations.scratch_bytes; });
-  add_categories(table, "scratch", plan, &ActivationMemory::scratch);
+  add_categories(
+      table, "scratch", plan,
+      [](const RankMemory& m) -> const auto& { return m.activations.scratch; });
   row("tables, tokens, messages", [](const RankMemory& m) { return m.activations.constant_bytes; });
+  add_categories(
+      table, "kernels, at most", plan,
+      [](const RankMemory& m) -> const auto& { return m.kernels; });
   row("all", [](const RankMemory& m) { return m.total(); });
   if (machine.process_mb > 0) {
     add_row(table, "with the process", plan, [&](const StagePlanned& s) {

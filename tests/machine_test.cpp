@@ -24,6 +24,7 @@ using ::testing::Not;
 
 Machine small_machine() {
   return {.name = "small: a test's",
+          .processor = Processor::gpu,
           .ranks_per_node = 2,
           .memory_gb = 1.5,
           .process_mb = 50,
@@ -248,6 +249,35 @@ TEST_F(Ranking, FitsTheMemory) {
   EXPECT_GT(ranking.too_large->memory_gb, machine_.memory_gb);
   machine_.memory_gb = machine_.process_mb / 1e3;
   EXPECT_TRUE(rank_layouts(run_, 4, machine_).fitting.empty()) << "nothing beside the process";
+}
+
+// On a CPU in bf16 the weights of a layer are packed and the head's in two forms; where passes are
+// recomputed a layer's in two forms too.
+TEST_F(Ranking, KernelsTakeMemoryOfTheirOwnByProcessorAndPrecision) {
+  run_.model.layers = 1;
+  const auto planned = [&](Processor processor, Precision precision, Recompute recompute) {
+    run_.train.precision = precision;
+    ParallelConfig alone;
+    alone.recompute = recompute;
+    run_.parallel = resolve(alone, 1, false);
+    machine_.processor = processor;
+    return plan_job(trainer_options(run_, 1), machine_).stages.front().memory;
+  };
+  const auto none = Recompute::none;
+  EXPECT_EQ(planned(Processor::unknown, Precision::bf16, none).kernel_bytes(), 0U);
+  EXPECT_EQ(planned(Processor::cpu, Precision::fp32, none).kernel_bytes(), 0U);
+  const std::size_t head = 2 * 512 * 64;
+  const RankMemory kept = planned(Processor::cpu, Precision::bf16, none);
+  EXPECT_EQ(kept.kernel_bytes(), (kept.copies - head) + 2 * head);
+  const RankMemory rebuilt = planned(Processor::cpu, Precision::bf16, Recompute::layer);
+  EXPECT_EQ(rebuilt.kernel_bytes(), 2 * rebuilt.copies);
+  EXPECT_EQ(planned(Processor::gpu, Precision::fp32, none).kernel_bytes(), 32U << 20);
+  const RankMemory fused = planned(Processor::gpu, Precision::bf16, none);
+  // log_sum and delta of 4 heads of 32 tokens, their scores in tiles of 128 x 64
+  EXPECT_EQ(fused.kernel_bytes(), (32U << 20) + 2 * 512 + 4 * 128 * 64 * 2 + 256);
+  std::size_t others = fused.values + fused.copies + fused.gradients + fused.moments;
+  others += fused.activations.stash_bytes + fused.activations.scratch_bytes;
+  EXPECT_EQ(fused.total(), others + fused.activations.constant_bytes + fused.kernel_bytes());
 }
 
 }  // namespace

@@ -10,14 +10,14 @@
 #include <vector>
 
 #include "core/cuda/gemm_layout.h"
+#include "core/cuda/workspaces.h"
 
 namespace dualpath {
 
 class CudaMatmul {
  public:
   using Algorithm = cublasLtMatmulAlgo_t;
-  // What the library works in: more than this many bytes help no product on Hopper.
-  static constexpr std::size_t workspace_bytes = 32 << 20;
+  static constexpr std::size_t workspace_bytes = gpu::product_workspace_bytes;
 
   // `workspace`: so many bytes of device memory.
   explicit CudaMatmul(void* workspace);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/cuda/workspaces.h"
+
 // Names of tensors: B sequences, H query heads, G key/value heads, S positions, E head size; the
 // last two dimensions are the matrix's that is multiplied.
 
@@ -88,13 +90,6 @@ class AttentionGraph {
   CudnnTensor scale_{};
 };
 
-// With what follows it aligned.
-std::size_t bytes_of_rows(const AttentionShape& shape) {
-  constexpr std::size_t alignment = 256;
-  const auto bytes = static_cast<std::size_t>(shape.tokens() * shape.heads) * sizeof(float);
-  return (bytes + alignment - 1) / alignment * alignment;
-}
-
 }  // namespace
 
 CudnnAttention::Forward CudnnAttention::make_forward(const AttentionShape& shape,
@@ -147,7 +142,7 @@ CudnnAttention::Backward CudnnAttention::make_backward(const AttentionShape& sha
 }
 
 CudnnAttention::CudnnAttention(const AttentionShape& shape, const CudnnTarget& target)
-    : delta_bytes_(bytes_of_rows(shape)),
+    : delta_bytes_(gpu::row_floats_bytes(shape)),
       forward_(make_forward(shape, target)),
       backward_(make_backward(shape, target)) {}
 

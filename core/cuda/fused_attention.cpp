@@ -3,6 +3,7 @@
 #include <map>
 
 #include "core/cuda/cudnn_attention.h"
+#include "core/cuda/workspaces.h"
 
 namespace dualpath {
 namespace {
@@ -11,12 +12,6 @@ namespace {
 using Key = std::array<std::int64_t, 5>;
 Key key_of(const AttentionShape& s) {
   return {s.sequences, s.positions, s.heads, s.kv_heads, s.head_size};
-}
-
-std::size_t log_sum_bytes(const AttentionShape& s) {
-  constexpr std::size_t alignment = 256;
-  const auto bytes = static_cast<std::size_t>(s.tokens() * s.heads) * sizeof(float);
-  return (bytes + alignment - 1) / alignment * alignment;
 }
 
 // The value columns.
@@ -45,7 +40,7 @@ struct FusedAttention::Library {
         CUDNN_CHECK(cudnnSetStream(handle, stream.use()));
       }
       auto attention = std::make_unique<CudnnAttention>(shape, CudnnTarget{handle});
-      const std::size_t bytes = log_sum_bytes(shape) + attention->workspace_bytes();
+      const std::size_t bytes = gpu::row_floats_bytes(shape) + attention->workspace_bytes();
       if (bytes > memory.bytes()) memory = device.allocate(bytes);
       return {std::move(attention), ""};
     } catch (const Error& error) {
@@ -58,7 +53,7 @@ struct FusedAttention::Library {
     return plans.emplace(key_of(shape), make_plan(shape)).first->second;
   }
   void* workspace(const AttentionShape& shape) const {
-    return memory.data() + log_sum_bytes(shape);
+    return memory.data() + gpu::row_floats_bytes(shape);
   }
 
   Device& device;

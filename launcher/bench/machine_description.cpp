@@ -213,6 +213,7 @@ MachineDescription describe_machine(const Effort& effort, Device& device, int nu
   machine.name =
       fmt::format("{}, {} rank{} of {} thread{}", device.name(), ranks.size(),
                   ranks.size() == 1 ? "" : "s", num_threads, num_threads == 1 ? "" : "s");
+  machine.processor = device.memory() ? Processor::gpu : Processor::cpu;
   machine.ranks_per_node = local_size;
   machine.memory_gb = memory_gb(device, local_size);
   Calls calls;
