@@ -186,10 +186,8 @@ std::optional<int> cuda_index(const Device& device) {
 }
 
 std::string cuda_libraries() {
-  int runtime = 0;
-  CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
-  return fmt::format("CUDA {}, cuBLASLt {}, {}", version(static_cast<std::size_t>(runtime), 1000),
-                     version(cublasLtGetVersion(), 10000), cudnn_text());
+  return fmt::format("CUDA {}, cuBLASLt {}, {}", version(CUDART_VERSION, 1000),
+                     version(CUBLAS_VERSION, 10000), cudnn_text());
 }
 
 }  // namespace dualpath

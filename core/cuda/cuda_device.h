@@ -25,8 +25,8 @@ std::unique_ptr<Device> make_cuda_device(int index);
 // Which of this process's GPUs the device is; nothing where it is another kind of device.
 std::optional<int> cuda_index(const Device& device);
 
-// What it runs with: "CUDA 13.0, cuBLASLt 13.1, cuDNN 9.19.0" or "..., no cuDNN"; empty where it
-// was built without CUDA.
+// What it is built with, and which cuDNN it runs with: "CUDA 13.0, cuBLASLt 13.1, cuDNN 9.19.0" or
+// "..., no cuDNN"; empty where it was built without CUDA.
 std::string cuda_libraries();
 
 }  // namespace dualpath
