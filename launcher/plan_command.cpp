@@ -115,9 +115,10 @@ Table memory_table(const JobPlan& plan, const Machine& machine) {
       table, "scratch", plan,
       [](const RankMemory& m) -> const auto& { return m.activations.scratch; });
   row("tables, tokens, messages", [](const RankMemory& m) { return m.activations.constant_bytes; });
+  if (!plan.stages.front().memory.kernels.empty())
+    row("kernels, at most", [](const RankMemory& m) { return m.kernel_bytes(); });
   add_categories(
-      table, "kernels, at most", plan,
-      [](const RankMemory& m) -> const auto& { return m.kernels; });
+      table, "kernels", plan, [](const RankMemory& m) -> const auto& { return m.kernels; });
   row("all", [](const RankMemory& m) { return m.total(); });
   if (machine.process_mb > 0) {
     add_row(table, "with the process", plan, [&](const StagePlanned& s) {
