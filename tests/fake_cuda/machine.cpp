@@ -33,6 +33,8 @@ std::vector<std::string> Machine::leaks() const {
   std::vector<std::string> found = memory_.leaks();
   events_.append_leaks(found);
   streams_.append_leaks(found);
+  graphs_.append_leaks(found);
+  executables_.append_leaks(found);
   blaslt_->append_leaks(found);
   return found;
 }
@@ -59,8 +61,10 @@ std::size_t Machine::declared_shared_bytes(const void* function) const {
 }
 
 void Machine::enqueue(cudaStream_t handle, std::function<void()> work, double milliseconds) {
+  Scheduler::Stream& on = stream(handle);
+  if (captures_.is_capturing(on)) return captures_.add(on, {std::move(work), milliseconds});
   scheduler_.issue(
-      stream(handle),
+      on,
       [work = std::move(work)] {
         work();
         return true;
@@ -69,7 +73,9 @@ void Machine::enqueue(cudaStream_t handle, std::function<void()> work, double mi
 }
 
 void Machine::poll(cudaStream_t handle, std::function<bool()> is_done) {
-  scheduler_.issue(stream(handle), std::move(is_done), 0.001);
+  Scheduler::Stream& on = stream(handle);
+  captures_.refuse_in(on, cudaErrorNotSupported, "polled work in a capture is not imitated");
+  scheduler_.issue(on, std::move(is_done), 0.001);
 }
 
 int current_device() {
@@ -173,6 +179,10 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "device not ready";
     case cudaErrorLaunchFailure:
       return "unspecified launch failure";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
     default:
       return "an error";
   }

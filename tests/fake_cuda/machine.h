@@ -7,12 +7,14 @@
 // another rank that waits for such, has to do first: that is what poll() is for.
 #pragma once
 
+#include <atomic>
 #include <cuda_runtime_api.h>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "tests/fake_cuda/captures.h"
 #include "tests/fake_cuda/handles.h"
 #include "tests/fake_cuda/memory.h"
 #include "tests/fake_cuda/scheduler.h"
@@ -43,6 +45,7 @@ struct Event {
   bool timed;
   bool recorded = false;
   Scheduler::Ticket ticket{};
+  const Scheduler::Stream* captured_on = nullptr;  // recorded last in a capture of this stream
 };
 
 class Machine {
@@ -55,6 +58,7 @@ class Machine {
 
   // What the program made and did not destroy.
   std::vector<std::string> leaks() const;
+  int num_graph_launches() const { return num_graph_launches_; }
 
   // The rest is for the fake libraries. A handle that is not there throws Refusal.
 
@@ -65,6 +69,10 @@ class Machine {
   const Memory& memory() const { return memory_; }
   Handles<Event>& events() { return events_; }
   Handles<Scheduler::Stream*>& streams() { return streams_; }
+  Captures& captures() { return captures_; }
+  Handles<std::shared_ptr<const Graph>>& graphs() { return graphs_; }
+  Handles<std::shared_ptr<const Graph>>& executables() { return executables_; }
+  void count_graph_launch() { ++num_graph_launches_; }
   Scheduler::Stream& stream(cudaStream_t handle);  // null: the current device's default stream
   EmulatedBlock& block() { return *block_; }       // for the thread that does the work
   Blaslt& blaslt() { return *blaslt_; }
@@ -73,9 +81,10 @@ class Machine {
   void declare_shared_bytes(const void* function, std::size_t bytes);
   std::size_t declared_shared_bytes(const void* function) const;  // 0 if none were
 
-  // The work takes this long in the time that events measure.
+  // Done when its turn comes, or put into the graph of a stream that is being captured, to be done
+  // at each launch. The work takes this long in the time that events measure.
   void enqueue(cudaStream_t stream, std::function<void()> work, double milliseconds = 0.001);
-  // Called until it returns true, while the work of other streams goes on.
+  // Called until it returns true, while the work of other streams goes on. Not in a capture.
   void poll(cudaStream_t stream, std::function<bool()> is_done);
 
  private:
@@ -83,6 +92,9 @@ class Machine {
   Memory memory_;
   Handles<Event> events_{"event"};
   Handles<Scheduler::Stream*> streams_{"stream"};
+  Captures captures_;
+  Handles<std::shared_ptr<const Graph>> graphs_{"graph"}, executables_{"executable graph"};
+  std::atomic<int> num_graph_launches_ = 0;
   mutable std::mutex mutex_;
   std::map<std::pair<int, const void*>, std::size_t>
       shared_bytes_;  // declared, by device and kernel

@@ -17,6 +17,7 @@ void require_side(int owner, bool device, const char* side) {
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   return answer_runtime(__func__, [&](Machine& machine) {
+    machine.captures().refuse_beside(__func__);
     *memory = machine.memory().allocate(current_device(), bytes);
     require(*memory != nullptr, cudaErrorMemoryAllocation, fmt::format("no {} bytes", bytes));
   });
@@ -26,6 +27,7 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
 cudaError_t cudaFree(void* memory) {
   return answer_runtime(__func__, [&](Machine& machine) {
     if (memory == nullptr) return;
+    machine.captures().refuse_beside(__func__);
     const int owner = machine.memory().owner_of(memory, 0);
     require(owner >= 0, cudaErrorInvalidValue, "this is not device memory");
     machine.scheduler().wait_for_all(owner);
@@ -35,6 +37,7 @@ cudaError_t cudaFree(void* memory) {
 
 cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned flags) {
   return answer_runtime(__func__, [&](Machine& machine) {
+    machine.captures().refuse_beside(__func__);
     require(flags == cudaHostAllocDefault, cudaErrorInvalidValue, "flags of pinned memory");
     *memory = machine.memory().allocate_pinned(bytes);
   });
@@ -44,6 +47,7 @@ cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned flags) {
 cudaError_t cudaFreeHost(void* memory) {
   return answer_runtime(__func__, [&](Machine& machine) {
     if (memory == nullptr) return;
+    machine.captures().refuse_beside(__func__);
     require(machine.memory().free_pinned(memory), cudaErrorInvalidValue,
             "no pinned memory begins here");
   });
@@ -76,6 +80,9 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
             cudaErrorInvalidMemcpyDirection, "a copy of another kind");
     require_side(owner_of_to, kind != cudaMemcpyDeviceToHost, "destination");
     require_side(owner_of_from, kind != cudaMemcpyHostToDevice, "source");
+    if (owner_of_from == Memory::pageable || owner_of_to == Memory::pageable)
+      machine.captures().refuse_in(machine.stream(stream), cudaErrorStreamCaptureUnsupported,
+                                   "a copy of memory that is not pinned, in a capture");
     if (owner_of_from == Memory::pageable) {
       // Its bytes of now.
       const auto* begin = static_cast<const std::byte*>(from);
