@@ -14,6 +14,7 @@
 #include "core/stopwatch.h"
 #include "core/stream.h"
 #include "core/tensor.h"
+#include "core/work_recorder.h"
 
 namespace dualpath {
 
@@ -80,6 +81,9 @@ class Device {
   virtual std::unique_ptr<Stopwatch> make_stopwatch(Stream& stream) {
     return std::make_unique<HostStopwatch>(stream);
   }
+  // For work on `stream`, one of make_stream(), which outlives it. Null: work is issued call by
+  // call.
+  virtual std::unique_ptr<WorkRecorder> make_recorder(Stream&) { return nullptr; }
   // For kernels of make_ops(), which outlive it. Null: these kernels leave no choice.
   virtual std::unique_ptr<KernelTuner> make_tuner(Ops&) { return nullptr; }
   // Asynchronous on `stream`, of either kind; the host memory must stay as it is until the stream

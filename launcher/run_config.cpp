@@ -69,6 +69,16 @@ void validate_backend(const RunConfig& config, ConfigProblems& problems) {
     problems.add("parallel.backend", "nccl moves tensors of GPUs, and train.device is cpu");
 }
 
+void validate_cuda_graphs(const RunConfig& config, ConfigProblems& problems) {
+  if (config.train.cuda_graphs != CudaGraphs::on) return;
+  if (config.train.device == DeviceChoice::cpu)
+    problems.add("train.cuda_graphs", "on needs a GPU, and train.device is cpu");
+  if (config.parallel.tensor > 1)
+    problems.add("train.cuda_graphs",
+                 "on needs passes that have to do with no other rank: ranks of a tensor group talk "
+                 "within them");
+}
+
 // Returns whether the layout fits the ranks.
 bool validate_layout(const ParallelConfig& parallel, std::int64_t num_ranks,
                      ConfigProblems& problems) {
@@ -195,6 +205,7 @@ void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& p
   validate_length(config.train, problems);
   validate_precision(config.train, problems);
   validate_backend(config, problems);
+  validate_cuda_graphs(config, problems);
   validate_vocabulary_cut(config, problems);
   validate_profile(config.profile, num_ranks, problems);
   if (validate_layout(config.parallel, num_ranks, problems)) {

@@ -10,6 +10,7 @@
 #include "data/checkpoint_config.h"
 #include "data/data_config.h"
 #include "launcher/device_choice.h"
+#include "launcher/pass_replay.h"
 #include "launcher/profile_config.h"
 #include "model/config.h"
 #include "model/optimizer_config.h"
@@ -39,6 +40,7 @@ struct TrainConfig {
   std::int64_t micro_batch_size = 1;
   std::int64_t seed = 1;
   DeviceChoice device = DeviceChoice::automatic;
+  CudaGraphs cuda_graphs = CudaGraphs::automatic;
   Precision precision = Precision::fp32;
   Precision residual_precision = Precision::fp32;
   std::string init_from;
@@ -101,6 +103,9 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
   visit.field("device", c.device,
               {.help = "what computes; auto: a GPU where there is one; ranks of a host share its "
                        "GPUs in turn"});
+  visit.field("cuda_graphs", c.cuda_graphs,
+              {.help = "whether a GPU is given passes that have to do with no other rank by one "
+                       "call each; auto: where it can be; off: every kernel by itself"});
   visit.field("precision", c.precision,
               {.help = "of what matrix products and attention read; sums, weights, gradients and "
                        "optimizer state are fp32 always"});

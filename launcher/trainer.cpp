@@ -58,6 +58,10 @@ Trainer::Trainer(const TrainerOptions& options, Device& device, Stream& stream, 
       layout_(
           make_layout(options_.model, options_.parallel, batch_layout_.accumulation, world.rank())),
       ops_(device.make_ops(stream)),
+      replay_(options_.cuda_graphs, layout_.plan,
+              own_micro_batches(options_.parallel, options_.model.tied_embeddings,
+                                batch_layout_.accumulation),
+              device, stream),
       own_tensor_stream_(stream_beside(options_, device, ranks_.of(GridGroup::tensor))),
       own_pipeline_stream_(stream_beside(options_, device, ranks_.of(GridGroup::pipeline))),
       own_replica_stream_(stream_beside(options_, device, world)),
@@ -70,11 +74,13 @@ Trainer::Trainer(const TrainerOptions& options, Device& device, Stream& stream, 
                  device, stream),
       replicas_(model_.parameters(), ranks_, options_.parallel.zero == Zero::on, *ops_, stream,
                 replica_stream_),
+      batch_tokens_(options_.global_batch_size * options_.model.sequence_length),
+      loss_scale_(1 / static_cast<double>(batch_tokens_)),
       exchanged_(static_cast<std::size_t>(layout_.plan.exchanges)),
       sums_(static_cast<std::size_t>(model_.sums().numel())) {
-  const auto sequences = static_cast<double>(options_.global_batch_size);
-  const auto tokens = sequences * static_cast<double>(options_.model.sequence_length);
-  regularizers_ = make_regularizer_scales(options_.regularizers, options_.model, tokens, sequences);
+  regularizers_ = make_regularizer_scales(options_.regularizers, options_.model,
+                                          static_cast<double>(batch_tokens_),
+                                          static_cast<double>(options_.global_batch_size));
   const auto micro_batch_tokens =
       static_cast<std::size_t>(options_.micro_batch_size * options_.model.sequence_length);
   validation_inputs_.resize(micro_batch_tokens);
@@ -129,16 +135,13 @@ StepResult Trainer::step(const StepRequests& requests) {
   const Batch& batch = loader_->next();
   result.data_wait_ms = loader_->wait_ms() - waited_ms;
 
-  // Every sample of the training stream is full, so the number of targets is known beforehand.
-  const std::int64_t batch_tokens = options_.global_batch_size * options_.model.sequence_length;
-  CHECK(batch.num_targets() * layout_.reading_ranks == batch_tokens,
+  CHECK(batch.num_targets() * layout_.reading_ranks == batch_tokens_,
         "{} targets on {} ranks, not {} tokens", batch.num_targets(), layout_.reading_ranks,
-        batch_tokens);
-  const double loss_scale = 1 / static_cast<double>(batch_tokens);
+        batch_tokens_);
 
   model_.zero_gradients();
   model_.zero_sums();
-  run_plan(batch, loss_scale);
+  run_plan(batch);
   {
     const Phase waiting(options_.tracer, "reduce gradients");
     replicas_.finish_reduction();
@@ -150,7 +153,7 @@ StepResult Trainer::step(const StepRequests& requests) {
   model_.set_sum(StepSums::save, requests.save ? 1 : 0);
   all_reduce_sums();
   result.grad_norm = std::sqrt(sums_[StepSums::gradient_squares]);
-  result.loss = loss_scale * sums_[StepSums::loss];
+  result.loss = loss_scale_ * sums_[StepSums::loss];
   check_finite(result.loss, result.grad_norm);
 
   result.learning_rate =
@@ -159,35 +162,43 @@ StepResult Trainer::step(const StepRequests& requests) {
 
   progress_.step += 1;
   progress_.consumed_samples += options_.global_batch_size;
-  progress_.consumed_tokens += batch_tokens;
+  progress_.consumed_tokens += batch_tokens_;
   result.communication = exposed().since(exposed_before);
   result.traffic = ranks_.traffic();
   result.traffic -= traffic_before;
   result.pipeline_idle = 1 - sums_[StepSums::computing_ms] / sums_[StepSums::pipeline_ms];
   result.requests = {sums_[StepSums::stop] > 0, sums_[StepSums::save] > 0};
   const auto readouts = std::span(sums_).subspan(StepSums::first_readout);
-  for (double& readout : readouts) readout *= loss_scale;
+  for (double& readout : readouts) readout *= loss_scale_;
   result.readouts = readouts;
   return result;
 }
 
+// Values may be on their way until a chunk's first forward pass; gradients are whole with the last
+// micro-batch's.
+bool Trainer::talks_in(const ChunkWork& work) const {
+  const std::int64_t last = batch_layout_.accumulation - 1;
+  return work.micro_batch == (work.work == Work::forward ? 0 : last);
+}
+
 // All micro-batches' passes on this stage, in the order that the plan gives. The first stage begins
 // and ends them, so that its time is the pipeline's.
-void Trainer::run_plan(const Batch& batch, double loss_scale) {
+void Trainer::run_plan(const Batch& batch) {
+  replay_.begin_step();
   const double waited_before_ms = pipeline_exposed_ms_;
   double ms = 0;
   {
     const HeldUp all(ms);
-    for (const PipelineOp& op : layout_.plan.ops) carry_out(op, batch, loss_scale);
+    for (const PipelineOp& op : layout_.plan.ops) carry_out(op, batch);
   }
   const bool first_stage = layout_.part.stages.front().first;
   model_.set_sum(StepSums::computing_ms, ms - (pipeline_exposed_ms_ - waited_before_ms));
   model_.set_sum(StepSums::pipeline_ms, first_stage ? layout_.shape.pipeline * ms : 0);
 }
 
-void Trainer::carry_out(const PipelineOp& op, const Batch& batch, double loss_scale) {
+void Trainer::carry_out(const PipelineOp& op, const Batch& batch) {
   if (const auto* work = std::get_if<ComputeOp>(&op)) {
-    compute(*work, batch, loss_scale);
+    compute(*work, batch);
   } else if (const auto* messages = std::get_if<ExchangeOp>(&op)) {
     exchange(*messages);
   } else {
@@ -197,29 +208,32 @@ void Trainer::carry_out(const PipelineOp& op, const Batch& batch, double loss_sc
   }
 }
 
-void Trainer::compute(const ComputeOp& op, const Batch& batch, double loss_scale) {
+void Trainer::compute(const ComputeOp& op, const Batch& batch) {
   const ChunkWork& work = op.work;
-  const bool forward = work.work == Work::forward;
-  const bool last = work.micro_batch + 1 == batch_layout_.accumulation;
   const Phase phase(options_.tracer, name_of(work.work), work.micro_batch);
   const Model::Pass pass{.stage = work.chunk,
                          .slot = op.slot,
                          .deferred_slot = op.deferred_slot,
                          .ids = batch.inputs(work.micro_batch),
                          .targets = batch.targets(work.micro_batch),
-                         .loss_scale = loss_scale,
+                         .loss_scale = loss_scale_,
                          .regularizers = regularizers_,
                          .readouts = true,
-                         // Gradients are whole with the last micro-batch's.
-                         .events = forward || last ? &replicas_ : nullptr};
+                         .events = talks_in(work) ? &replicas_ : nullptr};
+  if (work.work != Work::backward_weight) model_.upload_tokens(pass);
+  const auto issuing = [&] { issue(op, pass); };
+  replay_.run(op, std::ref(issuing));
+}
+
+void Trainer::issue(const ComputeOp& op, const Model::Pass& pass) {
   const auto message = [&](int buffer) { return buffer < 0 ? Tensor{} : model_.boundary(buffer); };
-  if (work.work == Work::backward_weight) {
+  if (op.work.work == Work::backward_weight) {
     model_.backward_weights(pass);
     return;
   }
   const Tensor input_TD = message(op.input), output_TD = message(op.output);
   Tensor result_TD;
-  if (forward) {
+  if (op.work.work == Work::forward) {
     result_TD = model_.forward(pass, input_TD);
   } else {
     result_TD = !input_TD.empty()    ? input_TD

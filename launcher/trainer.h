@@ -11,6 +11,7 @@
 #include "core/tensor_slice.h"
 #include "data/batch_loader.h"
 #include "launcher/parallel_layout.h"
+#include "launcher/pass_replay.h"
 #include "launcher/replica_sync.h"
 #include "model/model.h"
 #include "model/optimizer.h"
@@ -30,7 +31,8 @@ struct TrainerOptions {
   std::int64_t prefetch_batches = 2;
   std::int64_t total_steps = 1;  // the learning rate's schedule ends there
   std::uint64_t seed = 1;
-  Tracer* tracer = nullptr;  // told of a step's phases; outlives the trainer
+  CudaGraphs cuda_graphs = CudaGraphs::automatic;  // by which passes are issued (PassReplay)
+  Tracer* tracer = nullptr;                        // told of a step's phases; outlives the trainer
 };
 
 // How far training has come; with parameters and moments, all that a checkpoint must hold.
@@ -88,7 +90,7 @@ ModelOptions model_options(const TrainerOptions& options, const ParallelLayout& 
 class Trainer {
  public:
   // Collective among all `ranks`, the places of the grid. Throws Error(configuration) where memory
-  // is not to be had.
+  // is not to be had, or where CUDA graphs are wanted and no pass can be one.
   Trainer(const TrainerOptions& options, Device& device, Stream& stream, Communicator& world);
   // Waits for the communication under way.
   ~Trainer();
@@ -115,12 +117,16 @@ class Trainer {
   const TrainingProgress& progress() const { return progress_; }
   Model& model() { return model_; }
   std::size_t moment_bytes() const { return optimizer_.moment_bytes(); }
+  // Which passes are CUDA graphs, or why none is: for people.
+  std::string describe_graphs() const { return replay_.describe(); }
 
  private:
   void connect_stages();
-  void run_plan(const Batch& batch, double loss_scale);
-  void carry_out(const PipelineOp& op, const Batch& batch, double loss_scale);
-  void compute(const ComputeOp& op, const Batch& batch, double loss_scale);
+  bool talks_in(const ChunkWork& work) const;
+  void run_plan(const Batch& batch);
+  void carry_out(const PipelineOp& op, const Batch& batch);
+  void compute(const ComputeOp& op, const Batch& batch);
+  void issue(const ComputeOp& op, const Model::Pass& pass);
   void exchange(const ExchangeOp& op);
   ExposedCommunication exposed() const;
   void all_reduce_sums();
@@ -136,6 +142,7 @@ class Trainer {
   BatchLayout batch_layout_;
   ParallelLayout layout_;
   std::unique_ptr<Ops> ops_;
+  PassReplay replay_;
   // Of communication beside the kernels; null: it goes on the kernels' stream.
   std::unique_ptr<Stream> own_tensor_stream_, own_pipeline_stream_, own_replica_stream_;
   Stream& tensor_stream_;
@@ -145,6 +152,9 @@ class Trainer {
   Model model_;
   AdamW optimizer_;
   ReplicaSync replicas_;
+  // Of a step. Every sample of the training stream is full, so the targets are known beforehand.
+  std::int64_t batch_tokens_;
+  double loss_scale_;
   RegularizerScales regularizers_;
   std::vector<Moment> exchanged_;  // by ExchangeOp::id
   double pipeline_exposed_ms_ = 0;

@@ -44,7 +44,8 @@ TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps
           .loss_chunk_tokens = config.train.loss_chunk_tokens,
           .prefetch_batches = config.data.prefetch_batches,
           .total_steps = total_steps,
-          .seed = static_cast<std::uint64_t>(config.train.seed)};
+          .seed = static_cast<std::uint64_t>(config.train.seed),
+          .cuda_graphs = config.train.cuda_graphs};
 }
 
 }  // namespace dualpath

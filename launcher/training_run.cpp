@@ -147,6 +147,7 @@ void TrainingRun::report_plan() {
   const ActivationMemory& memory = trainer_->model().activation_memory();
   log_.info("{}, {} threads a rank, {} rank{}", device_.name(), num_threads_, job_.world().size(),
             job_.world().size() == 1 ? "" : "s");
+  if (!device_.is_host_memory()) log_.info("{}", trainer_->describe_graphs());
   log_.info("parameters: {} | training FLOPs per token: {:.4g} | tokens per step: {} | steps: {}",
             model_parameters(model), training_flops(model, AttentionFlops::causal),
             config_.train.global_batch_size * model.sequence_length, total_steps_);

@@ -300,10 +300,14 @@ Tensor Model::upload(std::span<const std::int32_t> host, std::int64_t begin) {
   return device_tokens;
 }
 
-Tensor Model::upload_micro_batch(std::span<const std::int32_t> host, std::int64_t begin) {
-  CHECK(static_cast<std::int64_t>(host.size()) == loss_T_.numel(),
-        "a micro-batch has {} tokens, not {}", loss_T_.numel(), host.size());
-  return upload(host, begin);
+void Model::upload_tokens(const Pass& pass) {
+  const auto upload_all = [&](std::span<const std::int32_t> host, std::int64_t begin) {
+    CHECK(static_cast<std::int64_t>(host.size()) == loss_T_.numel(),
+          "a micro-batch has {} tokens, not {}", loss_T_.numel(), host.size());
+    upload(host, begin);
+  };
+  if (stage_of(pass).is_first()) upload_all(pass.ids, 0);
+  if (stage_of(pass).is_last()) upload_all(pass.targets, loss_T_.numel());
 }
 
 void Model::zero_gradients() {
@@ -314,8 +318,7 @@ Tensor Model::forward(const Pass& pass, Tensor x_TD) {
   Slot& slot = slot_of(pass);
   Stage& stage = stage_of(pass);
   CHECK(slot.stash.mark() == 0, "slot {} of stage {} is taken", pass.slot, pass.stage);
-  const Tensor ids_T = stage.is_first() ? upload_micro_batch(pass.ids, 0) : Tensor{};
-  slot.output_TD = stage.forward(pass_context(pass), slot.layers, ids_T, x_TD, pass.events);
+  slot.output_TD = stage.forward(pass_context(pass), slot.layers, ids(), x_TD, pass.events);
   return slot.output_TD;
 }
 
@@ -324,15 +327,13 @@ void Model::backward(const Pass& pass, Tensor d_TD) {
   Stage& stage = stage_of(pass);
   const Context ctx = pass_context(pass);
   if (stage.is_last()) {
-    const Tensor targets_T = upload_micro_batch(pass.targets, ctx.tokens());
-    stage.head_backward(ctx, loss_T_, d_TD, slot.output_TD, targets_T, pass.loss_scale,
+    stage.head_backward(ctx, loss_T_, d_TD, slot.output_TD, targets(), pass.loss_scale,
                         pass.events);
     ops_->column_sums(loss_sum(sums_), loss_T_);
   }
-  const Tensor ids_T = stage.is_first() ? upload_micro_batch(pass.ids, 0) : Tensor{};
   RegularizerScales regularizers = pass.regularizers;
   regularizers.gate_losses = gate_loss_sums(sums_);
-  stage.backward(ctx, slot.layers, ids_T, d_TD, regularizers, pass.events);
+  stage.backward(ctx, slot.layers, ids(), d_TD, regularizers, pass.events);
   slot.stash.release(0);
 }
 
@@ -344,7 +345,7 @@ void Model::backward_weights(const Pass& pass) {
 
 void Model::issue_passes(Ops& ops) {
   TensorAxis tensor(tensor_.rank(), tensor_.size());
-  const PassTensors t{tokens_.slice(0, loss_T_.numel()), boundary(0), loss_T_, sums_};
+  const PassTensors t{ids(), boundary(0), loss_T_, sums_};
   for (std::size_t i = 0; i < stages_.size(); ++i) {
     Arena& stash = slots_[i].front().stash;
     DeferredWeights* deferred = deferred_[i].empty() ? nullptr : &deferred_[i].front();
@@ -388,6 +389,7 @@ void Model::forward_backward(std::span<const std::int32_t> ids,
                   .loss_scale = loss_scale,
                   .regularizers = regularizers,
                   .readouts = readouts};
+  upload_tokens(pass);
   forward(pass, {});
   backward(pass, boundary(0));
 }

@@ -121,6 +121,10 @@ class Model {
     bool readouts = false;
     BucketEvents* events = nullptr;
   };
+  // Puts ids (on the first stage) and targets (on the last) where the passes find them: to be
+  // called before each forward() and backward(). What these issue then does not depend on the
+  // micro-batch, but for events.
+  void upload_tokens(const Pass& pass);
   // Takes the slot. x: what the stage before has made, [T, D]; empty on the first stage. Returns
   // the stage's output [T, D], which lies in the slot.
   Tensor forward(const Pass& pass, Tensor x_TD);
@@ -170,7 +174,9 @@ class Model {
   Stage& stage_of(const Pass& pass) { return stages_[static_cast<std::size_t>(pass.stage)]; }
   Slot& slot_of(const Pass& pass);
   Tensor upload(std::span<const std::int32_t> host, std::int64_t begin);
-  Tensor upload_micro_batch(std::span<const std::int32_t> host, std::int64_t begin);
+  // Of a whole micro-batch.
+  Tensor ids() const { return tokens_.slice(0, loss_T_.numel()); }
+  Tensor targets() const { return tokens_.slice(loss_T_.numel(), tokens_.numel()); }
 
   ModelConfig config_;
   ModelOptions options_;

@@ -5,7 +5,7 @@
 #   test     the kernel suite on the GPU, whole training steps against the CPU's, `dualpath bench` in small
 #   train    trains on the GPU, goes on from there on the CPU and back; fp32 and bf16
 #   ranks    two ranks that share the GPU, on each axis, where there is mpirun
-#   bench    peaks, kernels and a step of configs/bench_dual_1b.yaml
+#   bench    peaks, kernels and a step of configs/bench_dual_1b.yaml, with CUDA graphs and without
 #   machine  the machine's description, and what `dualpath plan` makes of that model with it
 #   eager, compiled   PyTorch's step of that model, where python3 has PyTorch with CUDA
 #   report   the tables of all that has been measured
@@ -31,7 +31,7 @@ model=configs/bench_dual_1b.yaml
 # The same model for PyTorch: 1,514,907,792 parameters.
 torch_model=(--width 2048 --layers 16 --heads 16 --kv-heads 8 --iterations 4 --deep-hidden 1024 --wide-hidden 8192
              --vocabulary 50304 --positions 2048 --batch 8)
-programs=(dualpath tests/cuda_device_test tests/gpu_training_test tests/bench_test)
+programs=(dualpath tests/cuda_device_test tests/cuda_graph_test tests/gpu_training_test tests/bench_test)
 
 # run PROGRAM [ARGUMENT...]: with the libraries that were packed, if any; where this system's own C library is
 # too old for the program, with that one too.
@@ -59,7 +59,7 @@ cuda_libraries() {
 build_for() {  # COMPUTE_CAPABILITY, as 90 [CMAKE_ARGUMENT...]
   bash launcher/install_packages.sh &&
     cmake -S . -B "$build" -G Ninja -D DUALPATH_CUDA=on -D "CMAKE_CUDA_ARCHITECTURES=$1-real" "${@:2}" &&
-    cmake --build "$build" --target dualpath cuda_device_test gpu_training_test bench_test
+    cmake --build "$build" --target dualpath cuda_device_test cuda_graph_test gpu_training_test bench_test
 }
 
 # One GPU wants no NCCL, without which the other machine may be.
@@ -92,6 +92,7 @@ stage_build() {
 stage_test() {
   local failed=0
   run tests/cuda_device_test --gtest_brief=1 || failed=1
+  run tests/cuda_graph_test --gtest_brief=1 || failed=1
   run tests/gpu_training_test --gtest_brief=1 --gtest_filter='*cuda*' || failed=1
   run tests/bench_test --gtest_brief=1 --gtest_filter='BenchCommand.*' || failed=1
   return $failed
@@ -129,8 +130,11 @@ stage_ranks() {
 }
 
 stage_bench() {
-  rm -f "$results/bench.json"
-  run dualpath bench machine step kernels "$model" train.device=cuda "json=$results/bench.json"
+  local failed=0
+  rm -f "$results"/{bench,no_graphs}.json
+  run dualpath bench machine step kernels "$model" train.device=cuda "json=$results/bench.json" || failed=1
+  run dualpath bench step "$model" train.device=cuda train.cuda_graphs=off "json=$results/no_graphs.json" || failed=1
+  return $failed
 }
 
 stage_machine() {

@@ -2,7 +2,8 @@
 beside PyTorch's.
 
     python3 tests/gpu_report.py FOLDER    of bench.json (dualpath bench), eager.json and compiled.json
-                                          (tests/reference/bench_torch.py); what is not there is left out
+                                          (tests/reference/bench_torch.py), no_graphs.json (dualpath bench
+                                          with train.cuda_graphs=off); what is not there is left out
 """
 
 import json
@@ -55,7 +56,7 @@ def figures(bench):
     return {row["what"]: row for row in bench["step"]}
 
 
-def print_steps(bench, torch):
+def print_steps(bench, no_graphs, torch):
     step = figures(bench)
     flops = next(row for what, row in step.items() if what.startswith("model FLOPs"))
     gigaflops_a_token = flops["value"] / step["step"]["value"]
@@ -68,9 +69,14 @@ def print_steps(bench, torch):
                 percent(gigaflops / data_sheet) if data_sheet else "", percent(gigaflops / product_peak),
                 f"{gigabytes:.1f}", f"{step['step']['value'] / tokens:.2f}")
 
-    memory = step.get("GPU memory, of all its processes", {}).get("value", float("nan"))
+    def own_line(name, own):
+        memory = own.get("GPU memory, of all its processes", {}).get("value", float("nan"))
+        return line(name, own["step"]["median_ms"], own["step"]["value"], memory)
+
     rows = [("step", "ms", "tokens/s", "TFLOP/s", "MFU", "of product peak", "GB", "ours beside it")]
-    rows.append(line("dualpath", step["step"]["median_ms"], step["step"]["value"], memory))
+    rows.append(own_line("dualpath", step))
+    if no_graphs:
+        rows.append(own_line("dualpath without CUDA graphs", figures(no_graphs)))
     for t in torch:
         name = f"{t['program']}, {t['mode']}, {t['micro_batch']} sequences at once"
         rows.append(line(name, t["median_ms"], t["tokens_per_second"], t["peak_bytes"] / 1e9))
@@ -88,7 +94,7 @@ def main():
     print(f"{bench['device']}, {bench['program'].splitlines()[0]}\n")
     print_peaks(bench)
     print_kernels(bench)
-    print_steps(bench, [t for t in (read(folder, "eager"), read(folder, "compiled")) if t])
+    print_steps(bench, read(folder, "no_graphs"), [t for t in (read(folder, "eager"), read(folder, "compiled")) if t])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # nccl_test.sh DUALPATH DUALPATH_ON_FAKE_GPUS MPIEXEC: which backend ranks with GPUs take and when it is
-# refused; a run with each; how a job ends whose NCCL hangs or has lost a rank.
+# refused; a run with each; how a job ends whose NCCL hangs or has lost a rank; CUDA graphs, on or off.
 set -u
 here=$(dirname "$(realpath "$0")")
 . "$here/program.sh"
@@ -47,6 +47,19 @@ expect "NCCL on a shared GPU" 2 \
 expect "NCCL on the CPU" 2 'parallel.backend.*: nccl moves tensors of GPUs, and train.device is cpu' \
   on_cpu run.name=refused train.device=cpu parallel.backend=nccl
 [ ! -e runs/refused ] || fail "a refused run has made a folder"
+
+expect "CUDA graphs" 0 'CUDA graphs: 2, for the passes of micro-batches 1 to 4 of a step$' \
+  "$dualpath" train config.yaml run.name=graphs
+expect "no CUDA graphs" 0 'no CUDA graphs: train.cuda_graphs = off$' \
+  "$dualpath" train config.yaml run.name=kernels train.cuda_graphs=off
+same_history "with CUDA graphs and without" runs/graphs runs/kernels
+expect "graphs of passes that talk" 0 'no CUDA graphs: ranks of a tensor group talk within the passes$' \
+  train2 run.name=tensor parallel.tensor=2 train.steps=1
+expect "graphs where every micro-batch talks" 2 \
+  'dualpath: train.cuda_graphs = on, but .*: the first and the last of a rank.s 2 micro-batches gather' \
+  train2 run.name=data train.cuda_graphs=on
+expect "graphs on the CPU" 2 'train.cuda_graphs.*: on needs a GPU, and train.device is cpu' \
+  on_cpu run.name=refused train.device=cpu train.cuda_graphs=on
 
 expect "hanging NCCL" 6 \
   '^\[rank [01][^]]*\] dualpath: step [1-9]: [a-z_]+ [a-z_]+ of [0-9]+ bytes has not ended after 1 s' \

@@ -5,6 +5,7 @@
 
 #include "core/cuda/cuda_check.h"
 #include "core/cuda/cuda_ops.h"
+#include "core/cuda/cuda_recorder.h"
 #include "core/cuda/cuda_stopwatch.h"
 #include "core/cuda/cuda_tuner.h"
 #include "core/threaded_stream.h"
@@ -41,14 +42,15 @@ class CudaDevice final : public Device {
     return std::make_unique<ThreadedStream>();
   }
   std::unique_ptr<Ops> make_ops(Stream& stream) override {
-    auto* own = dynamic_cast<CudaStream*>(&stream);
-    CHECK(own != nullptr, "kernels are issued on a stream of the GPU");
-    return make_cuda_ops(*this, *own, limits_);
+    return make_cuda_ops(*this, of_kernels(stream), limits_);
   }
   std::unique_ptr<Stopwatch> make_stopwatch(Stream& stream) override {
     if (auto* own = dynamic_cast<CudaStream*>(&stream))
       return std::make_unique<CudaStopwatch>(index_, *own);
     return Device::make_stopwatch(stream);
+  }
+  std::unique_ptr<WorkRecorder> make_recorder(Stream& stream) override {
+    return std::make_unique<CudaRecorder>(of_kernels(stream));
   }
   std::unique_ptr<KernelTuner> make_tuner(Ops& kernels) override {
     std::string made_for = fmt::format("{}, {} multiprocessors, cuBLASLt {}, {}", model_,
@@ -63,6 +65,11 @@ class CudaDevice final : public Device {
   void copy_to_host(void* host, Tensor src, Stream& stream) override;
 
  private:
+  static CudaStream& of_kernels(Stream& stream) {
+    auto* own = dynamic_cast<CudaStream*>(&stream);
+    CHECK(own != nullptr, "kernels are issued on a stream of the GPU");
+    return *own;
+  }
   void use() const { CUDA_CHECK(cudaSetDevice(index_)); }  // on the calling thread
   // For threads of the host.
   void copy_and_wait(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,

@@ -31,6 +31,7 @@ cudaStream_t CudaStream::use() const {
 }
 
 Moment CudaStream::now() {
+  CHECK(!capturing_, "a moment of a stream that is being captured");
   const Moment moment{this, ++num_moments_};
   CUDA_CHECK(cudaEventRecord(event_of(moment), stream_));
   return moment;
@@ -55,6 +56,8 @@ void CudaStream::start_after(Moment moment) {
 }
 
 void CudaStream::upload(void* device_memory, const void* host, std::size_t bytes) {
+  CHECK(!capturing_,
+        "an upload on a stream that is being captured would be repeated with its bytes");
   for (std::size_t offset = 0; offset < bytes; offset += slot_bytes) {
     const std::size_t count = std::min(slot_bytes, bytes - offset);
     Moment& uploaded = uploaded_[next_slot_];
@@ -66,6 +69,25 @@ void CudaStream::upload(void* device_memory, const void* host, std::size_t bytes
     uploaded = now();
     next_slot_ = (next_slot_ + 1) % num_slots;
   }
+}
+
+cudaGraph_t CudaStream::capture(const std::function<void()>& issue) {
+  cudaGraph_t graph = nullptr;
+  // Other threads may wait and allocate meanwhile.
+  CUDA_CHECK(cudaStreamBeginCapture(use(), cudaStreamCaptureModeThreadLocal));
+  capturing_ = true;
+  try {
+    issue();
+  } catch (...) {
+    capturing_ = false;
+    cudaStreamEndCapture(stream_, &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  capturing_ = false;
+  CUDA_CHECK(cudaStreamEndCapture(stream_, &graph));
+  return graph;
 }
 
 }  // namespace dualpath

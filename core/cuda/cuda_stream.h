@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cuda_runtime_api.h>
+#include <functional>
 
 #include "core/stream.h"
 
@@ -32,6 +33,10 @@ class CudaStream final : public Stream {
   // recent past are still under way.
   void upload(void* device_memory, const void* host, std::size_t bytes);
 
+  // What issue() issues here, which is not done: the caller destroys the graph. REQUIRES: as of
+  // WorkRecorder::Issue.
+  cudaGraph_t capture(const std::function<void()>& issue);
+
  private:
   // Moment i is event i % num_events. A moment that is older than these many is held to have passed
   // when the one that took its event has: later, never too early.
@@ -45,6 +50,7 @@ class CudaStream final : public Stream {
   cudaStream_t stream_ = nullptr;
   std::array<cudaEvent_t, num_events> events_{};
   std::uint64_t num_moments_ = 0;
+  bool capturing_ = false;
   // Pinned memory that uploads go through, slot after slot.
   std::byte* slots_ = nullptr;
   std::array<Moment, num_slots> uploaded_;

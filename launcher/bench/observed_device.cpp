@@ -314,7 +314,32 @@ class ObservedOps final : public Ops {
   KernelObserver* const& observer_;  // the device's
 };
 
+class ObservedRecorder final : public WorkRecorder {
+ public:
+  ObservedRecorder(std::unique_ptr<WorkRecorder> recorder, KernelObserver* const& observer)
+      : recorder_(std::move(recorder)), observer_(observer) {}
+
+  bool record(std::size_t number, const Issue& issue) override {
+    if (observer_ == nullptr) return recorder_->record(number, issue);
+    issue();
+    return false;
+  }
+  void replay(std::size_t number, const Issue& issue) override {
+    observer_ == nullptr ? recorder_->replay(number, issue) : issue();
+  }
+
+ private:
+  std::unique_ptr<WorkRecorder> recorder_;
+  KernelObserver* const& observer_;  // the device's
+};
+
 }  // namespace
+
+std::unique_ptr<WorkRecorder> ObservedDevice::make_recorder(Stream& stream) {
+  std::unique_ptr<WorkRecorder> recorder = device_.make_recorder(stream);
+  if (recorder == nullptr) return nullptr;
+  return std::make_unique<ObservedRecorder>(std::move(recorder), observer_);
+}
 
 std::unique_ptr<Ops> ObservedDevice::make_ops(Stream& stream) {
   return std::make_unique<ObservedOps>(device_.make_ops(stream), stream, observer_);

@@ -93,7 +93,7 @@ struct StepTimes {
   Timing step, communication, data_wait;
 };
 
-// The trainer of a configuration on an observed device, one step past its start.
+// The trainer of a configuration on an observed device, past the steps that prepare others.
 class StepRig {
  public:
   StepRig(const BenchConfig& config, const SampleSource& source, Device& device,
@@ -107,6 +107,7 @@ class StepRig {
     trainer_.initialize();
     trainer_.start(source, {});
     trainer_.step({});
+    if (!device.is_host_memory()) trainer_.step({});  // records CUDA graphs
   }
 
   // Of a device that works on when a step returns, the times from one step to the next.

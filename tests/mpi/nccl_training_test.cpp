@@ -5,6 +5,7 @@
 #include "core/cuda/cuda_device.h"
 #include "parallel/nccl_communicator.h"
 #include "parallel/staged_communicator.h"
+#include "tests/fake_cuda/machine.h"
 #include "tests/mpi/grid_rig.h"
 #include "tests/mpi/world.h"
 
@@ -51,6 +52,33 @@ TEST(NcclTraining, EveryAxisTrainsAsWithMpi) {
     SCOPED_TRACE(describe(layout));
     const TrainerOptions options = grid_options(Architecture::dual_path, fp32, layout);
     const History expected = train(options, *staged), found = train(options, *nccl);
+    EXPECT_EQ(found.losses, expected.losses);
+    EXPECT_EQ(found.norms, expected.norms);
+    EXPECT_EQ(found.readouts, expected.readouts);
+  }
+}
+
+// Passes that are this rank's alone, beside the others and with several slots and message buffers.
+TEST(NcclTraining, GraphsChangeNoBit) {
+  if (world().size() != 2) GTEST_SKIP() << "two ranks show it";
+  const auto gpu = own_gpu();
+  OperationsUnderWay operations;
+  const auto nccl = make_nccl_communicator(world(), *gpu, operations);
+  for (ParallelConfig layout : layouts()) {
+    if (layout.tensor > 1) continue;
+    SCOPED_TRACE(describe(layout));
+    TrainerOptions options = grid_options(Architecture::dual_path, fp32, layout);
+    options.model.layers = 4;
+    const auto train_with = [&](CudaGraphs graphs) {
+      options.cuda_graphs = graphs;
+      GridRig rig(options, *nccl, own_gpu());
+      return rig.train(3);
+    };
+    const int launched = fake_cuda::Machine::current().num_graph_launches();
+    const History expected = train_with(CudaGraphs::off);
+    EXPECT_EQ(fake_cuda::Machine::current().num_graph_launches(), launched);
+    const History found = train_with(CudaGraphs::on);
+    EXPECT_GT(fake_cuda::Machine::current().num_graph_launches(), launched);
     EXPECT_EQ(found.losses, expected.losses);
     EXPECT_EQ(found.norms, expected.norms);
     EXPECT_EQ(found.readouts, expected.readouts);

@@ -1,0 +1,105 @@
+// A CPU whose recorder holds every replay against what was recorded: it issues the work again, and
+// the kernels and their operands must be the recorded ones.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/cpu/cpu_device.h"
+#include "launcher/bench/observed_device.h"
+
+namespace dualpath {
+
+using KernelCalls = std::vector<std::string>;
+
+class ReplayChecker final : public KernelObserver {
+ public:
+  // Names of what is recorded are given up for what this returns: for keys that are too coarse.
+  std::function<std::size_t(std::size_t number, const KernelCalls& kernels)> rename;
+  int records = 0, replays = 0;
+  int wrong = 0;  // replays that were not what was recorded
+
+  void on_call(const KernelCall& call, Stream&) override {
+    call.issue();
+    std::string text = call.name;
+    kernels_.push_back(text);
+    for (const Operand& operand : call.operands)
+      text += fmt::format(" {} {} {} {}", static_cast<char>(operand.access), operand.tensor.data,
+                          name_of(operand.tensor.dtype), operand.tensor.shape.str());
+    calls_.push_back(text);
+  }
+
+  void record(std::size_t number, const WorkRecorder::Issue& issue) {
+    ++records;
+    observe(issue);
+    if (rename) number = names_[number] = rename(number, kernels_);
+    recorded_[number] = calls_;
+  }
+  void replay(std::size_t number, const WorkRecorder::Issue& issue) {
+    ++replays;
+    observe(issue);
+    if (rename) number = names_.at(number);
+    wrong += calls_ != recorded_.at(number);
+  }
+
+ private:
+  void observe(const WorkRecorder::Issue& issue) {
+    kernels_.clear();
+    calls_.clear();
+    issue();
+  }
+
+  KernelCalls kernels_, calls_;  // since the last recording or replay began; with operands
+  std::map<std::size_t, KernelCalls> recorded_;
+  std::map<std::size_t, std::size_t> names_;
+};
+
+class ReplayCheckingDevice final : public Device {
+ public:
+  // The checker outlives it.
+  explicit ReplayCheckingDevice(ReplayChecker& checker)
+      : checker_(checker), cpu_(make_cpu_device(1)), observed_(*cpu_) {
+    observed_.observe(&checker_);
+  }
+
+  std::string name() const override { return "checking " + cpu_->name(); }
+  void require(const NumericTypes& types) const override { cpu_->require(types); }
+  Buffer allocate(std::size_t bytes) override { return cpu_->allocate(bytes); }
+  std::size_t num_allocations() const override { return cpu_->num_allocations(); }
+  bool is_host_memory() const override { return true; }
+  Buffer allocate_host(std::size_t bytes) override { return cpu_->allocate_host(bytes); }
+  std::unique_ptr<Stream> make_stream() override { return cpu_->make_stream(); }
+  std::unique_ptr<Stream> make_threaded_stream() override { return cpu_->make_threaded_stream(); }
+  std::unique_ptr<Ops> make_ops(Stream& stream) override { return observed_.make_ops(stream); }
+  std::unique_ptr<WorkRecorder> make_recorder(Stream&) override {
+    return std::make_unique<Recorder>(checker_);
+  }
+  void copy_to_device(Tensor dst, const void* host, Stream& stream) override {
+    cpu_->copy_to_device(dst, host, stream);
+  }
+  void copy_to_host(void* host, Tensor src, Stream& stream) override {
+    cpu_->copy_to_host(host, src, stream);
+  }
+
+ private:
+  class Recorder final : public WorkRecorder {
+   public:
+    explicit Recorder(ReplayChecker& checker) : checker_(checker) {}
+    bool record(std::size_t number, const Issue& issue) override {
+      checker_.record(number, issue);
+      return true;
+    }
+    void replay(std::size_t number, const Issue& issue) override { checker_.replay(number, issue); }
+
+   private:
+    ReplayChecker& checker_;
+  };
+
+  ReplayChecker& checker_;
+  std::unique_ptr<Device> cpu_;
+  ObservedDevice observed_;
+};
+
+}  // namespace dualpath
