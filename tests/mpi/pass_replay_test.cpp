@@ -1,6 +1,7 @@
 // What is replayed is what would have been issued, in every layout; and when.
 #include "launcher/pass_replay.h"
 
+#include <algorithm>
 #include <gmock/gmock.h>
 
 #include "tests/expect_error.h"
@@ -52,11 +53,10 @@ TEST(PassReplay, IssuesWhatWasRecordedInEveryLayout) {
   }
 }
 
-// Were passes told apart by their kernels only, not by slot and message buffers.
+// Were passes told apart by their kernels only, not by slot and message buffers: of which one stage
+// has one each.
 TEST(PassReplay, ACoarserKeyWouldShow) {
-  if (world().size() == 1) GTEST_SKIP() << "one stage has one slot";
   for (const ParallelConfig& layout : layouts()) {
-    if (layout.pipeline == 1) continue;
     SCOPED_TRACE(describe(layout));
     std::map<KernelCalls, std::size_t> names;
     ReplayChecker checker;
@@ -65,7 +65,7 @@ TEST(PassReplay, ACoarserKeyWouldShow) {
     };
     train(layout, false, checker);
     const std::vector<std::string> wrong = world().all_gather(checker.wrong > 0 ? "wrong" : "");
-    EXPECT_THAT(wrong, testing::Contains("wrong"));
+    EXPECT_EQ(std::ranges::count(wrong, "wrong") > 0, layout.pipeline > 1);
   }
 }
 
