@@ -347,7 +347,7 @@ MpiSession::MpiSession(OperationsUnderWay& operations) : operations_(operations)
   MPI_CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided));
   CHECK_AS(ExitCode::configuration, provided == MPI_THREAD_MULTIPLE,
            "this MPI library gives thread level {}, MPI_THREAD_MULTIPLE ({}) is needed", provided,
-           MPI_THREAD_MULTIPLE);
+           int{MPI_THREAD_MULTIPLE});
   MPI_Comm host = MPI_COMM_NULL;
   MPI_CHECK(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host));
   MPI_CHECK(MPI_Comm_rank(host, &local_rank_));

@@ -49,8 +49,7 @@ std::span<const KernelSet> kernel_sets() {
 }
 
 bool multiplies_bf16() {
-  const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-  return isa != dnnl_cpu_isa_all && isa >= dnnl_cpu_isa_avx512_core;
+  return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core;
 }
 
 }  // namespace dualpath

@@ -27,10 +27,21 @@ dnnl::memory::data_type data_type(DType type) {
   return type == DType::bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
 }
 
+using Layout = dnnl::memory::format_tag;
+
 // A row-major matrix as it lies, or read as its transpose.
-dnnl::memory::desc matrix(std::int64_t rows, std::int64_t columns, DType type, bool transposed) {
-  using tag = dnnl::memory::format_tag;
-  return {{rows, columns}, data_type(type), transposed ? tag::ba : tag::ab};
+Layout as_it_lies(bool transposed) {
+  return transposed ? Layout::ba : Layout::ab;
+}
+
+dnnl::matmul::primitive_desc describe(const dnnl::engine& engine, const dnnl::memory::desc& a,
+                                      const dnnl::memory::desc& b, const dnnl::memory::desc& c,
+                                      const dnnl::primitive_attr& attributes) {
+#if DNNL_VERSION_MAJOR >= 3
+  return {engine, a, b, c, attributes};
+#else
+  return {{a, b, c}, attributes, engine};
+#endif
 }
 
 void check_status(dnnl_status_t status, const ProductShape& p) {
@@ -55,17 +66,19 @@ void multiply_f32(Tensor c, Tensor a, Tensor b, const ProductShape& p) {
 
 Bf16Product::Bf16Product(const dnnl::engine& engine, const ProductShape& p)
     : packs_(p.rows >= least_rows_to_pack) {
-  const auto a = matrix(p.rows, p.inner, DType::bf16, p.flags.transpose_a);
-  const auto b = matrix(p.inner, p.columns, DType::bf16, p.flags.transpose_b);
-  const auto c = matrix(p.rows, p.columns, p.c_type, false);
-  const dnnl::memory::desc any(b.dims(), b.data_type(), dnnl::memory::format_tag::any);
+  using Matrix = dnnl::memory::desc;
+  const auto bf16 = dnnl::memory::data_type::bf16;
+  const Matrix a({p.rows, p.inner}, bf16, as_it_lies(p.flags.transpose_a));
+  const Matrix b({p.inner, p.columns}, bf16, as_it_lies(p.flags.transpose_b));
+  const Matrix c({p.rows, p.columns}, data_type(p.c_type), as_it_lies(false));
+  const Matrix any({p.inner, p.columns}, bf16, Layout::any);
   dnnl::primitive_attr attributes;
   if (p.flags.accumulate) {
     dnnl::post_ops post;
     post.append_sum(1);
     attributes.set_post_ops(post);
   }
-  const dnnl::matmul::primitive_desc product({a, packs_ ? any : b, c}, attributes, engine);
+  const auto product = describe(engine, a, packs_ ? any : b, c, attributes);
   product_ = dnnl::matmul(product);
   a_ = dnnl::memory(a, engine, nullptr);
   b_ = dnnl::memory(b, engine, nullptr);
