@@ -5,10 +5,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launcher/mpi_environment.sh
+export OMPI_MCA_orte_execute_quiet=1  # that a run was stopped is no error to tell of
 
 work=quickstart
 run=$work/run  # run.folder of the configuration
-train=(mpirun --quiet -n 2 build/dualpath train configs/quickstart.yaml)
+train=(mpirun -n 2 build/dualpath train configs/quickstart.yaml)
 
 say() { printf '\n=== %s [%d:%02d]\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)); }
 show() { printf '$'; printf ' %q' "$@"; printf '\n'; }

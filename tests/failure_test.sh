@@ -60,9 +60,9 @@ kill -CONT $all
 touch runs/resumed/stop
 ends "a job that was suspended" 75 'the same command goes on from here'
 
+# two WORDS WORDS: of the first rank, of the second.
 two() {
-  local first=$1 second=$2
-  "$mpiexec" -n 1 "$dualpath" train config.yaml $first : -n 1 "$dualpath" train config.yaml $second
+  "$mpiexec" -n 2 bash -c '"$1" train config.yaml ${@:2 + OMPI_COMM_WORLD_RANK:1}' - "$dualpath" "$@"
 }
 expect "ranks that were given different values" 2 \
   '^\[rank 0\] dualpath:.* optimizer.lr.*0.1 on rank 0, 0.2 on rank 1' \

@@ -19,7 +19,7 @@ write_slurm_conf() {
   host=$(uname -n)
   host=${host%%.*}
   user=$(id -un)
-  echo "CgroupAutomount=no" >"$folder/cgroup.conf"
+  echo "CgroupPlugin=cgroup/v1" >"$folder/cgroup.conf"
   cat >"$folder/slurm.conf" <<CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)

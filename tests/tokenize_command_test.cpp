@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <gmock/gmock.h>
@@ -15,11 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
-using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
 const char kFixture[] = DUALPATH_SOURCE_DIR "/tests/tokenizer_fixture";
@@ -146,7 +145,8 @@ TEST_F(TokenizeCommand, HoldsOutTheEndOfTheText) {
   EXPECT_EQ(validation[0].size(), 1110u);  // a tenth; a line begins there
   const Tokenizer tokenizer = load_tokenizer(folder_ / "c/train");
   EXPECT_EQ(load_tokenizer(folder_ / "c/validation").hash(), tokenizer.hash());
-  EXPECT_THAT(tokenizer.tokens(), AllOf(Contains("line"), Not(Contains("br"))));
+  EXPECT_EQ(std::ranges::count(tokenizer.tokens(), "line"), 1);
+  EXPECT_EQ(std::ranges::count(tokenizer.tokens(), "br"), 0);
 }
 
 TEST_F(TokenizeCommand, ReplacesACorpusOnlyIfTold) {
