@@ -49,7 +49,7 @@ ends "a rank that hangs" 6 \
 
 start_job killed
 kill -KILL "$last_rank"
-ends "a rank that is killed" 137 'exited on signal 9'
+ends "a rank that is killed" 137 'signal 9 \(Killed\)'
 
 # A job that was stopped as a whole, for longer than the timeout, goes on.
 start_job resumed fault.timeout_seconds=2
