@@ -1,4 +1,4 @@
-// WorkRecorder: keeps the work that is issued on a stream, so that one call issues all of it again.
+// WorkRecorder: keeps work instead of doing it, so that one call issues all of it on a stream.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,8 @@ class WorkRecorder {
   using Issue = std::function<void()>;
 
   virtual ~WorkRecorder() = default;
-  // Calls issue() and keeps its work as `number`, in place of what was that before; the work is
-  // done this time, too. False: it was only done, for this time.
+  // Keeps issue()'s work as `number`, in place of what was that before, and does none of it. False,
+  // without a call: not now. Throws Error where it cannot be kept: `number` is not to be replayed.
   virtual bool record(std::size_t number, const Issue& issue) = 0;
   // What was recorded as `number` once more, without a call of issue(), but where every kernel's
   // call has to be seen.

@@ -1,6 +1,8 @@
 #include "launcher/pass_replay.h"
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 #include <utility>
 
 #include "core/error.h"
@@ -22,46 +24,64 @@ OwnMicroBatches own_micro_batches(const ParallelConfig& parallel, bool tied, std
 
 PassReplay::PassReplay(CudaGraphs choice, const StagePlan& plan, const OwnMicroBatches& own,
                        Device& device, Stream& stream)
-    : device_(device), own_(own) {
+    : device_(device), is_wanted_(choice == CudaGraphs::on), own_(own) {
   if (choice == CudaGraphs::off) own_.obstacle = "train.cuda_graphs = off";
   if (own_.obstacle.empty()) {
     recorder_ = device.make_recorder(stream);
     if (recorder_ == nullptr) own_.obstacle = device.name() + " has none";
   }
-  CHECK_AS(ExitCode::configuration, choice != CudaGraphs::on || recorder_ != nullptr,
-           "train.cuda_graphs = on, but no pass can be a graph: {}; auto does without",
-           own_.obstacle);
-  if (recorder_ == nullptr) return;
-  for (const PipelineOp& op : plan.ops) {
-    const auto* work = std::get_if<ComputeOp>(&op);
-    if (work != nullptr && is_own(*work)) numbers_.emplace(*work, numbers_.size());
+  if (recorder_ == nullptr) {
+    do_without(own_.obstacle);
+    return;
   }
-  recorded_.resize(numbers_.size());
+  std::vector<ComputeOp> all;
+  std::set<std::pair<int, int>> needed;  // chunks' micro-batches
+  for (const PipelineOp& op : plan.ops) {
+    const auto* pass = std::get_if<ComputeOp>(&op);
+    if (pass == nullptr || !is_own(*pass)) continue;
+    all.push_back(*pass);
+    if (numbers_.emplace(*pass, numbers_.size()).second)
+      needed.emplace(pass->work.chunk, pass->work.micro_batch);
+  }
+  std::ranges::copy_if(all, std::back_inserter(to_record_), [&](const ComputeOp& pass) {
+    return needed.contains({pass.work.chunk, pass.work.micro_batch});
+  });
 }
 
-void PassReplay::begin_step() {
-  if (recorder_ == nullptr || std::exchange(is_first_step_, false)) return;
+void PassReplay::do_without(std::string obstacle) {
+  CHECK_AS(ExitCode::configuration, !is_wanted_,
+           "train.cuda_graphs = on, but no pass can be a graph: {}; auto does without", obstacle);
+  recorder_.reset();
+  own_.obstacle = std::move(obstacle);
+}
+
+std::string PassReplay::begin_step(const std::function<void(const ComputeOp&)>& issue) {
+  if (recorder_ == nullptr || std::exchange(is_first_step_, false)) return {};
   if (const std::size_t now = device_.num_allocations(); now != allocations_) {
-    recorded_.assign(recorded_.size(), false);
+    is_recorded_ = false;
     allocations_ = now;
   }
-  const bool all = std::ranges::count(recorded_, false) == 0;
-  mode_ = all ? Mode::replay : Mode::record;
+  if (!is_recorded_) record(issue);
+  return recorder_ == nullptr ? own_.obstacle : "";
+}
+
+void PassReplay::record(const std::function<void(const ComputeOp&)>& issue) {
+  const ComputeOp* under_way = nullptr;
+  const auto keep = [&](const ComputeOp& pass) {
+    under_way = &pass;
+    return recorder_->record(numbers_.at(Key(pass)), [&] { issue(pass); });
+  };
+  try {
+    is_recorded_ = std::ranges::all_of(to_record_, keep);
+  } catch (const Error& error) {
+    do_without(
+        fmt::format("{} could not be recorded: {}", name_of(under_way->work.work), error.what()));
+  }
 }
 
 void PassReplay::run(const ComputeOp& op, const WorkRecorder::Issue& issue) {
-  if (mode_ == Mode::issue || !is_own(op)) return issue();
-  const std::size_t number = numbers_.at(Key(op));
-  if (mode_ == Mode::replay) return recorder_->replay(number, issue);
-  if (recorded_[number]) return issue();
-  try {
-    recorded_[number] = recorder_->record(number, issue);
-  } catch (const Error& error) {
-    DUALPATH_FAIL(error.code(),
-                  "a pass could not be recorded: {}; train.cuda_graphs = off records "
-                  "none",
-                  error.what());
-  }
+  if (!is_recorded_ || !is_own(op)) return issue();
+  recorder_->replay(numbers_.at(Key(op)), issue);
 }
 
 std::string PassReplay::describe() const {

@@ -1,14 +1,20 @@
 // PassReplay: issues a micro-batch's passes by one call each, where the device can record them
 // (CUDA graphs) and they have to do with no other rank. A trainer's first step issues every kernel,
-// with which all memory and all plans of libraries are there; the second one records, those behind
-// it replay. Where memory has been allocated since, what was recorded may use memory that is gone:
-// the next step records anew.
+// with which all memory and all plans of libraries are there; before the second one they are
+// recorded, then replayed. Where memory has been allocated since, what was recorded may use memory
+// that is gone: it is recorded anew before the next step.
+//
+// Nothing is done while passes are recorded, and no step is under way. So where that fails, every
+// pass is issued kernel by kernel from there on, and nothing has to be undone but what passes leave
+// on the host, such as a slot that is taken. Ranks need not agree on it: what a pass does is the
+// same either way, and with other ranks these passes have nothing to do.
 //
 // In one step the host goes through all of these passes or through none: what a forward pass leaves
-// on the host for its backward pass, such as a slot that is taken, is never half there.
+// on the host for its backward pass is never half there.
 #pragma once
 
 #include <compare>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -45,8 +51,11 @@ class PassReplay {
   PassReplay(CudaGraphs choice, const StagePlan& plan, const OwnMicroBatches& own, Device& device,
              Stream& stream);
 
-  void begin_step();
-  // issue(): as WorkRecorder wants it, for the own micro-batches' passes.
+  // Before a step's first pass. Where passes are to be recorded, issue(op) is called for those of
+  // some of the own micro-batches, in the plan's order: as WorkRecorder wants it. Returns why that
+  // has failed, if it has: then what passes leave on the host is half there, and no pass is
+  // replayed from here on. Throws Error(configuration) instead where graphs are wanted.
+  std::string begin_step(const std::function<void(const ComputeOp&)>& issue);
   void run(const ComputeOp& op, const WorkRecorder::Issue& issue);
 
   std::size_t num_recordings() const { return numbers_.size(); }
@@ -69,19 +78,21 @@ class PassReplay {
     Work work;
     int chunk, slot, deferred_slot, input, output;
   };
-  enum class Mode { issue, record, replay };
 
+  void do_without(std::string obstacle);
+  void record(const std::function<void(const ComputeOp&)>& issue);
   bool is_own(const ComputeOp& op) const {
     return own_.begin <= op.work.micro_batch && op.work.micro_batch < own_.end;
   }
 
   const Device& device_;
+  const bool is_wanted_;
   OwnMicroBatches own_;
   std::unique_ptr<WorkRecorder> recorder_;  // null: every pass is issued kernel by kernel
   std::map<Key, std::size_t> numbers_;
-  Mode mode_ = Mode::issue;
+  std::vector<ComputeOp> to_record_;  // whole micro-batches, which together have all numbers
   bool is_first_step_ = true;
-  std::vector<bool> recorded_;   // by number
+  bool is_recorded_ = false;
   std::size_t allocations_ = 0;  // of the device, before what is recorded was
 };
 

@@ -141,6 +141,7 @@ StepResult Trainer::step(const StepRequests& requests) {
 
   model_.zero_gradients();
   model_.zero_sums();
+  result.no_graphs = begin_replay(batch);
   run_plan(batch);
   {
     const Phase waiting(options_.tracer, "reduce gradients");
@@ -181,10 +182,21 @@ bool Trainer::talks_in(const ChunkWork& work) const {
   return work.micro_batch == (work.work == Work::forward ? 0 : last);
 }
 
+// Before any slot is taken. Returns why passes are not recorded from here on, if that has failed.
+std::string Trainer::begin_replay(const Batch& batch) {
+  const auto issue_alone = [&](const ComputeOp& op) {
+    Model::Pass pass = pass_of(op, batch);
+    pass.events = nullptr;  // no rank is waited for or told
+    issue(op, pass);
+  };
+  std::string obstacle = replay_.begin_step(std::cref(issue_alone));
+  if (!obstacle.empty()) model_.abandon_passes();
+  return obstacle;
+}
+
 // All micro-batches' passes on this stage, in the order that the plan gives. The first stage begins
 // and ends them, so that its time is the pipeline's.
 void Trainer::run_plan(const Batch& batch) {
-  replay_.begin_step();
   const double waited_before_ms = pipeline_exposed_ms_;
   double ms = 0;
   {
@@ -208,18 +220,23 @@ void Trainer::carry_out(const PipelineOp& op, const Batch& batch) {
   }
 }
 
+Model::Pass Trainer::pass_of(const ComputeOp& op, const Batch& batch) {
+  const ChunkWork& work = op.work;
+  return {.stage = work.chunk,
+          .slot = op.slot,
+          .deferred_slot = op.deferred_slot,
+          .ids = batch.inputs(work.micro_batch),
+          .targets = batch.targets(work.micro_batch),
+          .loss_scale = loss_scale_,
+          .regularizers = regularizers_,
+          .readouts = true,
+          .events = talks_in(work) ? &replicas_ : nullptr};
+}
+
 void Trainer::compute(const ComputeOp& op, const Batch& batch) {
   const ChunkWork& work = op.work;
   const Phase phase(options_.tracer, name_of(work.work), work.micro_batch);
-  const Model::Pass pass{.stage = work.chunk,
-                         .slot = op.slot,
-                         .deferred_slot = op.deferred_slot,
-                         .ids = batch.inputs(work.micro_batch),
-                         .targets = batch.targets(work.micro_batch),
-                         .loss_scale = loss_scale_,
-                         .regularizers = regularizers_,
-                         .readouts = true,
-                         .events = talks_in(work) ? &replicas_ : nullptr};
+  const Model::Pass pass = pass_of(op, batch);
   if (work.work != Work::backward_weight) model_.upload_tokens(pass);
   const auto issuing = [&] { issue(op, pass); };
   replay_.run(op, std::ref(issuing));

@@ -71,6 +71,8 @@ struct StepResult {
   double pipeline_idle = 0;  // share of its time in the passes that a stage does not compute
   double data_wait_ms = 0;
   StepRequests requests;  // of any rank
+  // Why this rank's passes are no CUDA graphs from this step on; empty: nothing has changed.
+  std::string no_graphs;
   // Means over the tokens of the global batch, [L, num_readouts]; valid until the next step or
   // validation.
   std::span<const double> readouts;
@@ -100,8 +102,9 @@ class Trainer {
   // Begins to read ahead from where `progress` stands. The source outlives the trainer. What is
   // loaded into state() must be there by now. Collective.
   void start(const SampleSource& source, const TrainingProgress& progress);
-  // One update. Throws Error(numerics) before it if loss or gradient is not finite. After an
-  // exception the trainer can only be destroyed. Collective.
+  // One update. Throws Error(numerics) before it if loss or gradient is not finite, and
+  // Error(configuration) where CUDA graphs are wanted and refused. After an exception the trainer
+  // can only be destroyed. Collective.
   StepResult step(const StepRequests& requests);
 
   // Mean loss over the first `num_samples` samples. bytes_of_token: by id, or empty. Collective.
@@ -123,8 +126,10 @@ class Trainer {
  private:
   void connect_stages();
   bool talks_in(const ChunkWork& work) const;
+  std::string begin_replay(const Batch& batch);
   void run_plan(const Batch& batch);
   void carry_out(const PipelineOp& op, const Batch& batch);
+  Model::Pass pass_of(const ComputeOp& op, const Batch& batch);
   void compute(const ComputeOp& op, const Batch& batch);
   void issue(const ComputeOp& op, const Model::Pass& pass);
   void exchange(const ExchangeOp& op);

@@ -236,6 +236,9 @@ ExitCode TrainingRun::run() {
     profiler_.before_step(trainer_->progress().step + 1, *stream_);
     const StepResult result = trainer_->step(requests());
     const double step_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    if (!result.no_graphs.empty())
+      log_.warning("no CUDA graphs, from here on every kernel is issued by itself: {}",
+                   result.no_graphs);
     record_step(result, step_ms);
     const bool last = trainer_->progress().step == total_steps_;
     profiler_.after_step(trainer_->progress().step, last || result.requests.stop, *stream_,

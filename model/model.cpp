@@ -343,6 +343,15 @@ void Model::backward_weights(const Pass& pass) {
   ctx.deferred->clear();
 }
 
+void Model::abandon_passes() {
+  for (std::vector<Slot>& slots : slots_) {
+    for (Slot& slot : slots) slot.stash.release(0);
+  }
+  for (std::vector<DeferredWeights>& deferred : deferred_) {
+    for (DeferredWeights& weights : deferred) weights.clear();
+  }
+}
+
 void Model::issue_passes(Ops& ops) {
   TensorAxis tensor(tensor_.rank(), tensor_.size());
   const PassTensors t{ids(), boundary(0), loss_T_, sums_};

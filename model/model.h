@@ -133,6 +133,8 @@ class Model {
   void backward(const Pass& pass, Tensor d_TD);
   // What backward() deferred: gradients += . Gives the deferred slot free.
   void backward_weights(const Pass& pass);
+  // Gives all slots free: of passes that were issued while work was recorded, and never done.
+  void abandon_passes();
   // Memory for what travels between stages, [T, D]; i below ModelPart::boundaries.
   Tensor boundary(int i) const { return boundaries_.row(i); }
   // sums += the token losses (and read-outs); nothing else changes. x: the stage's input on entry

@@ -99,7 +99,7 @@ stage_test() {
 }
 
 stage_train() {
-  local folder failed=0 last device
+  local folder failed=0 last device precision graphs
   folder=$(mktemp -d)
   # From device to device: what one saves the other goes on from.
   while read -r last device; do
@@ -107,10 +107,13 @@ stage_train() {
       train.validation_every_steps=0 "run.folder=$folder/run" "train.steps=$last" "train.device=$device" </dev/null ||
       failed=1
   done <<<$'3 cuda\n6 cpu\n9 cuda'
-  for precision in fp32 bf16; do
+  # Where CUDA refuses graphs, the runs with `on` fail and say what was refused.
+  while read -r precision graphs; do
+    echo "-- $precision, train.cuda_graphs=$graphs"
     run dualpath train configs/bench_dual_103m.yaml data.mock=true train.steps=20 logging.every_steps=5 \
-      train.device=cuda "train.precision=$precision" "run.folder=$folder/$precision" || failed=1
-  done
+      train.device=cuda "train.precision=$precision" "train.cuda_graphs=$graphs" \
+      "run.folder=$folder/$precision-$graphs" </dev/null || failed=1
+  done <<<$'fp32 on\nbf16 on\nbf16 off'
   rm -rf "$folder"
   return $failed
 }

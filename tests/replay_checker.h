@@ -1,5 +1,5 @@
-// A CPU whose recorder holds every replay against what was recorded: it issues the work again, and
-// the kernels and their operands must be the recorded ones.
+// A CPU whose recorder holds every replay against what was recorded: it issues the work, and the
+// kernels and their operands must be the recorded ones.
 #pragma once
 
 #include <functional>
@@ -19,10 +19,16 @@ class ReplayChecker final : public KernelObserver {
   // Names of what is recorded are given up for what this returns: for keys that are too coarse.
   std::function<std::size_t(std::size_t number, const KernelCalls& kernels)> rename;
   int records = 0, replays = 0;
-  int wrong = 0;  // replays that were not what was recorded
+  int wrong = 0;           // replays that were not what was recorded
+  int calls_recorded = 0;  // of kernels
+  int refused_call = -1;   // the one to record that is refused, counted from 0; -1: none
 
   void on_call(const KernelCall& call, Stream&) override {
-    call.issue();
+    if (recording_) {
+      CHECK(calls_recorded++ != refused_call, "a test refuses {}", call.name);
+    } else {
+      call.issue();
+    }
     std::string text = call.name;
     kernels_.push_back(text);
     for (const Operand& operand : call.operands)
@@ -33,7 +39,14 @@ class ReplayChecker final : public KernelObserver {
 
   void record(std::size_t number, const WorkRecorder::Issue& issue) {
     ++records;
-    observe(issue);
+    recording_ = true;
+    try {
+      observe(issue);
+    } catch (...) {
+      recording_ = false;
+      throw;
+    }
+    recording_ = false;
     if (rename) number = names_[number] = rename(number, kernels_);
     recorded_[number] = calls_;
   }
@@ -51,6 +64,7 @@ class ReplayChecker final : public KernelObserver {
     issue();
   }
 
+  bool recording_ = false;
   KernelCalls kernels_, calls_;  // since the last recording or replay began; with operands
   std::map<std::size_t, KernelCalls> recorded_;
   std::map<std::size_t, std::size_t> names_;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <optional>
+#include <typeinfo>
 
 #include "core/cuda/cuda_check.h"
 #include "core/cuda/cuda_matmul.h"
@@ -32,7 +33,9 @@ class CudaLauncher {
     if (shared_bytes + gpu::reduction_bytes > undeclared_shared_bytes)
       declare_shared_bytes<Kernel>(shared_bytes);
     Grid::start(static_cast<unsigned>(blocks), threads, shared_bytes, on, kernel);
-    CUDA_CHECK(cudaGetLastError());
+    const cudaError_t status = cudaGetLastError();
+    CHECK(status == cudaSuccess, "a launch of {}: {}", typeid(Kernel).name(),
+          cudaGetErrorString(status));
   }
 
   // Grows in a training run's first step, if at all.

@@ -145,9 +145,11 @@ void CudaMatmul::run(const gpu::Product& p, const void* first, const void* secon
                      cudaStream_t stream) {
   const Plan& plan = plan_of(p);
   const float alpha = 1;
-  CUBLAS_CHECK(cublasLtMatmul(handle_, plan.description, &alpha, first, plan.first, second,
-                              plan.second, &p.shape.beta, d, plan.d, d, plan.d, &plan.algorithm,
-                              workspace_, workspace_bytes, stream));
+  const cublasStatus_t status = cublasLtMatmul(
+      handle_, plan.description, &alpha, first, plan.first, second, plan.second, &p.shape.beta, d,
+      plan.d, d, plan.d, &plan.algorithm, workspace_, workspace_bytes, stream);
+  CHECK(status == CUBLAS_STATUS_SUCCESS, "cublasLtMatmul of {}: {}", gpu::text_of(p),
+        cublasLtGetStatusString(status));
 }
 
 std::string text_of(const CudaMatmul::Algorithm& algorithm) {

@@ -21,6 +21,8 @@ class CudaRecorder final : public WorkRecorder {
   void replay(std::size_t number, const Issue& issue) override;
 
  private:
+  cudaGraphExec_t make(const Issue& issue);
+
   CudaStream& stream_;
   std::vector<cudaGraphExec_t> graphs_;  // by number; null: none
 };

@@ -80,9 +80,8 @@ cudaGraph_t CudaStream::capture(const std::function<void()>& issue) {
     issue();
   } catch (...) {
     capturing_ = false;
-    cudaStreamEndCapture(stream_, &graph);
+    cudaStreamEndCapture(stream_, &graph);  // a capture that was spoilt goes on until then
     if (graph != nullptr) cudaGraphDestroy(graph);
-    cudaGetLastError();
     throw;
   }
   capturing_ = false;

@@ -33,8 +33,8 @@ class CudaStream final : public Stream {
   // recent past are still under way.
   void upload(void* device_memory, const void* host, std::size_t bytes);
 
-  // What issue() issues here, which is not done: the caller destroys the graph. REQUIRES: as of
-  // WorkRecorder::Issue.
+  // What issue() issues here, which is not done: the caller destroys the graph. Where it throws, no
+  // capture is left, but CUDA's last error may be. REQUIRES: as of WorkRecorder::Issue.
   cudaGraph_t capture(const std::function<void()>& issue);
 
  private:

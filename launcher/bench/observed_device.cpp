@@ -320,9 +320,7 @@ class ObservedRecorder final : public WorkRecorder {
       : recorder_(std::move(recorder)), observer_(observer) {}
 
   bool record(std::size_t number, const Issue& issue) override {
-    if (observer_ == nullptr) return recorder_->record(number, issue);
-    issue();
-    return false;
+    return observer_ == nullptr && recorder_->record(number, issue);
   }
   void replay(std::size_t number, const Issue& issue) override {
     observer_ == nullptr ? recorder_->replay(number, issue) : issue();

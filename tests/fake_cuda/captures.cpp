@@ -4,6 +4,10 @@
 
 namespace dualpath::fake_cuda {
 
+namespace {
+constexpr const char* wanted = "refused, as the test wants it";
+}
+
 void Captures::begin(const Scheduler::Stream& stream, cudaStreamCaptureMode mode) {
   const std::lock_guard lock(mutex_);
   Capture capture{std::this_thread::get_id(), mode, {stream.device(), {}}};
@@ -20,6 +24,7 @@ std::shared_ptr<const Graph> Captures::end(const Scheduler::Stream& stream) {
           cudaErrorStreamCaptureWrongThread, "another thread has begun this capture");
   Capture capture = std::move(found->second);
   captures_.erase(found);
+  require(!is_due(CaptureCall::end), cudaErrorStreamCaptureUnsupported, wanted);
   require(!capture.spoilt, cudaErrorStreamCaptureInvalidated,
           "the capture was spoilt by a call that was refused");
   return std::make_shared<const Graph>(std::move(capture.graph));
@@ -35,7 +40,28 @@ void Captures::add(const Scheduler::Stream& stream, Graph::Piece piece) {
   Capture& capture = captures_.at(&stream);
   require(!capture.spoilt, cudaErrorStreamCaptureInvalidated,
           "work for a capture that is spoilt already");
+  capture.spoilt = is_due(CaptureCall::work);
+  require(!capture.spoilt, cudaErrorStreamCaptureUnsupported, wanted);
+  capture.spoilt = is_due(CaptureCall::unseen_work);
   capture.graph.pieces.push_back(std::move(piece));
+  ++num_pieces_;
+}
+
+void Captures::refuse(CaptureCall call, int before) {
+  const std::lock_guard lock(mutex_);
+  refused_.emplace(call, before);
+}
+
+void Captures::meet(CaptureCall call) {
+  const std::lock_guard lock(mutex_);
+  require(!is_due(call), cudaErrorMemoryAllocation, wanted);
+}
+
+// REQUIRES: mutex_ is held.
+bool Captures::is_due(CaptureCall call) {
+  if (!refused_ || refused_->first != call || refused_->second-- > 0) return false;
+  refused_.reset();
+  return true;
 }
 
 void Captures::refuse_in(const Scheduler::Stream& stream, cudaError_t error,

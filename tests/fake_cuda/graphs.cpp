@@ -7,6 +7,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
   return answer_runtime(__func__, [&](Machine& machine) {
     require(stream != nullptr, cudaErrorStreamCaptureUnsupported,
             "the default stream cannot be captured");
+    machine.captures().meet(CaptureCall::begin);
     machine.captures().begin(machine.stream(stream), mode);
   });
 }
@@ -23,7 +24,21 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
   return answer_runtime(__func__, [&](Machine& machine) {
     require(flags == 0, cudaErrorInvalidValue, "flags of an executable graph");
     machine.captures().refuse_beside(__func__);
+    machine.captures().meet(CaptureCall::instantiate);
     *executable = machine.executables().add<cudaGraphExec_t>(machine.graphs().at(graph));
+  });
+}
+
+// A launch would do it, too.
+cudaError_t cudaGraphUpload(cudaGraphExec_t executable, cudaStream_t handle) {
+  return answer_runtime(__func__, [&](Machine& machine) {
+    const std::shared_ptr<const Graph> graph = machine.executables().at(executable);
+    const Scheduler::Stream& stream = machine.stream(handle);
+    machine.captures().refuse_in(stream, cudaErrorStreamCaptureUnsupported,
+                                 "an upload of a graph is none of its work");
+    require(graph->device == stream.device(), cudaErrorInvalidValue,
+            "a graph of another device than the stream's");
+    machine.captures().meet(CaptureCall::upload);
   });
 }
 

@@ -11,6 +11,14 @@ namespace {
 
 using testing::HasSubstr;
 
+std::map<std::string, std::function<void(Device&, Stream&)>> refused_calls() {
+  return {{"allocation", [](Device& device, Stream&) { device.allocate(8); }},
+          {"allocation that nobody misses",
+           [](Device& device, Stream&) { EXPECT_THROW(device.allocate(8), Error); }},
+          {"wait", [](Device&, Stream& stream) { stream.synchronize(); }},
+          {"failure", [](Device&, Stream&) { DUALPATH_FAIL(ExitCode::internal, "of ours"); }}};
+}
+
 class CudaGraphTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -47,12 +55,12 @@ TEST_F(CudaGraphTest, RecordsAndReplays) {
   };
   ops->fill(x, 1);
   EXPECT_TRUE(recorder->record(3, work));
+  EXPECT_EQ(value(), 1);
+  recorder->replay(3, work);
   EXPECT_EQ(value(), 4);
   recorder->replay(3, work);
-  EXPECT_EQ(value(), 16);
-  recorder->replay(3, work);
   twice();
-  EXPECT_EQ(value(), 128);
+  EXPECT_EQ(value(), 32);
   EXPECT_EQ(issued, 1);
   EXPECT_TRUE(recorder->record(3, [&] { ops->fill(x, 7); }));
   twice();
@@ -60,7 +68,7 @@ TEST_F(CudaGraphTest, RecordsAndReplays) {
   EXPECT_EQ(value(), 7);
 }
 
-// After each the stream is as it was.
+// After each the stream is as it was, and nothing of the work is done.
 TEST_F(CudaGraphTest, WhatCannotBeRecordedIsAnError) {
   const auto message = [&](const std::function<void()>& call) {
     const std::string found = error_of(ExitCode::internal, [&] {
@@ -144,6 +152,82 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"fp32_layer_2", fp32, Recompute::layer, 4},
                     Case{"bf16_iteration_4", {.operand = DType::bf16}, Recompute::iteration, 2}),
     [](const auto& info) { return info.param.name; });
+
+// A GPU where what is recorded comes with a call that has no place in a graph, from `refused` on.
+class RefusingDevice final : public Device {
+ public:
+  RefusingDevice(int refused, std::function<void(Device&, Stream&)> call)
+      : refused_(refused), call_(std::move(call)) {}
+
+  std::string name() const override { return gpu_->name(); }
+  void require(const NumericTypes& types) const override { gpu_->require(types); }
+  Buffer allocate(std::size_t bytes) override { return gpu_->allocate(bytes); }
+  std::size_t num_allocations() const override { return gpu_->num_allocations(); }
+  bool is_host_memory() const override { return false; }
+  Buffer allocate_host(std::size_t bytes) override { return gpu_->allocate_host(bytes); }
+  std::unique_ptr<Stream> make_stream() override { return gpu_->make_stream(); }
+  std::unique_ptr<Stream> make_threaded_stream() override { return gpu_->make_threaded_stream(); }
+  std::unique_ptr<Ops> make_ops(Stream& stream) override { return gpu_->make_ops(stream); }
+  std::unique_ptr<WorkRecorder> make_recorder(Stream& stream) override {
+    return std::make_unique<Recorder>(*this, stream);
+  }
+  void copy_to_device(Tensor dst, const void* host, Stream& stream) override {
+    gpu_->copy_to_device(dst, host, stream);
+  }
+  void copy_to_host(void* host, Tensor src, Stream& stream) override {
+    gpu_->copy_to_host(host, src, stream);
+  }
+
+ private:
+  class Recorder final : public WorkRecorder {
+   public:
+    Recorder(RefusingDevice& device, Stream& stream)
+        : device_(device), stream_(stream), recorder_(device.gpu_->make_recorder(stream)) {}
+    bool record(std::size_t number, const Issue& issue) override {
+      return recorder_->record(number, [&] {
+        issue();
+        if (device_.refused_-- <= 0) device_.call_(*device_.gpu_, stream_);
+      });
+    }
+    void replay(std::size_t number, const Issue& issue) override {
+      recorder_->replay(number, issue);
+    }
+
+   private:
+    RefusingDevice& device_;
+    Stream& stream_;
+    std::unique_ptr<WorkRecorder> recorder_;
+  };
+
+  int refused_;
+  std::function<void(Device&, Stream&)> call_;
+  std::unique_ptr<Device> gpu_ = make_cuda_device(0);
+};
+
+// Of a step with four micro-batches.
+TEST(CudaGraphs, TrainingGoesOnWithoutWhereTheyAreRefused) {
+  if (find_cuda_devices().count == 0) GTEST_SKIP() << "no GPU here";
+  const Case c{"", fp32, Recompute::none, 2};
+  const auto self = make_self_communicator();
+  GridRig by_kernels = rig_of(options_of(c, CudaGraphs::off));
+  const History expected = by_kernels.train(3);
+  for (const int refused : {0, 1}) {  // a forward pass, a backward pass
+    for (const auto& [name, call] : refused_calls()) {
+      SCOPED_TRACE(fmt::format("{} {}", name, refused));
+      const auto on = [&] { return std::make_unique<RefusingDevice>(refused, call); };
+      GridRig rig(options_of(c, CudaGraphs::automatic), *self, on());
+      const History found = rig.train(3);
+      EXPECT_THAT(rig.trainer.describe_graphs(), HasSubstr("could not be recorded"));
+      EXPECT_EQ(found.losses, expected.losses);
+      EXPECT_EQ(found.norms, expected.norms);
+      EXPECT_EQ(found.readouts, expected.readouts);
+
+      GridRig wanted(options_of(c, CudaGraphs::on), *self, on());
+      EXPECT_THAT(error_of(ExitCode::configuration, [&] { wanted.train(2); }),
+                  HasSubstr("train.cuda_graphs = on, but no pass can be a graph: "));
+    }
+  }
+}
 
 class KernelCounter final : public KernelObserver {
  public:
