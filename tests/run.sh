@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds everything, runs every test, then the unit tests once more
-# under the address and undefined-behaviour sanitizers. The last line counts what ctest counted.
+# under the address and undefined-behaviour sanitizers. The last line counts what ctest counted;
+# skipped: tests that need a GPU, where there is none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,20 +13,23 @@ export GTEST_COLOR=no
 
 passed=0
 failed=0
+skipped=0
 
 # Runs ctest with the given arguments and adds its summary's figures to the count.
 run_ctest() {
-  local log summary
+  local log summary without
   log=$(mktemp)
   ctest -j2 --output-on-failure --no-tests=error "$@" 2>&1 | tee "$log" || true
   summary=$(sed -nE 's/.*tests passed, ([0-9]+) tests? failed out of ([0-9]+).*/\1 \2/p' "$log")
+  without=$(grep -c '\*\*\*Skipped' "$log" || true)
   rm "$log"
   if [[ -z $summary ]]; then
     echo "ctest $* ended without a summary" >&2
     exit 1
   fi
   failed=$((failed + ${summary% *}))
-  passed=$((passed + ${summary#* } - ${summary% *}))
+  skipped=$((skipped + without))
+  passed=$((passed + ${summary#* } - ${summary% *} - without))
 }
 
 # Of the GPU code, one architecture: to compile it is most of what a machine without a GPU can test.
@@ -37,5 +41,5 @@ cmake --preset asan -D DUALPATH_WERROR=ON
 cmake --build --preset asan
 run_ctest --preset asan
 
-echo "$passed passed, $failed failed"
+echo "$passed passed, $failed failed, $skipped skipped"
 ((failed == 0))
