@@ -9,6 +9,7 @@
 
 #include "core/cpu/cpu_device.h"
 #include "launcher/bench/observed_device.h"
+#include "tests/forwarding_device.h"
 
 namespace dualpath {
 
@@ -70,31 +71,18 @@ class ReplayChecker final : public KernelObserver {
   std::map<std::size_t, std::size_t> names_;
 };
 
-class ReplayCheckingDevice final : public Device {
+class ReplayCheckingDevice final : public ForwardingDevice {
  public:
   // The checker outlives it.
   explicit ReplayCheckingDevice(ReplayChecker& checker)
-      : checker_(checker), cpu_(make_cpu_device(1)), observed_(*cpu_) {
+      : ForwardingDevice(make_cpu_device(1)), checker_(checker), observed_(device()) {
     observed_.observe(&checker_);
   }
 
-  std::string name() const override { return "checking " + cpu_->name(); }
-  void require(const NumericTypes& types) const override { cpu_->require(types); }
-  Buffer allocate(std::size_t bytes) override { return cpu_->allocate(bytes); }
-  std::size_t num_allocations() const override { return cpu_->num_allocations(); }
-  bool is_host_memory() const override { return true; }
-  Buffer allocate_host(std::size_t bytes) override { return cpu_->allocate_host(bytes); }
-  std::unique_ptr<Stream> make_stream() override { return cpu_->make_stream(); }
-  std::unique_ptr<Stream> make_threaded_stream() override { return cpu_->make_threaded_stream(); }
+  std::string name() const override { return "checking " + ForwardingDevice::name(); }
   std::unique_ptr<Ops> make_ops(Stream& stream) override { return observed_.make_ops(stream); }
   std::unique_ptr<WorkRecorder> make_recorder(Stream&) override {
     return std::make_unique<Recorder>(checker_);
-  }
-  void copy_to_device(Tensor dst, const void* host, Stream& stream) override {
-    cpu_->copy_to_device(dst, host, stream);
-  }
-  void copy_to_host(void* host, Tensor src, Stream& stream) override {
-    cpu_->copy_to_host(host, src, stream);
   }
 
  private:
@@ -112,7 +100,6 @@ class ReplayCheckingDevice final : public Device {
   };
 
   ReplayChecker& checker_;
-  std::unique_ptr<Device> cpu_;
   ObservedDevice observed_;
 };
 

@@ -4,6 +4,7 @@
 #include "core/cuda/cuda_device.h"
 #include "launcher/bench/observed_device.h"
 #include "tests/expect_error.h"
+#include "tests/forwarding_device.h"
 #include "tests/mpi/grid_rig.h"
 
 namespace dualpath {
@@ -154,39 +155,24 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return info.param.name; });
 
 // A GPU where what is recorded comes with a call that has no place in a graph, from `refused` on.
-class RefusingDevice final : public Device {
+class RefusingDevice final : public ForwardingDevice {
  public:
   RefusingDevice(int refused, std::function<void(Device&, Stream&)> call)
-      : refused_(refused), call_(std::move(call)) {}
+      : ForwardingDevice(make_cuda_device(0)), refused_(refused), call_(std::move(call)) {}
 
-  std::string name() const override { return gpu_->name(); }
-  void require(const NumericTypes& types) const override { gpu_->require(types); }
-  Buffer allocate(std::size_t bytes) override { return gpu_->allocate(bytes); }
-  std::size_t num_allocations() const override { return gpu_->num_allocations(); }
-  bool is_host_memory() const override { return false; }
-  Buffer allocate_host(std::size_t bytes) override { return gpu_->allocate_host(bytes); }
-  std::unique_ptr<Stream> make_stream() override { return gpu_->make_stream(); }
-  std::unique_ptr<Stream> make_threaded_stream() override { return gpu_->make_threaded_stream(); }
-  std::unique_ptr<Ops> make_ops(Stream& stream) override { return gpu_->make_ops(stream); }
   std::unique_ptr<WorkRecorder> make_recorder(Stream& stream) override {
     return std::make_unique<Recorder>(*this, stream);
-  }
-  void copy_to_device(Tensor dst, const void* host, Stream& stream) override {
-    gpu_->copy_to_device(dst, host, stream);
-  }
-  void copy_to_host(void* host, Tensor src, Stream& stream) override {
-    gpu_->copy_to_host(host, src, stream);
   }
 
  private:
   class Recorder final : public WorkRecorder {
    public:
     Recorder(RefusingDevice& device, Stream& stream)
-        : device_(device), stream_(stream), recorder_(device.gpu_->make_recorder(stream)) {}
+        : device_(device), stream_(stream), recorder_(device.device().make_recorder(stream)) {}
     bool record(std::size_t number, const Issue& issue) override {
       return recorder_->record(number, [&] {
         issue();
-        if (device_.refused_-- <= 0) device_.call_(*device_.gpu_, stream_);
+        if (device_.refused_-- <= 0) device_.call_(device_.device(), stream_);
       });
     }
     void replay(std::size_t number, const Issue& issue) override {
@@ -201,7 +187,6 @@ class RefusingDevice final : public Device {
 
   int refused_;
   std::function<void(Device&, Stream&)> call_;
-  std::unique_ptr<Device> gpu_ = make_cuda_device(0);
 };
 
 // Of a step with four micro-batches.

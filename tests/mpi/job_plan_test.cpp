@@ -9,6 +9,7 @@
 #include "core/cpu/cpu_device.h"
 #include "launcher/bench/observed_device.h"
 #include "launcher/machine_model.h"
+#include "tests/forwarding_device.h"
 #include "tests/mpi/grid_rig.h"
 #include "tests/mpi/world.h"
 #include "tests/numbers.h"
@@ -17,31 +18,15 @@ namespace dualpath {
 namespace {
 
 // Counts what is allocated on the CPU.
-class CountingDevice final : public Device {
+class CountingDevice final : public ForwardingDevice {
  public:
+  CountingDevice() : ForwardingDevice(make_cpu_device(1)) {}
   std::size_t bytes = 0;
 
-  std::string name() const override { return cpu_->name(); }
-  void require(const NumericTypes& types) const override { cpu_->require(types); }
   Buffer allocate(std::size_t size) override {
     bytes += size;
-    return cpu_->allocate(size);
+    return device().allocate(size);
   }
-  std::size_t num_allocations() const override { return cpu_->num_allocations(); }
-  bool is_host_memory() const override { return true; }
-  Buffer allocate_host(std::size_t size) override { return cpu_->allocate_host(size); }
-  std::unique_ptr<Stream> make_stream() override { return cpu_->make_stream(); }
-  std::unique_ptr<Stream> make_threaded_stream() override { return cpu_->make_threaded_stream(); }
-  std::unique_ptr<Ops> make_ops(Stream& stream) override { return cpu_->make_ops(stream); }
-  void copy_to_device(Tensor dst, const void* host, Stream& stream) override {
-    cpu_->copy_to_device(dst, host, stream);
-  }
-  void copy_to_host(void* host, Tensor src, Stream& stream) override {
-    cpu_->copy_to_host(host, src, stream);
-  }
-
- private:
-  std::unique_ptr<Device> cpu_ = make_cpu_device(1);
 };
 
 std::vector<TrainerOptions> cases() {
