@@ -53,7 +53,7 @@ class Bench {
   Bench(BenchConfig config, Job& job, std::unique_ptr<Device> device);
 
   void machine();
-  void step() { report("step", profiled_step().step.table()); }
+  void step();
   void kernels() { report("kernels", profiled_step().kernels); }
   void loader() {
     report("loader", measure_loader(config_, *data_.training, host_peaks(), ranks()).table());
@@ -67,7 +67,7 @@ class Bench {
         "checkpoint",
         measure_checkpoint(config_, config_.bench.folder, host_peaks(), *device_, ranks()).table());
   }
-  // Tells how far all this can be trusted, and writes the JSON that was asked for.
+  // Tells how far all this can be trusted.
   void finish();
 
  private:
@@ -77,6 +77,8 @@ class Bench {
   const MachinePeaks& host_peaks();
   const StepBench& profiled_step();
   void report(const std::string& part, const Table& table);
+  // What there is so far: figures outlive a later part that fails or is killed.
+  void write_json() const;
 
   BenchConfig config_;
   Job& job_;
@@ -214,6 +216,15 @@ void Bench::tokenizer() {
                           .table());
 }
 
+void Bench::step() {
+  const StepBench& bench = profiled_step();
+  if (!bench.graphs.empty()) json_["graphs"] = bench.graphs;
+  report("step", bench.step.table());
+  if (!job_.is_root() || bench.graphs.empty()) return;
+  fmt::print("{}\n", bench.graphs);
+  std::fflush(stdout);
+}
+
 const StepBench& Bench::profiled_step() {
   if (!step_) step_ = measure_step(config_, *data_.training, peaks(), *device_, ranks());
   return *step_;
@@ -221,9 +232,15 @@ const StepBench& Bench::profiled_step() {
 
 void Bench::report(const std::string& part, const Table& table) {
   json_[part] = table.json();
+  write_json();
   if (!job_.is_root()) return;
   fmt::print("\n{}", table.text());
   std::fflush(stdout);
+}
+
+void Bench::write_json() const {
+  if (job_.is_root() && !config_.json.empty())
+    write_file(config_.json, json_.dump(2) + "\n", ExitCode::configuration);
 }
 
 void Bench::finish() {
@@ -233,8 +250,7 @@ void Bench::finish() {
     if (job_.is_root())
       fmt::print("\nother processes kept {} cores busy meanwhile\n", readable(cores));
   }
-  if (job_.is_root() && !config_.json.empty())
-    write_file(config_.json, json_.dump(2) + "\n", ExitCode::configuration);
+  write_json();
 }
 
 const Part* find_part(std::string_view name) {

@@ -427,6 +427,18 @@ TEST_F(BenchCommand, MeasuresAllWhoseInputIsThere) {
   EXPECT_TRUE(std::filesystem::is_empty(checkpoints.path()));
 }
 
+TEST_F(BenchCommand, KeepsTheFiguresOfThePartsBeforeOneThatFails) {
+  const std::string file = folder_ / "result.json";
+  std::ofstream(folder_ / "text.txt") << "A text.";
+  error_of(ExitCode::data, [&] {
+    bench_command.run(std::vector<std::string>{
+        "machine", "tokenizer", "bench.text=" + folder_ / "text.txt", "bench.tokenizer=/nowhere",
+        "json=" + file, "bench.repeats=1", "bench.seconds=0", "train.device=cpu"});
+  });
+  std::ifstream stream(file);
+  EXPECT_FALSE(nlohmann::json::parse(stream).at("machine").empty());
+}
+
 TEST_F(BenchCommand, SaysWhatIsMissing) {
   EXPECT_THAT(error_with({"kernel"}), HasSubstr("did you mean kernels?"));
   EXPECT_THAT(error_with({"collectives"}), HasSubstr("mpirun"));

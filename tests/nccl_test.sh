@@ -53,6 +53,19 @@ expect "CUDA graphs" 0 'CUDA graphs: 2, for the passes of micro-batches 1 to 4 o
 expect "no CUDA graphs" 0 'no CUDA graphs: train.cuda_graphs = off$' \
   "$dualpath" train config.yaml run.name=kernels train.cuda_graphs=off
 same_history "with CUDA graphs and without" runs/graphs runs/kernels
+refusing() { FAKE_CUDA_REFUSES_CAPTURE=$1 "$dualpath" "${@:2}"; }
+no_graphs='no CUDA graphs, from here on every kernel is issued by itself: forward could not be recorded: '
+expect "a refused capture" 0 "$no_graphs" refusing 30 train config.yaml run.name=refused_capture
+[ "$(grep -Ec "step 2|$no_graphs" runs/refused_capture/log.txt)" = 2 ] ||
+  fail "the warning in log.txt, once, beside its step" runs/refused_capture/log.txt
+same_history "with a refused capture and without graphs" runs/refused_capture runs/kernels
+expect "a refused capture where graphs are wanted" 2 \
+  'dualpath: train.cuda_graphs = on, but no pass can be a graph: forward could not be recorded: ' \
+  refusing 30 train config.yaml run.name=wanted_graphs train.cuda_graphs=on
+bench() { FAKE_GPU_MB=160 "$@" bench step config.yaml bench.repeats=1 bench.seconds=0 bench.kernel_seconds=0; }
+expect "bench by graphs" 0 '^CUDA graphs: 2, for the passes of micro-batches 1 to 4 of a step$' bench "$dualpath"
+expect "bench of a refused capture" 0 '^no CUDA graphs: forward could not be recorded: ' bench refusing 30
+
 expect "graphs of passes that talk" 0 'no CUDA graphs: ranks of a tensor group talk within the passes$' \
   train2 run.name=tensor parallel.tensor=2 train.steps=1
 expect "graphs where every micro-batch talks" 2 \

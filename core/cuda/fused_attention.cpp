@@ -102,8 +102,12 @@ void FusedAttention::backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tens
 }
 
 std::string cudnn_version() {
-  const std::size_t version = cudnnGetVersion();
-  return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+  try {
+    const std::size_t version = cudnnGetVersion();
+    return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+  } catch (const Error&) {
+    return "";
+  }
 }
 
 }  // namespace dualpath

@@ -37,6 +37,7 @@ class FusedAttention {
   std::unique_ptr<Library> library_;
 };
 
-std::string cudnn_version();  // "9.19.0"; empty where the program was built without
+// "9.19.0"; empty where the program was built without, or the library cannot be loaded.
+std::string cudnn_version();
 
 }  // namespace dualpath

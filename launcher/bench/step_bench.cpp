@@ -122,6 +122,8 @@ class StepRig {
     return {summarize(step), summarize(communication), summarize(data_wait)};
   }
 
+  std::string describe_graphs() const { return trainer_.describe_graphs(); }
+
   // Fills in the kinds' times within steps and alone; returns the time of the steps.
   Timing profile(KernelKinds& kinds) {
     KernelTimer timer(kinds, device_, *stream_);
@@ -157,6 +159,7 @@ StepBench measure_step(const BenchConfig& config, const SampleSource& source,
   reset_peak_memory();
   StepRig rig(config, source, device, ranks);
   const StepTimes times = rig.time_steps();
+  const std::string graphs = device.is_host_memory() ? "" : rig.describe_graphs();
   const std::optional<double> host_memory = peak_memory();
   const std::optional<DeviceMemory> device_memory = device.memory();
   KernelKinds kinds;
@@ -174,7 +177,8 @@ StepBench measure_step(const BenchConfig& config, const SampleSource& source,
   const double peak = is_bf16 ? peaks.of_bf16() : peaks.fp32;
 
   StepBench bench{.step = MeasuredTable("training step"),
-                  .kernels = kernel_table(kinds, config.bench.shapes, seconds, peaks)};
+                  .kernels = kernel_table(kinds, config.bench.shapes, seconds, peaks),
+                  .graphs = graphs};
   MeasuredTable& table = bench.step;
   table.add("step", {.time = times.step, .value = tokens / seconds, .unit = "tokens/s"});
   table.add(

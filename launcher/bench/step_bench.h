@@ -11,6 +11,7 @@ namespace dualpath {
 struct StepBench {
   MeasuredTable step;
   Table kernels;
+  std::string graphs;  // of the steps that were timed: Trainer::describe_graphs(); GPUs only
 };
 
 // REQUIRES: the run's config is resolved and validates. Collective.

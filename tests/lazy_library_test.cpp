@@ -1,11 +1,21 @@
-// cuBLASLt, loaded by the first call of one of its functions. What only describes a product works
-// without a GPU.
+// Libraries that are loaded by the first call of one of their functions: cuBLASLt, of which what
+// only describes a product works without a GPU.
+#include "core/cuda/lazy_library.h"
+
 #include <cublasLt.h>
 #include <dlfcn.h>
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 #include <string>
 
+#include "tests/expect_error.h"
+
 namespace {
+
+using dualpath::error_of;
+using dualpath::ExitCode;
+using dualpath::LazyLibrary;
+using testing::AllOf;
+using testing::HasSubstr;
 
 bool is_loaded() {
   const std::string name = "libcublasLt.so." + std::to_string(CUBLAS_VER_MAJOR);
@@ -37,6 +47,16 @@ TEST(LazyCublasLt, PassesArgumentsAndResultsOn) {
   EXPECT_EQ(cublasLtMatmulDescDestroy(product), CUBLAS_STATUS_SUCCESS);
   EXPECT_STRNE(cublasLtGetStatusString(CUBLAS_STATUS_INVALID_VALUE),
                cublasLtGetStatusString(CUBLAS_STATUS_SUCCESS));
+}
+
+TEST(LazyLibrary, SaysWhatIsMissingAndWhatFor) {
+  EXPECT_THAT(
+      error_of(ExitCode::configuration, [] { LazyLibrary("libnowhere.so.1", "this test"); }),
+      AllOf(HasSubstr("libnowhere.so.1 is needed for this test"), HasSubstr("No such file")));
+  const LazyLibrary c("libc.so.6", "this test");
+  EXPECT_NE(c.address("strlen"), nullptr);
+  EXPECT_THAT(error_of(ExitCode::configuration, [&] { c.address("strlength"); }),
+              HasSubstr("libc.so.6 has no strlength"));
 }
 
 }  // namespace
