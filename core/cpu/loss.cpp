@@ -3,6 +3,7 @@
 
 #include "core/cpu/cpu_ops.h"
 #include "core/cpu/parallel_for.h"
+#include "core/cpu/row_math.h"
 #include "core/cpu/vector_math.h"
 #include "core/element_types.h"
 #include "core/ops_checks.h"
@@ -51,8 +52,7 @@ float loss_row_gradient(O* dlogits, float* logits, std::int32_t target, float gr
   const double sum = sum_of_exp<true>(logits, max, V);
   const auto scale = static_cast<float>(grad_scale / sum);
   const float of_target = logits[target] * scale - grad_scale;
-#pragma omp simd
-  for (std::int64_t v = 0; v < V; ++v) dlogits[v] = logits[v] * scale;
+  scale_row(dlogits, logits, scale, V);
   dlogits[target] = of_target;
   return static_cast<float>(std::log(sum) + margin);
 }
@@ -64,8 +64,9 @@ void part_gradient(O* dlogits, const float* logits, std::int64_t row, float max,
                    float grad_scale, std::int64_t V) {
   const auto scale = static_cast<float>(grad_scale / sum);
   const float of_target = row < 0 ? 0 : simd_exp(logits[row] - max) * scale - grad_scale;
-#pragma omp simd
-  for (std::int64_t v = 0; v < V; ++v) dlogits[v] = simd_exp(logits[v] - max) * scale;
+  for_each_vector(V, [=](std::int64_t v, auto lanes) {
+    store(dlogits + v, simd_exp(load(logits + v, lanes) - max) * scale, lanes);
+  });
   if (row >= 0) dlogits[row] = of_target;
 }
 

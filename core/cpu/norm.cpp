@@ -1,10 +1,10 @@
 #include <cmath>
 
 #include "core/cpu/cpu_ops.h"
-#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
+#include "core/element_types.h"
 #include "core/ops_checks.h"
 
 namespace dualpath {
@@ -29,8 +29,9 @@ void residual_row(S* out, const S* x, const O* y, float scale, std::int64_t n) {
 // out = x·rstd·weight
 template <class S, class O>
 void normalize_row(O* out, const S* x, const float* weight, float rstd, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t d = 0; d < n; ++d) out[d] = x[d] * rstd * weight[d];
+  for_each_vector(n, [=](std::int64_t d, auto lanes) {
+    store(out + d, load(x + d, lanes) * rstd * load(weight + d, lanes), lanes);
+  });
 }
 
 // dx += rstd·(dout·weight - x̂·mean(dout·weight·x̂)), dweight += dout·x̂, with x̂ = x·rstd

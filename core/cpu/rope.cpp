@@ -10,9 +10,35 @@
 namespace dualpath {
 namespace {
 
-// One head of one token: E = 2·R elements, of which i and i + R rotate together by one angle. R is
-// known to the compiler for heads of the usual sizes, else 0: so few elements that finding out
-// costs as much as the work.
+// Elements i and i + R of a head of 2·R rotate together by one angle: a vector of such pairs.
+struct Pairs {
+  Vector a, b;
+};
+struct Angles {
+  Vector cos, sin;
+};
+
+Pairs turned(Pairs x, Angles by) {
+  return {x.a * by.cos - x.b * by.sin, x.b * by.cos + x.a * by.sin};
+}
+Pairs turned_back(Pairs x, Angles by) {
+  return turned(x, {by.cos, -by.sin});
+}
+Pairs operator*(Pairs x, Pairs y) {
+  return {x.a * y.a, x.b * y.b};
+}
+Pairs operator*(float x, Pairs y) {
+  return {x * y.a, x * y.b};
+}
+Pairs operator+(Pairs x, Pairs y) {
+  return {x.a + y.a, x.b + y.b};
+}
+Pairs operator-(Pairs x, Pairs y) {
+  return {x.a - y.a, x.b - y.b};
+}
+
+// One head of one token. R is known to the compiler for heads of the usual sizes, else 0: so few
+// elements that finding out costs as much as the work.
 template <int known_R>
 struct Head {
   std::int64_t given_R;
@@ -22,16 +48,20 @@ struct Head {
   float rstd;
 
   std::int64_t R() const { return known_R > 0 ? known_R : given_R; }
+  template <class Lanes>
+  Angles angles(std::int64_t i, Lanes lanes) const {
+    return {load(cos + i, lanes), load(sin + i, lanes)};
+  }
+  template <class T, class Lanes>
+  Pairs pairs(const T* row, std::int64_t i, Lanes lanes) const {
+    return {load(row + i, lanes), load(row + i + R(), lanes)};
+  }
+  template <class T, class Lanes>
+  void store_pairs(T* row, std::int64_t i, Pairs pairs, Lanes lanes) const {
+    store(row + i, pairs.a, lanes);
+    store(row + i + R(), pairs.b, lanes);
+  }
 };
-
-// The pair (a, b), turned by the angle. Two functions, since loops with small structs do not
-// vectorise.
-float turned_a(float a, float b, float cos, float sin) {
-  return a * cos - b * sin;
-}
-float turned_b(float a, float b, float cos, float sin) {
-  return b * cos + a * sin;
-}
 
 // 1/sqrt(mean(x²) + epsilon): the same before and after a rotation.
 template <class O>
@@ -42,94 +72,59 @@ float head_rstd(const O* x, std::int64_t E, double epsilon) {
 
 template <QkNorm norm, class O, int known_R>
 void forward_head(O* out, const O* in, Head<known_R> head) {
-  const std::int64_t R = head.R();
-  const float* w = head.weight;
-#pragma omp simd
-  for (std::int64_t i = 0; i < R; ++i) {
-    const float c = head.cos[i];
-    const float s = head.sin[i];
-    float a = in[i];
-    float b = in[i + R];
-    if constexpr (norm != QkNorm::none) {
-      a *= head.rstd;
-      b *= head.rstd;
-    }
-    if constexpr (norm == QkNorm::before_rope) {
-      a *= w[i];
-      b *= w[i + R];
-    }
-    float turned = turned_a(a, b, c, s);
-    float turned_too = turned_b(a, b, c, s);
-    if constexpr (norm == QkNorm::after_rope) {
-      turned *= w[i];
-      turned_too *= w[i + R];
-    }
-    out[i] = turned;
-    out[i + R] = turned_too;
-  }
+  for_each_vector(head.R(), [=](std::int64_t i, auto lanes) {
+    Pairs x = head.pairs(in, i, lanes);
+    if constexpr (norm != QkNorm::none) x = head.rstd * x;
+    if constexpr (norm == QkNorm::before_rope) x = x * head.pairs(head.weight, i, lanes);
+    x = turned(x, head.angles(i, lanes));
+    if constexpr (norm == QkNorm::after_rope) x = x * head.pairs(head.weight, i, lanes);
+    head.store_pairs(out, i, x, lanes);
+  });
 }
 
 // Backward with a norm after (before) the rotation: x̂ is the normalised head, rotated (as it was),
 // and g = ∂L/∂(weight·x̂) is dout (dout rotated back). mean = mean(g·weight·x̂).
 template <bool after, class O, int known_R>
 float head_mean(const O* dout, const O* in, Head<known_R> head) {
-  const std::int64_t R = head.R();
-  const float* w = head.weight;
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < R; ++i) {
-    const float c = head.cos[i];
-    const float s = head.sin[i];
-    const float a = in[i];
-    const float b = in[i + R];
-    const float da = dout[i];
-    const float db = dout[i + R];
+  Pairs sum{};
+  for_each_vector(head.R(), [=, &sum](std::int64_t i, auto lanes) {
+    Pairs x = head.pairs(in, i, lanes);
+    Pairs g = head.pairs(dout, i, lanes);
     if constexpr (after) {
-      sum += da * w[i] * turned_a(a, b, c, s) + db * w[i + R] * turned_b(a, b, c, s);
+      x = turned(x, head.angles(i, lanes));
     } else {
-      sum += turned_a(da, db, c, -s) * w[i] * a + turned_b(da, db, c, -s) * w[i + R] * b;
+      g = turned_back(g, head.angles(i, lanes));
     }
-  }
-  return sum * head.rstd / static_cast<float>(2 * R);
+    sum = sum + g * head.pairs(head.weight, i, lanes) * x;
+  });
+  return lane_sum(sum.a + sum.b) * head.rstd / static_cast<float>(2 * head.R());
 }
 
 // din = rstd·(g·weight - x̂·mean), rotated back where the norm comes after; dweight += g·x̂.
 template <bool after, class O, int known_R>
 void normed_head_backward(O* din, float* dweight, const O* dout, const O* in, Head<known_R> head) {
-  const std::int64_t R = head.R();
-  const float* w = head.weight;
   const float mean = head_mean<after>(dout, in, head);
-#pragma omp simd
-  for (std::int64_t i = 0; i < R; ++i) {
-    const float c = head.cos[i];
-    const float s = head.sin[i];
-    const float a = in[i] * head.rstd;
-    const float b = in[i + R] * head.rstd;
-    const float da = dout[i];
-    const float db = dout[i + R];
-    const float xa = after ? turned_a(a, b, c, s) : a;
-    const float xb = after ? turned_b(a, b, c, s) : b;
-    const float ga = after ? da : turned_a(da, db, c, -s);
-    const float gb = after ? db : turned_b(da, db, c, -s);
-    dweight[i] += ga * xa;
-    dweight[i + R] += gb * xb;
-    const float to_a = head.rstd * (ga * w[i] - xa * mean);
-    const float to_b = head.rstd * (gb * w[i + R] - xb * mean);
-    din[i] = after ? turned_a(to_a, to_b, c, -s) : to_a;
-    din[i + R] = after ? turned_b(to_a, to_b, c, -s) : to_b;
-  }
+  for_each_vector(head.R(), [=](std::int64_t i, auto lanes) {
+    const Angles angles = head.angles(i, lanes);
+    Pairs x = head.rstd * head.pairs(in, i, lanes);
+    Pairs g = head.pairs(dout, i, lanes);
+    if constexpr (after) {
+      x = turned(x, angles);
+    } else {
+      g = turned_back(g, angles);
+    }
+    head.store_pairs(dweight, i, head.pairs(dweight, i, lanes) + g * x, lanes);
+    Pairs dx = head.rstd * (g * head.pairs(head.weight, i, lanes) - mean * x);
+    if constexpr (after) dx = turned_back(dx, angles);
+    head.store_pairs(din, i, dx, lanes);
+  });
 }
 
 template <class O, int known_R>
 void plain_head_backward(O* din, const O* dout, Head<known_R> head) {
-  const std::int64_t R = head.R();
-#pragma omp simd
-  for (std::int64_t i = 0; i < R; ++i) {
-    const float da = dout[i];
-    const float db = dout[i + R];
-    din[i] = turned_a(da, db, head.cos[i], -head.sin[i]);
-    din[i + R] = turned_b(da, db, head.cos[i], -head.sin[i]);
-  }
+  for_each_vector(head.R(), [=](std::int64_t i, auto lanes) {
+    head.store_pairs(din, i, turned_back(head.pairs(dout, i, lanes), head.angles(i, lanes)), lanes);
+  });
 }
 
 template <QkNorm norm, class O, int known_R>

@@ -37,15 +37,15 @@ double dot_f64(const T* a, const T* b, std::int64_t n) {
 // Stores rounded to nearest even.
 template <class T>
 void copy_row(T* out, const float* in, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) out[i] = in[i];
+  for_each_vector(n,
+                  [=](std::int64_t i, auto lanes) { store(out + i, load(in + i, lanes), lanes); });
 }
 
 // out = scale·in
 template <class T>
 void scale_row(T* out, const float* in, float scale, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) out[i] = scale * in[i];
+  for_each_vector(
+      n, [=](std::int64_t i, auto lanes) { store(out + i, scale * load(in + i, lanes), lanes); });
 }
 
 inline double sigmoid(double x) {
