@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Compares the ids and the speed of `dualpath tokenize` with Hugging Face's `tokenizers`.
 
-    python3 tests/reference/check_tokenizer.py build/dualpath FILE... [--gpt2 FOLDER] [--help]
+    python3 tests/reference/check_tokenizer.py build/dualpath FILE... [--gpt2 FOLDER]
+        [--llama3 FILE] [--qwen2 FILE] [--help]
 
 FILE is .txt or .jsonl (field text), also .gz or .zst. The texts of the files, all of Unicode's code
 points in several surroundings, and random strings of what tokenizers stumble over are encoded by
-both, with a tokenizer of each kind: gpt2 (the vocabulary in FOLDER, if given), llama3, qwen2, trained
-on the files by `tokenizers` in the configuration of the published ones. Then tokenizer.json as the
-program wrote it, loaded or trained by itself, is read by `tokenizers` and compared once more. Ends
-with 1 where any id differs.
+both, with a tokenizer of each kind: gpt2, llama3, qwen2. Their vocabularies are the published ones where
+FOLDER or FILE is given, else trained on the files by `tokenizers` in the published configuration. A
+FILE has a token and its rank on each line, as OpenAI's `tiktoken` reads it, which then encodes the
+texts too. Then tokenizer.json as the program wrote it, loaded or trained by itself, is read by
+`tokenizers` and compared once more. Ends with 1 where any id differs.
 
 Speed: both encode the files' texts on all cores, in turns. The program's time is that of the whole
 command, reading and writing included; the library's is encode_batch_fast alone, on texts in memory.
@@ -25,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from types import SimpleNamespace
 
 import h5py
 import numpy
@@ -33,6 +36,7 @@ from tokenizers.trainers import BpeTrainer
 
 from make_tokenizer_fixtures import LLAMA3, QWEN2
 
+PATTERNS = {"llama3": LLAMA3, "qwen2": QWEN2}
 SPECIAL = {
     "gpt2": ["<|endoftext|>"],
     "llama3": ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"],
@@ -98,16 +102,44 @@ def random_texts(count, seed=1):
     return ["".join(piece() for _ in range(rng.randrange(1, 4000))) for _ in range(count)]
 
 
-def make_tokenizer(kind, texts, vocab_size, gpt2_folder):
-    if kind == "gpt2" and gpt2_folder:
-        files = [str(gpt2_folder / name) for name in ("vocab.json", "merges.txt")]
+def model_of_ranks(path):
+    """The merges that lead to each token, as transformers finds them in tiktoken's ranks."""
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+
+    return TikTokenConverter(vocab_file=str(path)).tokenizer().model
+
+
+class Tiktoken:
+    """tiktoken in the manner of `tokenizers`, and on texts normalised by it."""
+
+    def __init__(self, kind, path):
+        import tiktoken
+        from tiktoken.load import load_tiktoken_bpe
+
+        self.normalize = normalizers.NFC().normalize_str if kind == "qwen2" else str
+        self.encoding = tiktoken.Encoding(kind, pat_str=PATTERNS[kind], special_tokens={},
+                                          mergeable_ranks=load_tiktoken_bpe(str(path)))
+
+    def encode_batch_fast(self, texts, add_special_tokens):
+        ids_of_texts = self.encoding.encode_ordinary_batch([self.normalize(text) for text in texts])
+        return [SimpleNamespace(ids=ids) for ids in ids_of_texts]
+
+    def decode(self, ids, skip_special_tokens):
+        return self.encoding.decode(ids)
+
+
+def make_tokenizer(kind, texts, vocab_size, published):
+    if kind == "gpt2" and published:
+        files = [str(published / name) for name in ("vocab.json", "merges.txt")]
         tokenizer = Tokenizer(models.BPE.from_file(*files))
+    elif published:
+        tokenizer = Tokenizer(model_of_ranks(published))
     else:
         tokenizer = Tokenizer(models.BPE())
     if kind == "gpt2":
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     else:
-        split = pre_tokenizers.Split(Regex(LLAMA3 if kind == "llama3" else QWEN2), behavior="isolated")
+        split = pre_tokenizers.Split(Regex(PATTERNS[kind]), behavior="isolated")
         byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
     if kind == "qwen2":
@@ -118,13 +150,14 @@ def make_tokenizer(kind, texts, vocab_size, gpt2_folder):
         trainer = BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
         tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens([AddedToken(name, normalized=False) for name in SPECIAL[kind]])
-    if kind == "qwen2":
+    if kind == "qwen2" and not published:  # tiktoken would not know it
         tokenizer.add_tokens([AddedToken("<tool_call>", normalized=False)])
     description = json.loads(tokenizer.to_str())
     if kind == "llama3":
         # Llama 3's file has tokens that no merge makes, which ignore_merges finds nevertheless.
         description["model"]["ignore_merges"] = True
-        del description["model"]["merges"][1000::7]
+        if not published:
+            del description["model"]["merges"][1000::7]
     return json.dumps(description, ensure_ascii=False)
 
 
@@ -219,6 +252,8 @@ def main():
     parser.add_argument("program", type=pathlib.Path)
     parser.add_argument("files", type=pathlib.Path, nargs="+")
     parser.add_argument("--gpt2", type=pathlib.Path, help="folder with GPT-2's vocab.json and merges.txt")
+    parser.add_argument("--llama3", type=pathlib.Path, help="ranks of Llama 3's tokens (tokenizer.model)")
+    parser.add_argument("--qwen2", type=pathlib.Path, help="ranks of Qwen's tokens (qwen.tiktoken)")
     parser.add_argument("--megabytes", type=float, default=60, help="how much of the files to read")
     parser.add_argument("--vocab-size", type=int, default=50000, help="of the tokenizers trained here")
     parser.add_argument("--kinds", nargs="+", default=list(SPECIAL), choices=list(SPECIAL))
@@ -241,11 +276,14 @@ def main():
         for kind in arguments.kinds:
             folder = work / kind
             folder.mkdir()
-            description = make_tokenizer(kind, sample, arguments.vocab_size, arguments.gpt2)
+            published = getattr(arguments, kind)
+            description = make_tokenizer(kind, sample, arguments.vocab_size, published)
             (folder / "tokenizer.json").write_text(description, encoding="utf-8")
             reference = load_reference(description)
             tokenize(arguments.program, work / "all.jsonl", folder / "ids", f"tokenizer.load={folder}")
             good &= compare(f"{kind}, {reference.get_vocab_size()} tokens", reference, all_texts, folder / "ids")
+            if published and kind in PATTERNS:
+                good &= compare(f"{kind} by tiktoken", Tiktoken(kind, published), all_texts, folder / "ids")
             written = load_reference((folder / "ids" / "tokenizer.json").read_text(encoding="utf-8"))
             tokenize(arguments.program, work / "some.jsonl", folder / "some", f"tokenizer.load={folder / 'ids'}")
             good &= compare(f"{kind} as written", written, some_texts, folder / "some")
