@@ -1,11 +1,15 @@
 #include "core/random.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
 #include <numbers>
+#include <thread>
+#include <vector>
 
 #include "core/error.h"
+#include "core/host_cores.h"
 
 namespace dualpath {
 
@@ -65,6 +69,19 @@ void fill_uniform(const CounterRng& rng, std::span<T> out, std::uint64_t begin, 
   }
 }
 
+// fill(part, index of its first number) for the parts of `out`, each on a thread of its own where
+// there are enough numbers.
+template <class T, class Fill>
+void on_all_cores(std::span<T> out, std::uint64_t begin, const Fill& fill) {
+  constexpr std::size_t least = 1 << 14;  // numbers that are worth a thread
+  std::size_t part = out.size();
+  if (part > least) part = std::max(least, part / static_cast<std::size_t>(own_cores()) + 1);
+  std::vector<std::jthread> threads;
+  for (std::size_t i = part; i < out.size(); i += part)
+    threads.emplace_back(fill, out.subspan(i, std::min(part, out.size() - i)), begin + i);
+  fill(out.first(part), begin);
+}
+
 }  // namespace
 
 CounterRng::CounterRng(std::uint64_t seed, std::string_view stream) : key_(key_of(seed, stream)) {}
@@ -86,11 +103,15 @@ std::uint64_t CounterRng::below(std::uint64_t index, std::uint64_t bound) const 
 
 void CounterRng::normal(std::span<float> out, std::uint64_t begin, double mean,
                         double stddev) const {
-  fill_normal(*this, out, begin, mean, stddev);
+  on_all_cores(out, begin, [=, this](std::span<float> part, std::uint64_t first) {
+    fill_normal(*this, part, first, mean, stddev);
+  });
 }
 void CounterRng::normal(std::span<double> out, std::uint64_t begin, double mean,
                         double stddev) const {
-  fill_normal(*this, out, begin, mean, stddev);
+  on_all_cores(out, begin, [=, this](std::span<double> part, std::uint64_t first) {
+    fill_normal(*this, part, first, mean, stddev);
+  });
 }
 void CounterRng::uniform(std::span<float> out, std::uint64_t begin, double low, double high) const {
   fill_uniform(*this, out, begin, low, high);

@@ -17,7 +17,7 @@ class CounterRng {
   double uniform(std::uint64_t index) const;                            // in [0, 1)
   std::uint64_t below(std::uint64_t index, std::uint64_t bound) const;  // in [0, bound), bound > 0
 
-  // out[i] = the value of index begin+i; Box-Muller for the normal law.
+  // out[i] = the value of index begin+i; Box-Muller for the normal law, many numbers on all cores.
   void normal(std::span<float> out, std::uint64_t begin, double mean, double stddev) const;
   void normal(std::span<double> out, std::uint64_t begin, double mean, double stddev) const;
   void uniform(std::span<float> out, std::uint64_t begin, double low, double high) const;

@@ -5,85 +5,14 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
-#include "model/stage.h"
+#include "model/activation_memory.h"
+#include "model/model_layout.h"
 
 namespace dualpath {
-
-// Which part of the model a rank has. By default all of it.
-struct ModelPart {
-  GridPlace place;
-  Cut vocabulary = Cut::whole;      // of embedding and head
-  std::vector<StageLayers> stages;  // in the model's order; empty: one stage with all layers
-  // By stage: of how many micro-batches activations are held at once; empty: one each.
-  std::vector<int> slots;
-  // By stage: of how many the weight gradients that backward() leaves to backward_weights(); empty:
-  // it leaves none.
-  std::vector<int> deferred_slots;
-  bool sharded_masters = false;  // see StoreOptions
-  int boundaries = 1;            // tensors [T, D] of what travels between stages
-};
-
-struct ModelOptions {
-  NumericTypes types = {};
-  std::int64_t micro_batch_size = 1;  // sequences
-  Recompute recompute = Recompute::none;
-  std::int64_t loss_chunk_tokens = 512;
-  bool training = true;      // false: no memory for a backward pass
-  Tracer* tracer = nullptr;  // outlives the model; null: none
-  ModelPart part = {};
-};
-
-// Of one micro-batch on one stage, recomputation included.
-struct PassCosts {
-  double forward = 0;
-  double backward = 0;  // without what it leaves to backward_weights
-  double backward_weights = 0;
-};
-
-// Activation memory of a model, found by a dry run.
-struct ActivationMemory {
-  // By stage, of one micro-batch: from forward to backward, and on to backward_weights.
-  std::vector<std::size_t> slot_bytes;
-  std::vector<std::size_t> deferred_bytes;
-  std::size_t stash_bytes = 0;  // of all that are held at once
-  std::size_t scratch_bytes = 0;
-  std::size_t constant_bytes = 0;    // tables, tokens, sums, messages between stages
-  std::vector<CategoryBytes> stash;  // at the peak, largest first
-  std::vector<CategoryBytes> scratch;
-  std::vector<PassCosts> passes;  // by stage
-};
-// Needs no device. `ops` compute nothing and are issued exactly what the passes issue, with every
-// regulariser on; spent() tells what they have cost so far, in any unit. REQUIRES: config is
-// resolved.
-ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options,
-                                     Ops& ops, const std::function<double()>& spent);
-// In FLOPs of matrix products and attention.
-ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options);
-// The parameters that a rank holds, without memory. REQUIRES: config is resolved.
-ParameterStore lay_out_parameters(const ModelConfig& config, const ModelOptions& options);
-
-// Sums over a step, in one f64 tensor, so that one all-reduce gives them for the whole batch. The
-// model adds token losses, regularisers and read-outs; the other slots are its caller's to set.
-struct StepSums {
-  enum Slot : std::int64_t {
-    loss,              // Σ token losses
-    gate_entropy,      // Σ (-H(p))
-    gate_balance,      // Σ_sequences (mean p - ½)²
-    targets,           // tokens that have a target (evaluation)
-    bytes,             // of text that they stand for (evaluation)
-    gradient_squares,  // of the reduced gradient, each element counted by one rank
-    stop,              // ranks that were asked to stop
-    save,              // ranks that were asked to save
-    computing_ms,      // in the passes of a step
-    pipeline_ms,       // that the passes took, for each stage
-    first_readout      // [L, num_readouts]
-  };
-};
 
 class Model {
  public:
@@ -136,7 +65,7 @@ class Model {
   // Gives all slots free: of passes that were issued while work was recorded, and never done.
   void abandon_passes();
   // Memory for what travels between stages, [T, D]; i below ModelPart::boundaries.
-  Tensor boundary(int i) const { return boundaries_.row(i); }
+  Tensor boundary(int i) const { return tensors_.boundaries.row(i); }
   // sums += the token losses (and read-outs); nothing else changes. x: the stage's input on entry
   // (but the first stage's), its output on return. ids: up to micro_batch_size sequences.
   void evaluate_stage(const Pass& pass, Tensor x_TD);
@@ -158,10 +87,10 @@ class Model {
   KvCache make_cache(std::int64_t capacity) const;
 
   // [first_readout + L·num_readouts] f64, on the device.
-  Tensor sums() const { return sums_; }
-  void zero_sums() { ops_->fill(sums_, 0); }
+  Tensor sums() const { return tensors_.sums; }
+  void zero_sums() { ops_->fill(tensors_.sums, 0); }
   void set_sum(StepSums::Slot slot, double value) {
-    ops_->fill(sums_.slice(slot, slot + 1), value);
+    ops_->fill(tensors_.sums.slice(slot, slot + 1), value);
   }
 
  private:
@@ -176,9 +105,6 @@ class Model {
   Stage& stage_of(const Pass& pass) { return stages_[static_cast<std::size_t>(pass.stage)]; }
   Slot& slot_of(const Pass& pass);
   Tensor upload(std::span<const std::int32_t> host, std::int64_t begin);
-  // Of a whole micro-batch.
-  Tensor ids() const { return tokens_.slice(0, loss_T_.numel()); }
-  Tensor targets() const { return tokens_.slice(loss_T_.numel(), tokens_.numel()); }
 
   ModelConfig config_;
   ModelOptions options_;
@@ -195,12 +121,8 @@ class Model {
   Arena no_stash_;
   Arena scratch_;
   Buffer logits_;
-  Buffer constants_;  // RoPE tables, token ids, token losses, sums, boundaries
-  RopeTables rope_;
-  Tensor tokens_;  // i32: ids, then targets
-  Tensor loss_T_;
-  Tensor sums_;
-  Tensor boundaries_;  // [ModelPart::boundaries, T, D]
+  Buffer constants_;  // what tensors_ lie in
+  ModelTensors tensors_;
 };
 
 }  // namespace dualpath

@@ -1,9 +1,7 @@
 #include "model/parameter_store.h"
 
 #include <algorithm>
-#include <thread>
 
-#include "core/host_cores.h"
 #include "core/random.h"
 
 namespace dualpath {
@@ -37,31 +35,17 @@ void draw(const ParameterSpec& spec, std::uint64_t seed, std::uint64_t begin, st
   }
 }
 
-// The same for out's parts on several threads: a number depends on its index alone.
-template <class T>
-void draw(const ParameterSpec& spec, std::uint64_t seed, std::uint64_t begin, std::span<T> out,
-          int num_threads) {
-  constexpr std::size_t least = 1 << 14;  // numbers that are worth a thread
-  const std::size_t part = std::max(least, out.size() / static_cast<std::size_t>(num_threads) + 1);
-  std::vector<std::jthread> threads;
-  for (std::size_t i = part; i < out.size(); i += part)
-    threads.emplace_back(
-        [=] { draw<T>(spec, seed, begin + i, out.subspan(i, std::min(part, out.size() - i))); });
-  draw<T>(spec, seed, begin, out.first(std::min(part, out.size())));
-}
-
 // value = elements of the whole parameter from `first` on.
 template <class T>
 void draw_parameter(const ParameterSpec& spec, std::uint64_t seed, std::int64_t first, Tensor value,
                     Device& device, Stream& stream) {
-  const int num_threads = own_cores();
-  const std::int64_t piece = std::int64_t{num_threads} << 20;
+  constexpr std::int64_t piece = 1 << 22;
   std::vector<T> host(static_cast<std::size_t>(std::min(piece, value.numel())));
   const Tensor flat = value.reshape({value.numel()});
   for (std::int64_t begin = 0; begin < value.numel(); begin += piece) {
     const std::int64_t end = std::min(begin + piece, value.numel());
     const auto part = std::span<T>(host).first(static_cast<std::size_t>(end - begin));
-    draw<T>(spec, seed, static_cast<std::uint64_t>(first + begin), part, num_threads);
+    draw<T>(spec, seed, static_cast<std::uint64_t>(first + begin), part);
     device.copy_to_device(flat.slice(begin, end), part.data(), stream);
     stream.synchronize();
   }

@@ -18,6 +18,18 @@ TEST(CounterRng, AnyPartOfAStreamIsTheSameNumbers) {
   }
 }
 
+// Enough of them for several threads on any machine of several cores.
+TEST(CounterRng, ManyNumbersAreTheSameAsFew) {
+  const CounterRng rng(42, "head");
+  std::vector<float> many(200'001);
+  rng.normal(std::span<float>(many), 3, 0, 1);
+  float one = 0;
+  for (std::size_t i = 0; i < many.size(); ++i) {
+    rng.normal({&one, 1}, 3 + i, 0, 1);
+    ASSERT_EQ(many[i], one) << i;
+  }
+}
+
 // The published first answer of Philox 4x32-10, for a key and counter of zeros (Random123,
 // kat_vectors). This seed and an empty stream name make the key zero.
 TEST(CounterRng, IsPhilox) {
