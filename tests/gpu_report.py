@@ -3,7 +3,8 @@ beside PyTorch's.
 
     python3 tests/gpu_report.py FOLDER    of bench.json (dualpath bench), eager.json and compiled.json
                                           (tests/reference/bench_torch.py), no_graphs.json (dualpath bench
-                                          with train.cuda_graphs=off); what is not there is left out
+                                          with train.cuda_graphs=off); what is not there, in whole or
+                                          in part, is left out
 """
 
 import json
@@ -57,6 +58,7 @@ def figures(bench):
 
 
 def print_steps(bench, no_graphs, torch):
+    print(bench["graphs"])
     step = figures(bench)
     flops = next(row for what, row in step.items() if what.startswith("model FLOPs"))
     gigaflops_a_token = flops["value"] / step["step"]["value"]
@@ -92,9 +94,14 @@ def main():
     if bench is None:
         sys.exit(f"{folder}/bench.json is not there: tests/gpu.sh bench makes it")
     print(f"{bench['device']}, {bench['program'].splitlines()[0]}\n")
-    print_peaks(bench)
-    print_kernels(bench)
-    print_steps(bench, read(folder, "no_graphs"), [t for t in (read(folder, "eager"), read(folder, "compiled")) if t])
+    if "machine" in bench:
+        print_peaks(bench)
+    if "kernels" in bench:
+        print_kernels(bench)
+    if "step" in bench:
+        no_graphs = read(folder, "no_graphs")
+        print_steps(bench, no_graphs if no_graphs and "step" in no_graphs else None,
+                    [t for t in (read(folder, "eager"), read(folder, "compiled")) if t])
 
 
 if __name__ == "__main__":
