@@ -13,7 +13,10 @@ endif()
 set(nccl_places ENV NCCL_HOME ${CUDAToolkit_ROOT} ENV CUDA_HOME ENV CUDA_PATH ${CUDAToolkit_BIN_DIR}/..
                 ${CUDAToolkit_BIN_DIR}/../../nccl)
 find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${nccl_places} PATH_SUFFIXES include)
-find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${nccl_places} PATH_SUFFIXES lib lib64)
+# Of the same installation: pip's wheel has no libnccl.so, only libnccl.so.2.
+get_filename_component(nccl_home "${NCCL_INCLUDE_DIR}" DIRECTORY)
+find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 NAMES_PER_DIR HINTS ${nccl_home} ${nccl_places}
+             PATH_SUFFIXES lib lib64)
 if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
   add_library(NCCL SHARED IMPORTED)
   set_target_properties(NCCL PROPERTIES IMPORTED_LOCATION ${NCCL_LIBRARY}

@@ -6,7 +6,8 @@ set(DUALPATH_CUDNN_FOUND OFF)
 if(NOT DUALPATH_CUDNN STREQUAL off)
   find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ENV CUDNN_HOME PATHS ${CUDAToolkit_INCLUDE_DIRS}
             PATH_SUFFIXES include)
-  find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ENV CUDNN_HOME
+  get_filename_component(cudnn_home "${CUDNN_INCLUDE_DIR}" DIRECTORY)
+  find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 NAMES_PER_DIR HINTS ${cudnn_home} ENV CUDNN_HOME
                PATHS ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib lib64)
   set(cudnn_version 0)
   if(CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY AND EXISTS ${CUDNN_INCLUDE_DIR}/cudnn_version.h)
