@@ -9,14 +9,11 @@
 #include <tuple>
 
 #include "core/error.h"
+#include "parallel/index.h"
 
 namespace dualpath {
 
 namespace {
-
-std::size_t at(int index) {
-  return static_cast<std::size_t>(index);
-}
 
 int duration_of(Work work, const WorkDurations& durations) {
   switch (work) {

@@ -6,14 +6,11 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "parallel/index.h"
 
 namespace dualpath {
 
 namespace {
-
-std::size_t at(int index) {
-  return static_cast<std::size_t>(index);
-}
 
 class Partition {
  public:
