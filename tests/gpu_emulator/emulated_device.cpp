@@ -1,6 +1,8 @@
 #include "tests/gpu_emulator/emulated_device.h"
 
 #include <algorithm>
+#include <span>
+#include <vector>
 
 #include "core/cuda/device_ops.h"
 #include "tests/gpu_emulator/emulated_block.h"
@@ -32,10 +34,14 @@ class EmulatedLauncher {
   std::vector<std::byte> workspace_;
 };
 
-double value_at(Tensor tensor, std::int64_t i) {
-  if (tensor.dtype == DType::bf16)
-    return static_cast<double>(static_cast<float>(tensor.as<bfloat16>()[i]));
-  return static_cast<double>(tensor.as<float>()[i]);
+std::vector<double> values_of(Tensor tensor) {
+  std::vector<double> values;
+  values.reserve(static_cast<std::size_t>(tensor.numel()));
+  with_type(tensor, [&]<class T>() {
+    for (const T value : std::span(tensor.as<T>(), values.capacity()))
+      values.push_back(static_cast<double>(static_cast<float>(value)));
+  });
+  return values;
 }
 
 // Matrix products are a library's on the GPU, so here they are as simple as can be.
@@ -45,19 +51,27 @@ class EmulatedOps final : public gpu::DeviceOps<EmulatedLauncher> {
 
   void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) override {
     check_matmul(c, a, b, flags);
+    const std::vector<double> a_values = values_of(a), b_values = values_of(b);
+    const std::int64_t rows = c.rows(), columns = c.cols();
     const std::int64_t inner = flags.transpose_a ? a.rows() : a.cols();
-    for (std::int64_t i = 0; i < c.rows(); ++i) {
-      for (std::int64_t j = 0; j < c.cols(); ++j) {
-        double sum = 0;
-        for (std::int64_t k = 0; k < inner; ++k) {
-          sum += value_at(a, flags.transpose_a ? k * a.cols() + i : i * a.cols() + k) *
-                 value_at(b, flags.transpose_b ? j * b.cols() + k : k * b.cols() + j);
+    // Elements from one row to the next, and from one column to the next.
+    const std::int64_t a_row = flags.transpose_a ? 1 : inner,
+                       a_column = flags.transpose_a ? a.cols() : 1;
+    const std::int64_t b_row = flags.transpose_b ? 1 : b.cols(),
+                       b_column = flags.transpose_b ? inner : 1;
+    with_type(c, [&]<class T>() {
+      for (std::int64_t i = 0; i < rows; ++i) {
+        for (std::int64_t j = 0; j < columns; ++j) {
+          const double* x = a_values.data() + i * a_row;
+          const double* y = b_values.data() + j * b_column;
+          double sum = 0;
+          for (std::int64_t k = 0; k < inner; ++k) sum += x[k * a_column] * y[k * b_row];
+          T& element = c.as<T>()[i * columns + j];
+          if (flags.accumulate) sum += static_cast<double>(static_cast<float>(element));
+          element = static_cast<T>(static_cast<float>(sum));
         }
-        const std::int64_t at = i * c.cols() + j;
-        if (flags.accumulate) sum += value_at(c, at);
-        with_type(c, [&]<class T>() { c.as<T>()[at] = static_cast<T>(static_cast<float>(sum)); });
       }
-    }
+    });
   }
 };
 
