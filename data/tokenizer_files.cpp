@@ -30,7 +30,11 @@ std::ifstream open(const fs::path& path) {
 Json read_json(const fs::path& path) {
   std::ifstream file = open(path);
   Json json = Json::parse(file, nullptr, /*allow_exceptions=*/false);
-  CHECK_AS(ExitCode::data, json.is_object(), "{} is no JSON object", path.string());
+  CHECK_AS(
+      ExitCode::data, json.is_object(),
+      "{} is no JSON object; tokenizers are read from a tokenizer.json, or a vocab.json with {} "
+      "beside it",
+      path.string(), merges_name);
   return json;
 }
 
