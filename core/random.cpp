@@ -75,7 +75,7 @@ template <class T, class Fill>
 void on_all_cores(std::span<T> out, std::uint64_t begin, const Fill& fill) {
   constexpr std::size_t least = 1 << 14;  // numbers that are worth a thread
   std::size_t part = out.size();
-  if (part > least) part = std::max(least, part / static_cast<std::size_t>(own_cores()) + 1);
+  if (part > least) part = std::max(least, (part - 1) / static_cast<std::size_t>(own_cores()) + 1);
   std::vector<std::jthread> threads;
   for (std::size_t i = part; i < out.size(); i += part)
     threads.emplace_back(fill, out.subspan(i, std::min(part, out.size() - i)), begin + i);
