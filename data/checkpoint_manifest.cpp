@@ -141,6 +141,7 @@ CheckpointManifest parse_yaml(const std::string& text) {
   manifest.layout = root["layout"].as<Map>();
   manifest.environment = root["environment"].as<Map>();
   manifest.state = root["state"].as<Map>();
+  manifest.data_state = root["data"].as<std::string>();
   for (const YAML::Node& shard : root["shards"]) manifest.shards.push_back(parse_shard(shard));
   for (const YAML::Node& tensor : root["tensors"]) manifest.tensors.push_back(parse_tensor(tensor));
   return manifest;
@@ -192,6 +193,7 @@ std::string print_manifest(const CheckpointManifest& manifest) {
   text += "layout:" + print_map(manifest.layout);
   text += "environment:" + print_map(manifest.environment);
   text += "state:" + print_map(manifest.state);
+  text += "data:" + literal_block(manifest.data_state);
   text += "shards:\n";
   for (const CheckpointShard& shard : manifest.shards) {
     text += fmt::format("  - {{file: {}, bytes: {}, xxh3: {:016x}}}\n", quoted(shard.file),

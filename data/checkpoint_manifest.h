@@ -47,6 +47,7 @@ struct CheckpointManifest {
   std::map<std::string, std::string> layout;       // ranks, data, tensor, …
   std::map<std::string, std::string> environment;  // threads per rank, instruction set, versions
   std::map<std::string, std::string> state;        // whatever else must come back
+  std::string data_state;                          // where the data stand: text for its writer
 
   // Filled in by save_checkpoint.
   std::vector<CheckpointShard> shards;    // by rank

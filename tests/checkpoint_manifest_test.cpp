@@ -31,12 +31,13 @@ TEST(CheckpointManifest, ReadsBack) {
   EXPECT_EQ(parse_manifest(print_manifest({}), "m"), CheckpointManifest{});
 }
 
-TEST(CheckpointManifest, KeepsTheModelTextToTheByte) {
+TEST(CheckpointManifest, KeepsBlocksOfTextToTheByte) {
   for (const char* text : {"", "x", "x\n", "\n", "\n\nx\n\n", "  indented:\n first\n", "# only\n",
                            "a: b\nc:\n  - d"}) {
     CheckpointManifest manifest = example();
     manifest.model = text;
-    EXPECT_EQ(parse_manifest(print_manifest(manifest), "m").model, text);
+    manifest.data_state = text;
+    EXPECT_EQ(parse_manifest(print_manifest(manifest), "m"), manifest);
   }
 }
 
