@@ -14,6 +14,25 @@ namespace {
 
 constexpr const char* shard_prefix = "tokens-";
 
+// Of the first num_shards shards, at least one, the last of them as `last_tokens` and
+// `last_checksum` say.
+CorpusContent content_of(std::span<const CorpusManifest::Shard> shards, std::uint64_t last_tokens,
+                         std::uint64_t last_checksum) {
+  Checksum digest;
+  CorpusContent content;
+  for (const CorpusManifest::Shard& shard : shards.first(shards.size() - 1)) {
+    const std::uint64_t numbers[] = {shard.num_tokens, shard.token_checksum};
+    digest.add(std::as_bytes(std::span(numbers)));
+    content.num_tokens += shard.num_tokens;
+  }
+  content.num_tokens += last_tokens;
+  content.num_shards = shards.size();
+  content.digest = digest.value();
+  content.last_shard_tokens = last_tokens;
+  content.last_shard_checksum = last_checksum;
+  return content;
+}
+
 void remove_unfinished_shards(const std::string& folder) {
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     if (entry.path().filename().string().starts_with(shard_prefix)) fs::remove(entry.path());
@@ -83,16 +102,24 @@ void CorpusWriter::close_shard() {
                               .token_checksum = info.token_checksum});
 }
 
-CorpusManifest CorpusWriter::finish() {
+CorpusManifest CorpusWriter::finish(std::span<const std::string> files) {
   CHECK(!within_document_, "{}: the last document has no end", folder_);
   if (shard_) close_shard();
   CHECK_AS(ExitCode::data, manifest_.num_tokens > 0, "{}: no tokens at all", folder_);
+  for (const std::string& name : files) {
+    const FileDigest digest = digest_file(fs::path(folder_) / name, ExitCode::data);
+    manifest_.files.push_back({name, static_cast<std::uint64_t>(digest.bytes), digest.xxh3});
+  }
   write_corpus_manifest(folder_, manifest_);
   return manifest_;
 }
 
 Corpus::Corpus(std::string folder, CorpusManifest manifest)
-    : folder_(std::move(folder)), manifest_(std::move(manifest)), shard_begin_{0} {}
+    : folder_(std::move(folder)),
+      manifest_(std::move(manifest)),
+      content_(content_of(manifest_.shards, manifest_.shards.back().num_tokens,
+                          manifest_.shards.back().token_checksum)),
+      shard_begin_{0} {}
 
 Corpus Corpus::open(const std::string& folder) {
   Corpus corpus(folder, read_corpus_manifest(folder));
@@ -121,10 +148,22 @@ Corpus Corpus::open(const std::string& folder) {
   return corpus;
 }
 
-std::string Corpus::name() const {
-  // A trailing slash leaves an empty last part.
-  const fs::path path = fs::path(folder_).lexically_normal();
-  return path.has_filename() ? path.filename() : path.parent_path().filename();
+bool Corpus::begins_with(const CorpusContent& earlier) const {
+  if (earlier.num_shards == 0 || earlier.num_shards > shards_.size()) return false;
+  const TokenShard& last = shards_[earlier.num_shards - 1];
+  if (last.info().num_tokens < earlier.last_shard_tokens) return false;
+  const auto first_shards = std::span(manifest_.shards).first(earlier.num_shards);
+  return earlier == content_of(first_shards, earlier.last_shard_tokens,
+                               last.token_checksum_of_first(earlier.last_shard_tokens));
+}
+
+void Corpus::verify_files() const {
+  for (const CorpusManifest::File& file : manifest_.files) {
+    const std::string path = fs::path(folder_) / file.name;
+    const FileDigest recorded{static_cast<std::int64_t>(file.bytes), file.xxh3};
+    CHECK_AS(ExitCode::data, digest_file(path, ExitCode::data) == recorded,
+             "{}: its content has changed since it was written", path);
+  }
 }
 
 void Corpus::read(std::uint64_t begin, std::span<std::int32_t> out) const {

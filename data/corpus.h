@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "data/corpus_content.h"
 #include "data/corpus_manifest.h"
 #include "data/token_shard.h"
 
@@ -28,7 +29,9 @@ class CorpusWriter {
   // A whole document.
   void add_document(std::span<const std::uint32_t> tokens, std::uint64_t text_bytes = 0);
   std::uint64_t num_tokens() const;
-  CorpusManifest finish();  // REQUIRES: no document under way
+  // files: names of files in the folder, its tokenizer's, whose hashes corpus.yaml is to hold.
+  // REQUIRES: no document under way.
+  CorpusManifest finish(std::span<const std::string> files = {});
 
  private:
   void close_shard();
@@ -46,10 +49,14 @@ class Corpus {
   static Corpus open(const std::string& folder);
 
   const std::string& folder() const { return folder_; }
-  std::string name() const;  // the folder's own name
   const CorpusManifest& manifest() const { return manifest_; }
   std::uint64_t num_tokens() const { return manifest_.num_tokens; }
   std::span<const TokenShard> shards() const { return shards_; }
+  const CorpusContent& content() const { return content_; }
+  // Whether the tokens are those of `earlier`, or those and more, in the same shards.
+  bool begins_with(const CorpusContent& earlier) const;
+  // Throws where a file that is no shard is not as it was written.
+  void verify_files() const;
 
   // out[i] = token begin + i. REQUIRES: begin + out.size() <= num_tokens().
   void read(std::uint64_t begin, std::span<std::int32_t> out) const;
@@ -58,6 +65,7 @@ class Corpus {
   Corpus(std::string folder, CorpusManifest manifest);
   std::string folder_;
   CorpusManifest manifest_;
+  CorpusContent content_;
   std::vector<TokenShard> shards_;
   std::vector<std::uint64_t> shard_begin_;  // token position of each shard, then of the end
 };

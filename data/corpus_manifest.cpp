@@ -1,7 +1,11 @@
 #include "data/corpus_manifest.h"
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <set>
 #include <yaml-cpp/yaml.h>
 
 #include "data/file_io.h"
@@ -10,7 +14,31 @@ namespace dualpath {
 
 namespace {
 
-constexpr std::int64_t format_version = 1;
+constexpr std::int64_t format_version = 2;
+
+std::string digest_line(std::string_view text) {
+  return fmt::format("xxh3: {:016x}\n", checksum_of(std::as_bytes(std::span(text))));
+}
+
+void check_digest(const std::string& path, const std::string& text) {
+  const std::size_t size = text.size() - std::min(text.size(), digest_line("").size());
+  CHECK_AS(ExitCode::data, text.substr(size) == digest_line(text.substr(0, size)),
+           "{}: is damaged (truncated or changed since it was written)", path);
+}
+
+// Every key of the map is one of these and stands there once.
+void check_keys(const std::string& path, const YAML::Node& map,
+                std::initializer_list<std::string_view> known) {
+  std::set<std::string> seen;
+  for (const auto& entry : map) {
+    const auto key = entry.first.as<std::string>();
+    const int line = entry.first.Mark().line + 1;
+    CHECK_AS(ExitCode::data, std::ranges::find(known, key) != known.end(),
+             "{}:{}: unknown key '{}'", path, line, key);
+    CHECK_AS(ExitCode::data, seen.insert(key).second, "{}:{}: '{}' is given twice", path, line,
+             key);
+  }
+}
 
 // A key of a map; names the file, the line and the key when it is missing or of another type.
 template <class T>
@@ -34,32 +62,77 @@ std::uint64_t get_hex(const std::string& path, const YAML::Node& map, const char
   return value;
 }
 
-CorpusManifest parse(const std::string& path, const YAML::Node& root) {
+// A file within the corpus folder.
+std::string get_name(const std::string& path, const YAML::Node& map) {
+  const auto name = get<std::string>(path, map, "name");
+  CHECK_AS(
+      ExitCode::data, !name.empty() && name != "." && name != ".." && name.find('/') == name.npos,
+      "{}:{}: '{}' is no name of a file in this folder", path, map["name"].Mark().line + 1, name);
+  return name;
+}
+
+CorpusManifest::Shard parse_shard(const std::string& path, const YAML::Node& node) {
+  CorpusManifest::Shard shard;
+  shard.name = get_name(path, node);
+  shard.num_tokens = get<std::uint64_t>(path, node, "num_tokens");
+  shard.num_documents = get<std::uint64_t>(path, node, "num_documents");
+  shard.bytes = get<std::uint64_t>(path, node, "bytes");
+  shard.token_checksum = get_hex(path, node, "token_checksum");
+  check_keys(path, node, {"name", "num_tokens", "num_documents", "bytes", "token_checksum"});
+  return shard;
+}
+
+CorpusManifest::File parse_file(const std::string& path, const YAML::Node& node) {
+  CorpusManifest::File file;
+  file.name = get_name(path, node);
+  file.bytes = get<std::uint64_t>(path, node, "bytes");
+  file.xxh3 = get_hex(path, node, "xxh3");
+  check_keys(path, node, {"name", "bytes", "xxh3"});
+  return file;
+}
+
+CorpusInfo parse_info(const std::string& path, const YAML::Node& root) {
+  CorpusInfo info;
+  info.tokenizer_hash = get<std::string>(path, root, "tokenizer_hash");
+  info.vocab_size = get<std::uint64_t>(path, root, "vocab_size");
+  info.end_of_document = get<std::int64_t>(path, root, "end_of_document");
+  CHECK_AS(ExitCode::data,
+           info.end_of_document >= -1 &&
+               (info.end_of_document < 0 ||
+                static_cast<std::uint64_t>(info.end_of_document) < info.vocab_size),
+           "{}: end_of_document {} is outside the vocabulary of {}", path, info.end_of_document,
+           info.vocab_size);
+  return info;
+}
+
+CorpusManifest parse(const std::string& path, const std::string& text) {
+  const YAML::Node root = YAML::Load(text);
   const auto version = get<std::int64_t>(path, root, "format_version");
   CHECK_AS(ExitCode::data, version == format_version,
-           "{}: corpus format {}, this program reads format {}", path, version, format_version);
+           "{}: corpus format {}, this program reads format {}; tokenize the text again", path,
+           version, format_version);
+  check_digest(path, text);
+  check_keys(path, root,
+             {"format_version", "tokenizer_hash", "vocab_size", "end_of_document", "num_tokens",
+              "num_documents", "text_bytes", "shards", "files", "xxh3"});
   CorpusManifest manifest;
-  manifest.info.tokenizer_hash = get<std::string>(path, root, "tokenizer_hash");
-  manifest.info.vocab_size = get<std::uint64_t>(path, root, "vocab_size");
-  manifest.info.end_of_document = get<std::int64_t>(path, root, "end_of_document");
+  manifest.info = parse_info(path, root);
   manifest.num_tokens = get<std::uint64_t>(path, root, "num_tokens");
   manifest.num_documents = get<std::uint64_t>(path, root, "num_documents");
   manifest.text_bytes = get<std::uint64_t>(path, root, "text_bytes");
   std::uint64_t tokens = 0, documents = 0;
   for (const YAML::Node& node : get<YAML::Node>(path, root, "shards")) {
-    CorpusManifest::Shard shard;
-    shard.name = get<std::string>(path, node, "name");
-    shard.num_tokens = get<std::uint64_t>(path, node, "num_tokens");
-    shard.num_documents = get<std::uint64_t>(path, node, "num_documents");
-    shard.bytes = get<std::uint64_t>(path, node, "bytes");
-    shard.token_checksum = get_hex(path, node, "token_checksum");
+    CorpusManifest::Shard shard = parse_shard(path, node);
     tokens += shard.num_tokens;
     documents += shard.num_documents;
     manifest.shards.push_back(std::move(shard));
   }
+  CHECK_AS(ExitCode::data, !manifest.shards.empty(), "{}: lists no shards", path);
   CHECK_AS(ExitCode::data, tokens == manifest.num_tokens && documents == manifest.num_documents,
            "{}: num_tokens = {} and num_documents = {}, but the shards listed have {} and {}", path,
            manifest.num_tokens, manifest.num_documents, tokens, documents);
+  for (const YAML::Node& node : get<YAML::Node>(path, root, "files"))
+    manifest.files.push_back(parse_file(path, node));
   return manifest;
 }
 
@@ -70,29 +143,28 @@ std::string corpus_manifest_path(const std::string& folder) {
 }
 
 void write_corpus_manifest(const std::string& folder, const CorpusManifest& manifest) {
-  YAML::Emitter out;
-  out << YAML::BeginMap;
-  out << YAML::Key << "format_version" << YAML::Value << format_version;
-  out << YAML::Key << "tokenizer_hash" << YAML::Value << YAML::DoubleQuoted
-      << manifest.info.tokenizer_hash;
-  out << YAML::Key << "vocab_size" << YAML::Value << manifest.info.vocab_size;
-  out << YAML::Key << "end_of_document" << YAML::Value << manifest.info.end_of_document;
-  out << YAML::Key << "num_tokens" << YAML::Value << manifest.num_tokens;
-  out << YAML::Key << "num_documents" << YAML::Value << manifest.num_documents;
-  out << YAML::Key << "text_bytes" << YAML::Value << manifest.text_bytes;
-  out << YAML::Key << "shards" << YAML::Value << YAML::BeginSeq;
+  const auto quoted = [](const std::string& text) { return nlohmann::json(text).dump(); };
+  std::string text = fmt::format(
+      "format_version: {}\ntokenizer_hash: {}\nvocab_size: {}\nend_of_document: {}\n"
+      "num_tokens: {}\nnum_documents: {}\ntext_bytes: {}\nshards:\n",
+      format_version, quoted(manifest.info.tokenizer_hash), manifest.info.vocab_size,
+      manifest.info.end_of_document, manifest.num_tokens, manifest.num_documents,
+      manifest.text_bytes);
   for (const CorpusManifest::Shard& shard : manifest.shards) {
-    out << YAML::BeginMap;
-    out << YAML::Key << "name" << YAML::Value << shard.name;
-    out << YAML::Key << "num_tokens" << YAML::Value << shard.num_tokens;
-    out << YAML::Key << "num_documents" << YAML::Value << shard.num_documents;
-    out << YAML::Key << "bytes" << YAML::Value << shard.bytes;
-    out << YAML::Key << "token_checksum" << YAML::Value << YAML::DoubleQuoted
-        << fmt::format("{:016x}", shard.token_checksum);
-    out << YAML::EndMap;
+    text += fmt::format(
+        "  - {{name: {}, num_tokens: {}, num_documents: {}, bytes: {}, token_checksum: "
+        "\"{:016x}\"}}\n",
+        quoted(shard.name), shard.num_tokens, shard.num_documents, shard.bytes,
+        shard.token_checksum);
   }
-  out << YAML::EndSeq << YAML::EndMap;
-  write_file(corpus_manifest_path(folder), fmt::format("{}\n", out.c_str()), ExitCode::data);
+  text += manifest.files.empty() ? "files: []\n" : "files:\n";
+  for (const CorpusManifest::File& file : manifest.files) {
+    text += fmt::format("  - {{name: {}, bytes: {}, xxh3: \"{:016x}\"}}\n", quoted(file.name),
+                        file.bytes, file.xxh3);
+  }
+  write_file(corpus_manifest_path(folder), text + digest_line(text), ExitCode::data);
+  CHECK_AS(ExitCode::data, read_corpus_manifest(folder) == manifest, "{}: does not read back",
+           corpus_manifest_path(folder));
 }
 
 CorpusManifest read_corpus_manifest(const std::string& folder) {
@@ -100,7 +172,7 @@ CorpusManifest read_corpus_manifest(const std::string& folder) {
   CHECK_AS(ExitCode::data, std::filesystem::exists(path),
            "{} is missing: {} is no corpus, or tokenising it was not finished", path, folder);
   try {
-    return parse(path, YAML::LoadFile(path));
+    return parse(path, read_file(path, ExitCode::data));
   } catch (const YAML::Exception& error) {
     DUALPATH_FAIL(ExitCode::data, "{}: not YAML: {}", path, error.what());
   }

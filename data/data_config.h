@@ -17,6 +17,7 @@ struct CorpusConfig {
 struct DataConfig {
   std::vector<CorpusConfig> corpora;
   std::vector<CorpusConfig> validation;
+  bool replaced = false;
   bool mock = false;
   std::int64_t prefetch_batches = 2;
 };
@@ -32,6 +33,10 @@ template <class Visitor>
 void visit_fields(Visitor& visit, DataConfig& c) {
   visit.list("corpora", c.corpora, "what is trained on, mixed by weight");
   visit.list("validation", c.validation, "held-out corpora, mixed by weight");
+  visit.field(
+      "replaced", c.replaced,
+      {.help = "a corpus whose folder holds other tokens than at the checkpoint begins anew; "
+               "without it that is refused"});
   visit.field("mock", c.mock,
               {.help = "random tokens instead of the corpora, to measure speed; give "
                        "model.vocab_size"});

@@ -1,11 +1,13 @@
 #include "data/token_shard.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
 #include <limits>
+#include <mutex>
 #include <unistd.h>
 #include <utility>
 
@@ -15,8 +17,21 @@ namespace dualpath {
 
 namespace {
 
-constexpr std::int64_t format_version = 1;
-constexpr std::uint64_t block_bytes = 4 << 20;
+constexpr std::int64_t format_version = 2;
+constexpr std::uint64_t buffer_bytes = 4 << 20;
+static_assert(buffer_bytes % token_block_bytes == 0);
+
+std::uint64_t num_blocks(std::uint64_t bytes) {
+  return (bytes + token_block_bytes - 1) / token_block_bytes;
+}
+
+// Of each block of `tokens`, which begins with a block.
+void add_block_checksums(std::span<const std::byte> tokens, std::vector<std::uint64_t>& checksums) {
+  for (std::uint64_t begin = 0; begin < tokens.size(); begin += token_block_bytes) {
+    checksums.push_back(checksum_of(
+        tokens.subspan(begin, std::min<std::uint64_t>(token_block_bytes, tokens.size() - begin))));
+  }
+}
 
 Hdf5Type token_type(std::uint64_t vocab_size) {
   return vocab_size <= 65536 ? Hdf5Type::u16 : Hdf5Type::u32;
@@ -48,7 +63,7 @@ std::uint64_t max_token(std::span<const std::byte> tokens) {
 
 }  // namespace
 
-// The tokens of a shard in the making, in the width they will have: one block in memory, the rest
+// The tokens of a shard in the making, in the width they will have: one buffer in memory, the rest
 // in an unnamed temporary file.
 class TokenShardWriter::Spool {
  public:
@@ -57,7 +72,7 @@ class TokenShardWriter::Spool {
     fd_ = ::mkostemp(name.data(), O_CLOEXEC);
     CHECK_AS(ExitCode::data, fd_ >= 0, "{}: cannot be made: {}", name, std::strerror(errno));
     ::unlink(name.c_str());
-    block_.reserve(block_bytes);
+    buffer_.reserve(buffer_bytes);
   }
   Spool(const Spool&) = delete;
   Spool& operator=(const Spool&) = delete;
@@ -65,45 +80,46 @@ class TokenShardWriter::Spool {
 
   void add(std::uint32_t token) {
     const std::size_t width = size_of(type_);
-    const std::size_t end = block_.size();
-    block_.resize(end + width);
-    std::memcpy(block_.data() + end, &token, width);  // little-endian: the low bytes come first
-    if (block_.size() == block_bytes) flush();
+    const std::size_t end = buffer_.size();
+    buffer_.resize(end + width);
+    std::memcpy(buffer_.data() + end, &token, width);  // little-endian: the low bytes come first
+    if (buffer_.size() == buffer_bytes) flush();
   }
 
-  // Copies all tokens into the dataset; returns their checksum.
-  std::uint64_t copy_to(Hdf5File& file, const std::string& dataset) {
+  // Copies all tokens into the dataset; returns the checksums of their blocks.
+  std::span<const std::uint64_t> copy_to(Hdf5File& file, const std::string& dataset) {
     flush();
     const std::size_t width = size_of(type_);
     file.create_dataset(dataset, type_, spooled_ / width);
     std::uint64_t done = 0;
     while (done < spooled_) {
-      block_.resize(std::min(block_bytes, spooled_ - done));
-      read_block(done);
-      file.write_elements(dataset, type_, done / width, block_.size() / width, block_.data());
-      done += block_.size();
+      buffer_.resize(std::min(buffer_bytes, spooled_ - done));
+      read_buffer(done);
+      file.write_elements(dataset, type_, done / width, buffer_.size() / width, buffer_.data());
+      done += buffer_.size();
     }
-    return checksum_.value();
+    return block_checksums_;
   }
 
  private:
+  // Fills whole blocks but for the last call.
   void flush() {
-    checksum_.add(block_);
+    add_block_checksums(buffer_, block_checksums_);
     std::size_t done = 0;
-    while (done < block_.size()) {
-      const ssize_t n = ::write(fd_, block_.data() + done, block_.size() - done);
+    while (done < buffer_.size()) {
+      const ssize_t n = ::write(fd_, buffer_.data() + done, buffer_.size() - done);
       CHECK_AS(ExitCode::data, n > 0 || errno == EINTR, "{}: cannot write its tokens: {}", path_,
                std::strerror(errno));
       if (n > 0) done += static_cast<std::size_t>(n);
     }
-    spooled_ += block_.size();
-    block_.clear();
+    spooled_ += buffer_.size();
+    buffer_.clear();
   }
 
-  void read_block(std::uint64_t begin) {
+  void read_buffer(std::uint64_t begin) {
     std::size_t done = 0;
-    while (done < block_.size()) {
-      const ssize_t n = ::pread(fd_, block_.data() + done, block_.size() - done,
+    while (done < buffer_.size()) {
+      const ssize_t n = ::pread(fd_, buffer_.data() + done, buffer_.size() - done,
                                 static_cast<off_t>(begin + done));
       CHECK_AS(ExitCode::data, n > 0 || (n < 0 && errno == EINTR),
                "{}: cannot read its tokens back: {}", path_, std::strerror(errno));
@@ -114,9 +130,9 @@ class TokenShardWriter::Spool {
   std::string path_;
   Hdf5Type type_;
   int fd_;
-  std::vector<std::byte> block_;
+  std::vector<std::byte> buffer_;
   std::uint64_t spooled_ = 0;  // bytes in the file
-  Checksum checksum_;
+  std::vector<std::uint64_t> block_checksums_;
 };
 
 TokenShardWriter::TokenShardWriter(std::string path, std::string tokenizer_hash,
@@ -156,7 +172,10 @@ TokenShardInfo TokenShardWriter::finish() {
   try {
     Hdf5File file = Hdf5File::create(temporary, ExitCode::data);
     info_.num_documents = document_offsets_.size() - 1;
-    info_.token_checksum = spool_->copy_to(file, "tokens");
+    const std::span<const std::uint64_t> blocks = spool_->copy_to(file, "tokens");
+    file.create_dataset("block_checksums", Hdf5Type::u64, blocks.size());
+    file.write("block_checksums", 0, blocks);
+    info_.token_checksum = checksum_of(std::as_bytes(blocks));
     info_.offset_checksum = checksum_of(std::as_bytes(std::span(document_offsets_)));
     file.create_dataset("document_offsets", Hdf5Type::u64, document_offsets_.size());
     file.write<std::uint64_t>("document_offsets", 0, document_offsets_);
@@ -168,6 +187,7 @@ TokenShardInfo TokenShardWriter::finish() {
     file.set_attribute("/", "token_checksum", info_.token_checksum);
     file.set_attribute("/", "offset_checksum", info_.offset_checksum);
     file.close();
+    prove(temporary);
     publish(temporary, path_, ExitCode::data);
   } catch (...) {
     ::unlink(temporary.c_str());
@@ -176,15 +196,43 @@ TokenShardInfo TokenShardWriter::finish() {
   return info_;
 }
 
+// Reads the written file; throws where it does not hold what was to be written.
+void TokenShardWriter::prove(const std::string& temporary) const {
+  sync_path(temporary, ExitCode::data);
+  const TokenShard written = TokenShard::open(temporary);
+  CHECK_AS(ExitCode::data, written.info() == info_, "{}: reads back with other counts or checksums",
+           temporary);
+  written.verify();
+}
+
+// Which blocks have been held against their checksums already.
+class TokenShard::CheckedBlocks {
+ public:
+  explicit CheckedBlocks(std::uint64_t num_blocks)
+      : words_(std::make_unique<std::atomic<std::uint64_t>[]>((num_blocks + 63) / 64)) {}
+  bool has(std::uint64_t block) const {
+    return (words_[block / 64].load(std::memory_order_relaxed) >> block % 64 & 1) != 0;
+  }
+  void add(std::uint64_t block) {
+    words_[block / 64].fetch_or(std::uint64_t{1} << block % 64, std::memory_order_relaxed);
+  }
+  std::once_flag checksums;  // themselves
+
+ private:
+  std::unique_ptr<std::atomic<std::uint64_t>[]> words_;
+};
+
 TokenShard::TokenShard(std::string path, TokenShardInfo info, MappedFile file)
     : path_(std::move(path)), info_(std::move(info)), file_(std::move(file)) {}
+TokenShard::TokenShard(TokenShard&&) noexcept = default;
+TokenShard::~TokenShard() = default;
 
 TokenShard TokenShard::open(const std::string& path) {
   const Hdf5File file = Hdf5File::open(path, ExitCode::data);
   const auto version = file.attribute<std::int64_t>("/", "format_version");
   CHECK_AS(ExitCode::data, version == format_version,
-           "{}: token shard format {}, this program reads format {}", path, version,
-           format_version);
+           "{}: token shard format {}, this program reads format {}; tokenize the text again", path,
+           version, format_version);
   TokenShardInfo info;
   info.tokenizer_hash = file.attribute<std::string>("/", "tokenizer_hash");
   info.vocab_size = file.attribute<std::uint64_t>("/", "vocab_size");
@@ -206,9 +254,15 @@ TokenShard TokenShard::open(const std::string& path) {
       "{}: {} document offsets of type {}, but num_documents = {}", path, offsets.size,
       name_of(offsets.type), info.num_documents);
 
+  const Hdf5Dataset blocks = file.dataset("block_checksums");
+  CHECK_AS(ExitCode::data,
+           blocks.type == Hdf5Type::u64 && blocks.size == num_blocks(tokens.bytes()),
+           "{}: {} block checksums of type {} for {} bytes of tokens", path, blocks.size,
+           name_of(blocks.type), tokens.bytes());
+
   TokenShard shard(path, std::move(info), MappedFile(path, ExitCode::data));
   const std::span<const std::byte> bytes = shard.file_.bytes();
-  for (const Hdf5Dataset& dataset : {tokens, offsets}) {
+  for (const Hdf5Dataset& dataset : {tokens, offsets, blocks}) {
     CHECK_AS(ExitCode::data,
              dataset.file_offset <= bytes.size() &&
                  dataset.bytes() <= bytes.size() - dataset.file_offset,
@@ -218,12 +272,63 @@ TokenShard TokenShard::open(const std::string& path) {
   shard.bytes_per_token_ = size_of(tokens.type);
   shard.tokens_ = bytes.subspan(tokens.file_offset, tokens.bytes());
   shard.offsets_ = bytes.subspan(offsets.file_offset, offsets.bytes());
+  shard.block_checksums_ = bytes.subspan(blocks.file_offset, blocks.bytes());
+  shard.checked_ = std::make_unique<CheckedBlocks>(blocks.size);
   return shard;
+}
+
+std::span<const std::byte> TokenShard::block(std::uint64_t index) const {
+  const std::uint64_t begin = index * token_block_bytes;
+  return tokens_.subspan(begin, std::min(token_block_bytes, tokens_.size() - begin));
+}
+
+std::uint64_t TokenShard::recorded_checksum(std::uint64_t block) const {
+  return load<std::uint64_t>(block_checksums_.data() + block * sizeof(std::uint64_t));
+}
+
+void TokenShard::check_block_checksums() const {
+  const std::uint64_t checksum = checksum_of(block_checksums_);
+  CHECK_AS(ExitCode::data, checksum == info_.token_checksum,
+           "{}: damaged block checksums: their checksum is {:016x}, {:016x} was recorded", path_,
+           checksum, info_.token_checksum);
+}
+
+void TokenShard::check_block(std::uint64_t index) const {
+  const std::uint64_t checksum = checksum_of(block(index));
+  const std::uint64_t first = index * token_block_bytes / bytes_per_token_;
+  CHECK_AS(ExitCode::data, checksum == recorded_checksum(index),
+           "{}: damaged tokens [{}, {}): their checksum is {:016x}, {:016x} was recorded", path_,
+           first, first + block(index).size() / bytes_per_token_, checksum,
+           recorded_checksum(index));
+}
+
+// Of the blocks that hold these bytes of the tokens, those that were not checked before.
+void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t end_byte) const {
+  for (std::uint64_t b = first_byte / token_block_bytes; b < num_blocks(end_byte); ++b) {
+    if (checked_->has(b)) continue;
+    std::call_once(checked_->checksums, [this] { check_block_checksums(); });
+    check_block(b);
+    checked_->add(b);
+  }
+}
+
+std::uint64_t TokenShard::token_checksum_of_first(std::uint64_t num_tokens) const {
+  CHECK(num_tokens <= info_.num_tokens, "{}: the first {} of {} tokens", path_, num_tokens,
+        info_.num_tokens);
+  check_block_checksums();
+  std::vector<std::uint64_t> checksums;
+  const std::uint64_t bytes = num_tokens * bytes_per_token_;
+  const std::uint64_t whole = bytes / token_block_bytes;
+  for (std::uint64_t b = 0; b < whole; ++b) checksums.push_back(recorded_checksum(b));
+  add_block_checksums(tokens_.subspan(whole * token_block_bytes, bytes % token_block_bytes),
+                      checksums);
+  return checksum_of(std::as_bytes(std::span(checksums)));
 }
 
 void TokenShard::read(std::uint64_t begin, std::span<std::int32_t> out) const {
   CHECK(begin <= info_.num_tokens && out.size() <= info_.num_tokens - begin,
         "{}: tokens [{}, {}) of {}", path_, begin, begin + out.size(), info_.num_tokens);
+  check_blocks(begin * bytes_per_token_, (begin + out.size()) * bytes_per_token_);
   const std::byte* const from = tokens_.data() + begin * bytes_per_token_;
   if (bytes_per_token_ == 2) {
     widen<std::uint16_t>(from, out);
@@ -248,10 +353,8 @@ std::uint64_t TokenShard::document_offset(std::uint64_t index) const {
 }
 
 void TokenShard::verify() const {
-  const std::uint64_t token_checksum = checksum_of(tokens_);
-  CHECK_AS(ExitCode::data, token_checksum == info_.token_checksum,
-           "{}: damaged tokens: their checksum is {:016x}, {:016x} was recorded", path_,
-           token_checksum, info_.token_checksum);
+  check_block_checksums();
+  for (std::uint64_t b = 0; b < num_blocks(tokens_.size()); ++b) check_block(b);
   const std::uint64_t offset_checksum = checksum_of(offsets_);
   CHECK_AS(ExitCode::data, offset_checksum == info_.offset_checksum,
            "{}: damaged document offsets: their checksum is {:016x}, {:016x} was recorded", path_,

@@ -1,25 +1,21 @@
 #include "data/token_stream.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 namespace dualpath {
 
 namespace {
 
-std::vector<double> weights_of(std::span<const WeightedCorpus> corpora) {
-  std::vector<double> weights;
-  for (const WeightedCorpus& weighted : corpora) weights.push_back(weighted.weight);
-  return weights;
-}
-
-// Reads inputs.size() + 1 tokens from `token` on.
-void read_sample(const Corpus& corpus, std::uint64_t token, std::span<std::int32_t> inputs,
-                 std::span<std::int32_t> targets) {
-  corpus.read(token, inputs);
-  std::copy(inputs.begin() + 1, inputs.end(), targets.begin());
-  corpus.read(token + inputs.size(), targets.last(1));
+// The state before a run's first sample.
+DataState first_state(std::span<const WeightedCorpus> corpora, std::uint64_t seed,
+                      std::int64_t sequence_length) {
+  CHECK(sequence_length > 0, "samples of {} tokens", sequence_length);
+  CHECK_AS(ExitCode::configuration, !corpora.empty(), "no training corpora");
+  DataState state;
+  state.seed = seed;
+  state.sequence_length = static_cast<std::uint64_t>(sequence_length);
+  return resume_data(std::move(state), corpora, false, [](const std::string&) {});
 }
 
 }  // namespace
@@ -27,25 +23,29 @@ void read_sample(const Corpus& corpus, std::uint64_t token, std::span<std::int32
 TokenStream::TokenStream(std::vector<WeightedCorpus> corpora, std::uint64_t seed,
                          std::int64_t sequence_length)
     : corpora_(std::move(corpora)),
-      mixture_(weights_of(corpora_)),
-      seed_(seed),
-      sequence_length_(sequence_length) {
-  CHECK(sequence_length > 0, "samples of {} tokens", sequence_length);
-  const Corpus& first = corpora_.front().corpus;
-  for (const auto& [corpus, weight] : corpora_) {
-    const CorpusInfo &info = corpus.manifest().info, &expected = first.manifest().info;
-    CHECK_AS(
-        ExitCode::data,
-        info.tokenizer_hash == expected.tokenizer_hash && info.vocab_size == expected.vocab_size,
-        "{} and {} were made with different tokenizers: {} with {} tokens, {} with {}",
-        first.folder(), corpus.folder(), expected.tokenizer_hash, expected.vocab_size,
-        info.tokenizer_hash, info.vocab_size);
-    const auto length = static_cast<std::uint64_t>(sequence_length);
-    CHECK_AS(ExitCode::data, corpus.num_tokens() > length,
-             "{}: {} tokens are too few for one sample of {} and its last target", corpus.folder(),
-             corpus.num_tokens(), length);
-    num_samples_.push_back((corpus.num_tokens() - 1) / length);
-    names_.push_back(corpus.name());
+      sequence_length_(sequence_length),
+      start_(first_state(corpora_, seed, sequence_length)),
+      reading_(start_),
+      saving_(start_) {
+  begin(start_);
+}
+
+void TokenStream::resume(DataState state, bool replaced,
+                         const std::function<void(const std::string&)>& report) {
+  CHECK(state.sequence_length == static_cast<std::uint64_t>(sequence_length_),
+        "samples of {} tokens go on as samples of {}", state.sequence_length, sequence_length_);
+  begin(resume_data(std::move(state), corpora_, replaced, report));
+}
+
+void TokenStream::begin(DataState state) {
+  start_ = std::move(state);
+  reading_ = saving_ = SampleOrder(start_);
+  corpus_of_part_.clear();
+  for (const BlendPart& part : start_.blend) {
+    const CorpusContent& content = start_.corpora[part.corpus].content;
+    const auto corpus = std::ranges::find_if(
+        corpora_, [&](const WeightedCorpus& c) { return c.corpus.content() == content; });
+    corpus_of_part_.push_back(static_cast<std::size_t>(corpus - corpora_.begin()));
   }
 }
 
@@ -54,20 +54,35 @@ std::uint64_t TokenStream::vocab_size() const {
 }
 
 SampleLocation TokenStream::locate(std::uint64_t sample) const {
-  const auto [corpus, ordinal] = mixture_.pick(sample);
-  const std::uint64_t count = num_samples_[corpus];
-  const std::uint64_t epoch = ordinal / count;
-  fmt::memory_buffer order;  // on the stack unless the name is very long
-  fmt::format_to(std::back_inserter(order), "corpus {} epoch {}", names_[corpus], epoch);
-  const Permutation shuffled(seed_, {order.data(), order.size()}, count);
-  const std::uint64_t chosen = shuffled(ordinal % count);
-  return {corpus, epoch, chosen, chosen * static_cast<std::uint64_t>(sequence_length_)};
+  CHECK(sample >= start_.consumed_samples, "sample {} of a stream that begins with {}", sample,
+        start_.consumed_samples);
+  const std::lock_guard lock(mutex_);
+  if (sample + 1 < reading_.consumed_samples()) reading_ = SampleOrder(start_);
+  while (reading_.consumed_samples() <= sample) last_ = reading_.next();
+  SampleLocation location = last_;
+  location.corpus = corpus_of_part_[location.corpus];
+  return location;
+}
+
+DataState TokenStream::state_at(std::uint64_t consumed) const {
+  CHECK(consumed >= start_.consumed_samples, "after {} samples of a stream that begins with {}",
+        consumed, start_.consumed_samples);
+  const std::lock_guard lock(mutex_);
+  if (consumed < saving_.consumed_samples()) saving_ = SampleOrder(start_);
+  while (saving_.consumed_samples() < consumed) saving_.next();
+  return saving_.state();
 }
 
 void TokenStream::read(std::uint64_t sample, std::span<std::int32_t> inputs,
                        std::span<std::int32_t> targets) const {
   const SampleLocation location = locate(sample);
-  read_sample(corpora_[location.corpus].corpus, location.token, inputs, targets);
+  const Corpus& corpus = corpora_[location.corpus].corpus;
+  const auto before = std::min<std::uint64_t>(inputs.size(), location.wrap - location.token);
+  corpus.read(location.token, inputs.first(before));
+  corpus.read(0, inputs.subspan(before));
+  std::copy(inputs.begin() + 1, inputs.end(), targets.begin());
+  const std::uint64_t next = location.token + inputs.size();  // the last target, were there no end
+  corpus.read(next < location.wrap ? next : next - location.wrap, targets.last(1));
 }
 
 SequentialSamples::SequentialSamples(Corpus corpus, std::int64_t sequence_length)
@@ -88,7 +103,8 @@ void SequentialSamples::read(std::uint64_t sample, std::span<std::int32_t> input
   if (sample < num_samples()) {
     const std::uint64_t begin = sample * inputs.size();
     count = std::min<std::uint64_t>(inputs.size(), corpus_.num_tokens() - 1 - begin);
-    read_sample(corpus_, begin, inputs.first(count), targets.first(count));
+    corpus_.read(begin, inputs.first(count));
+    corpus_.read(begin + 1, targets.first(count));
   }
   std::fill(inputs.begin() + static_cast<std::ptrdiff_t>(count), inputs.end(), 0);
   std::fill(targets.begin() + static_cast<std::ptrdiff_t>(count), targets.end(), -1);

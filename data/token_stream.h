@@ -1,57 +1,56 @@
-// Samples cut from corpora. Sample s of a corpus is its tokens [s·L, s·L + L], L the sequence
-// length: L inputs, and the targets one token later.
+// Samples cut from corpora: sequence_length inputs, and the targets one token later.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "data/corpus.h"
-#include "data/mixture.h"
+#include "data/data_resume.h"
+#include "data/sample_order.h"
 #include "data/sample_source.h"
 
 namespace dualpath {
 
-struct WeightedCorpus {
-  Corpus corpus;
-  double weight = 1;  // its share of the samples is weight / Σ weights
-};
-
-// Where a training sample comes from.
-struct SampleLocation {
-  std::size_t corpus;    // index in TokenStream::corpora()
-  std::uint64_t epoch;   // how often the corpus had been read through before
-  std::uint64_t sample;  // of the corpus
-  std::uint64_t token;   // the first one, in the corpus
-};
-
-// The endless training stream: a pure function of the seed and the sample's number. The mixture
-// names the corpus and the how-manieth n of its samples this is; n / num_samples is the epoch e,
-// and the n mod num_samples'th place of Permutation(seed, "corpus NAME epoch e") the sample.
-// All errors of the constructor are Error(data).
+// The endless training stream: sample i is a pure function of the corpora, the state that the
+// stream begins with and i, whatever the layout. Reading samples in ascending order takes constant
+// time for each; going back deals them out from the beginning again. All errors of the constructor
+// and of resume() are Error(data).
 class TokenStream final : public SampleSource {
  public:
+  // A run's beginning.
   TokenStream(std::vector<WeightedCorpus> corpora, std::uint64_t seed,
               std::int64_t sequence_length);
+  // Goes on from where a run has come: resume_data().
+  void resume(DataState state, bool replaced,
+              const std::function<void(const std::string&)>& report);
 
   std::int64_t sequence_length() const override { return sequence_length_; }
   std::uint64_t vocab_size() const override;
+  // REQUIRES: the sample is not before the one that the stream begins with.
   void read(std::uint64_t sample, std::span<std::int32_t> inputs,
             std::span<std::int32_t> targets) const override;
 
+  // SampleLocation::corpus is an index in corpora(). REQUIRES: as read().
   SampleLocation locate(std::uint64_t sample) const;
+  // Where the run stands when the samples before `consumed` have been trained on. REQUIRES: as
+  // read().
+  DataState state_at(std::uint64_t consumed) const;
   std::span<const WeightedCorpus> corpora() const { return corpora_; }
-  // Whole samples in one epoch of a corpus.
-  std::uint64_t num_samples(std::size_t corpus) const { return num_samples_[corpus]; }
 
  private:
+  void begin(DataState state);
+
   std::vector<WeightedCorpus> corpora_;
-  Mixture mixture_;
-  std::uint64_t seed_;
   std::int64_t sequence_length_;
-  std::vector<std::string> names_;
-  std::vector<std::uint64_t> num_samples_;
+  DataState start_;
+  std::vector<std::size_t> corpus_of_part_;  // index in corpora_ of each part of the blend
+  mutable std::mutex mutex_;                 // of the members below
+  mutable SampleOrder reading_, saving_;     // as far as locate() and state_at() have come
+  mutable SampleLocation last_;              // that reading_ has given
 };
 
 // One corpus from its first to its last token, for validation. The last sample may have targets

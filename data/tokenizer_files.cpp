@@ -141,12 +141,13 @@ Tokenizer load_tokenizer(const fs::path& path, const std::string& end_of_text) {
   }
 }
 
-void save_tokenizer(const Tokenizer& tokenizer, const fs::path& folder) {
+std::vector<std::string> save_tokenizer(const Tokenizer& tokenizer, const fs::path& folder) {
   const nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                                          {"eos_token", tokenizer.tokens()[tokenizer.end_of_text()]},
                                          {"clean_up_tokenization_spaces", false}};
   write_file(folder / tokenizer_name, to_tokenizer_json(tokenizer), ExitCode::data);
   write_file(folder / config_name, config.dump(1) + "\n", ExitCode::data);
+  return {tokenizer_name, config_name};
 }
 
 }  // namespace dualpath

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "data/tokenizer.h"
 
@@ -19,8 +20,9 @@ bool has_tokenizer(const std::filesystem::path& folder);
 // Throws Error(data).
 Tokenizer load_tokenizer(const std::filesystem::path& path, const std::string& end_of_text = "");
 
-// Writes folder/tokenizer.json and folder/tokenizer_config.json; the folder exists.
-// Throws Error(data).
-void save_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder);
+// Writes folder/tokenizer.json and folder/tokenizer_config.json and returns their names; the folder
+// exists. Throws Error(data).
+std::vector<std::string> save_tokenizer(const Tokenizer& tokenizer,
+                                        const std::filesystem::path& folder);
 
 }  // namespace dualpath

@@ -23,8 +23,9 @@ std::string data_help() {
       "token\n"
       "shard (*.h5).\n\n"
       "  info    one line a path: tokens, documents, size, vocabulary, shards, tokenizer\n"
-      "  verify  reads everything and recomputes all checksums; exit code 3 after telling every\n"
-      "          shard that is damaged and what is wrong with it\n",
+      "  verify  reads everything, the tokenizer too, and recomputes all checksums; exit code 3 "
+      "after\n"
+      "          telling every file that is damaged and what is wrong with it\n",
       usage);
 }
 
@@ -104,6 +105,7 @@ void verify_path(const std::string& path, std::vector<std::string>& problems) {
   gather(problems, [&] {
     if (!is_corpus(path)) return verify(TokenShard::open(path));
     const Corpus corpus = Corpus::open(path);
+    gather(problems, [&] { corpus.verify_files(); });
     for (const TokenShard& shard : corpus.shards()) {
       gather(problems, [&] { verify(shard); });
     }

@@ -174,8 +174,8 @@ std::string write_corpora(const TextSource& source, const Tokenizer& tokenizer,
   std::string summary;
   std::uint64_t text_bytes = 0;
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    const CorpusManifest manifest = writers[i].finish();
-    save_tokenizer(tokenizer, folder_of(output.partial(), parts[i]));
+    const CorpusManifest manifest =
+        writers[i].finish(save_tokenizer(tokenizer, folder_of(output.partial(), parts[i])));
     text_bytes += manifest.text_bytes;
     summary += fmt::format(
         "{}: {} documents, {} bytes, {} tokens, {:.3f} bytes per token\n",

@@ -30,6 +30,14 @@ void settle_vocab_size(ModelConfig& model, std::uint64_t tokens, const std::stri
       model.vocab_size, needed, corpus, vocab_padding);
 }
 
+std::string content_line(const Corpus& corpus) {
+  const CorpusContent& content = corpus.content();
+  return fmt::format("{}: {} tokens in {} shards, tokenizer {}, checksums {:016x} {:016x}\n",
+                     corpus.folder(), content.num_tokens, content.num_shards,
+                     corpus.manifest().info.tokenizer_hash, content.digest,
+                     content.last_shard_checksum);
+}
+
 void check_same_tokenizer(const Corpus& corpus, const std::string& hash) {
   CHECK_AS(ExitCode::data, corpus.manifest().info.tokenizer_hash == hash,
            "{} was made with tokenizer {}, the training corpora with {}", corpus.folder(),
@@ -47,6 +55,44 @@ std::vector<std::uint32_t> TrainingData::bytes_of_token() const {
     bytes.push_back(is_text ? static_cast<std::uint32_t>(tokenizer->tokens()[id].size()) : 0);
   }
   return bytes;
+}
+
+void TrainingData::resume(const std::string& data_state, std::int64_t consumed_samples,
+                          const DataConfig& config,
+                          const std::function<void(const std::string&)>& report) {
+  if (stream == nullptr) {
+    kept_state = data_state;
+    return;
+  }
+  DataState state = stream->state_at(0);
+  if (data_state.empty()) {
+    state.consumed_samples = static_cast<std::uint64_t>(consumed_samples);
+  } else {
+    const std::uint64_t seed = state.seed;
+    state = parse_data_state(data_state, "checkpoint");
+    if (state.seed != seed)
+      report(fmt::format("samples go on in the order of train.seed {}, with which the run began",
+                         state.seed));
+    CHECK_AS(ExitCode::checkpoint,
+             state.consumed_samples == static_cast<std::uint64_t>(consumed_samples),
+             "the checkpoint's data stand after {} samples, its weights after {}",
+             state.consumed_samples, consumed_samples);
+  }
+  stream->resume(std::move(state), config.replaced, report);
+}
+
+std::string TrainingData::state_at(std::int64_t consumed_samples) const {
+  if (stream == nullptr) return kept_state;
+  return print_data_state(stream->state_at(static_cast<std::uint64_t>(consumed_samples)));
+}
+
+std::string TrainingData::describe_content() const {
+  std::string text;
+  if (stream != nullptr) {
+    for (const auto& [corpus, weight] : stream->corpora()) text += content_line(corpus);
+  }
+  for (const ValidationCorpus& corpus : validation) text += corpus.content;
+  return text;
 }
 
 std::optional<Tokenizer> find_tokenizer(const std::filesystem::path& corpus_folder) {
@@ -90,10 +136,12 @@ TrainingData open_training_data(RunConfig& config) {
   for (const CorpusConfig& c : config.data.validation) {
     Corpus corpus = Corpus::open(c.path);
     check_same_tokenizer(corpus, data.tokenizer_hash);
+    std::string content = content_line(corpus);
     auto samples = std::make_unique<SequentialSamples>(std::move(corpus), length);
     const auto num_samples = static_cast<std::int64_t>(samples->num_samples());
-    data.validation.push_back({std::move(samples), num_samples, c.weight});
+    data.validation.push_back({std::move(samples), num_samples, c.weight, std::move(content)});
   }
+  data.stream = stream.get();
   data.training = std::move(stream);
   return data;
 }

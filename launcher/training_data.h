@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,16 +20,31 @@ struct ValidationCorpus {
   std::unique_ptr<SampleSource> samples;
   std::int64_t num_samples;
   double weight;
+  std::string content = {};  // of the corpus, for describe_content()
 };
 
 struct TrainingData {
   std::unique_ptr<SampleSource> training;
+  TokenStream* stream = nullptr;  // training, where it is one; null with data.mock
   std::vector<ValidationCorpus> validation;
   std::optional<Tokenizer> tokenizer;  // absent with data.mock, or where the corpora have none
   std::string tokenizer_hash;          // "" with data.mock
 
   // Length of each token's text, by id; empty without a tokenizer.
   std::vector<std::uint32_t> bytes_of_token() const;
+
+  // Goes on where a checkpoint's text says (DataState; "": from each corpus's beginning), after so
+  // many samples. What has changed of the corpora is told to `report`, a line each.
+  // Throws Error(data) as resume_data(), Error(checkpoint) where the text makes no sense.
+  void resume(const std::string& data_state, std::int64_t consumed_samples,
+              const DataConfig& config, const std::function<void(const std::string&)>& report);
+  // For a checkpoint after so many samples.
+  std::string state_at(std::int64_t consumed_samples) const;
+  // Each corpus's folder and what tells its content, a line each. Ranks that read the same get the
+  // same text.
+  std::string describe_content() const;
+
+  std::string kept_state;  // with data.mock: of the corpora that the run was trained on before
 };
 
 // Fills in what the corpora decide: model.vocab_size where it is 0.

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 #include <fstream>
 #include <numbers>
+#include <sstream>
 #include <unistd.h>
 
 #include "data/file_io.h"
@@ -65,6 +66,27 @@ void set_aside_after(const std::filesystem::path& folder, std::int64_t step) {
   }
 }
 
+// The first line in which two texts of as many lines differ, of each.
+std::pair<std::string, std::string> first_difference(const std::string& a, const std::string& b) {
+  std::istringstream lines_a(a), lines_b(b);
+  std::pair<std::string, std::string> lines;
+  do {
+    std::getline(lines_a, lines.first);
+    std::getline(lines_b, lines.second);
+  } while (lines.first == lines.second && (lines_a || lines_b));
+  return lines;
+}
+
+// All ranks read the same tokens, wherever each finds them. Collective.
+void check_same_data(const TrainingData& data, Communicator& ranks) {
+  const std::vector<std::string> contents = ranks.all_gather(data.describe_content());
+  for (std::size_t rank = 1; rank < contents.size(); ++rank) {
+    const auto [first, other] = first_difference(contents[0], contents[rank]);
+    CHECK_AS(ExitCode::data, contents[rank] == contents[0],
+             "the ranks see different corpora: rank 0 {}, rank {} {}", first, rank, other);
+  }
+}
+
 bool remove_if_there(const std::filesystem::path& file) {
   std::error_code ignored;
   return std::filesystem::remove(file, ignored);
@@ -84,6 +106,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
       device_(profiler_.device()),
       stream_(device_.make_stream()),
       device_ranks_(make_device_communicator(config_.parallel.backend, job, device)) {
+  check_same_data(data_, job_.world());
   run_on_root(job_.world(), "run folder", [this] {
     lock_.emplace(folder_);
     remove_unfinished(checkpoints());
@@ -206,6 +229,9 @@ void TrainingRun::compare_environment(const Checkpoint& checkpoint) {
 
 void TrainingRun::resume(const Checkpoint& checkpoint) {
   load_slices(checkpoint, trainer_->state(), SliceAccess(device_, *stream_));
+  const CheckpointManifest& manifest = checkpoint.manifest;
+  data_.resume(manifest.data_state, manifest.consumed_samples, config_.data,
+               [this](const std::string& line) { log_.info("data: {}", line); });
   trainer_->start(*data_.training, progress_of(checkpoint));
   log_.info("resumed from {}", checkpoint.folder.string());
 }
@@ -306,6 +332,7 @@ void TrainingRun::save() {
                      {"data", std::to_string(parallel.data)},
                      {"zero", enum_name(parallel.zero)}};
   manifest.environment = environment();
+  if (job_.is_root()) manifest.data_state = data_.state_at(progress.consumed_samples);
   save_checkpoint(checkpoints(), manifest, trainer_->state_to_save(), job_.world(),
                   SliceAccess(device_, *stream_));
   saved_step_ = progress.step;

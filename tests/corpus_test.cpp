@@ -62,7 +62,6 @@ TEST(Corpus, ReadsAsOneSequenceOfTokens) {
 
   for (const char* path : {"novels", "novels/"}) {
     const Corpus corpus = Corpus::open(folder / path);
-    EXPECT_EQ(corpus.name(), "novels");
     EXPECT_EQ(corpus.manifest().info.end_of_document, end_of_document);
     EXPECT_EQ(corpus.num_tokens(), expected.size());
     // Every begin, so that pieces start, end and lie across every border between shards.
@@ -132,8 +131,16 @@ TEST(Corpus, OpeningChecksShardsAgainstTheManifest) {
     spoil(copy + "/");
     return error_of(ExitCode::data, [&] { Corpus::open(copy); });
   };
+  // As another program might have written it: its hash is right.
   const auto edit = [&](const std::string& from, const std::string& to) {
-    return problem([&](const std::string& c) { replace_in(c + "corpus.yaml", from, to); });
+    return problem([&](const std::string& c) {
+      replace_in(c + "corpus.yaml", from, to);
+      const std::string text = read_file(c + "corpus.yaml", ExitCode::data);
+      const std::string before = text.substr(0, text.rfind("xxh3: "));
+      std::ofstream(c + "corpus.yaml")
+          << before
+          << fmt::format("xxh3: {:016x}\n", checksum_of(std::as_bytes(std::span(before))));
+    });
   };
   EXPECT_THAT(problem([](const std::string& c) { fs::remove(c + "corpus.yaml"); }),
               HasSubstr("corpus.yaml is missing"));
@@ -148,14 +155,25 @@ TEST(Corpus, OpeningChecksShardsAgainstTheManifest) {
                 fs::rename(c + "x", c + "tokens-00002.h5");
               }),
               HasSubstr("tokens-00001.h5"));
-  EXPECT_THAT(edit("num_documents: 20", "num_documents: 21"), HasSubstr("num_documents = 21"));
   EXPECT_THAT(edit("\"abc\"", "\"abd\""), AllOf(HasSubstr("tokenizer_hash"), HasSubstr("abd")));
+  EXPECT_THAT(edit("num_documents: 20", "num_documents: 21"), HasSubstr("num_documents = 21"));
   EXPECT_THAT(edit("vocab_size: 100", "vocab_size: 101"), HasSubstr("vocab_size is 100"));
-  EXPECT_THAT(edit("format_version: 1", "format_version: 9"), HasSubstr("format 9"));
+  EXPECT_THAT(edit("format_version: 2", "format_version: 9"), HasSubstr("format 9"));
+  EXPECT_THAT(edit("format_version: 2", "format_version: 1"), HasSubstr("tokenize the text again"));
   EXPECT_THAT(edit("vocab_size: 100", "vocab_size: many"),
               HasSubstr("corpus.yaml:3: 'vocab_size'"));
-  EXPECT_THAT(edit("text_bytes: ", "text_byte: "), HasSubstr("'text_bytes' is missing"));
-  EXPECT_THAT(edit("format_version: 1", "format_version: [1"), HasSubstr("not YAML"));
+  EXPECT_THAT(edit("format_version: 2", "format_version: [2"), HasSubstr("not YAML"));
+  // S9
+  EXPECT_THAT(edit("text_bytes: ", "text_byte: "), HasSubstr("unknown key 'text_byte'"));
+  EXPECT_THAT(edit("text_bytes: ", "num_tokens: 3\ntext_bytes: "), HasSubstr("given twice"));
+  EXPECT_THAT(edit("end_of_document: 99", "end_of_document: 100"),
+              HasSubstr("outside the vocabulary"));
+  EXPECT_THAT(edit("tokens-00001.h5", "../good/tokens-00001.h5"), HasSubstr("no name of a file"));
+  // Any other change of the text is noticed by its hash.
+  EXPECT_THAT(problem([](const std::string& c) {
+                replace_in(c + "corpus.yaml", "text_bytes: 630", "text_bytes: 0");
+              }),
+              HasSubstr("changed since it was written"));
 }
 
 }  // namespace

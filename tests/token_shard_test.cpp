@@ -43,7 +43,7 @@ void damage(const std::string& path, const std::string& dataset, std::uint64_t b
 struct RawShard {
   std::vector<std::uint16_t> tokens = {1, 2, 3, 4, 5, 6};
   std::vector<std::uint64_t> offsets = {0, 2, 6};
-  std::int64_t version = 1;
+  std::int64_t version = 2;
   std::uint64_t vocab_size = 100, num_tokens = 6, num_documents = 2;
 };
 
@@ -60,7 +60,10 @@ std::string write_raw(const TemporaryFolder& folder, const RawShard& raw) {
   file.set_attribute("/", "vocab_size", raw.vocab_size);
   file.set_attribute("/", "num_tokens", raw.num_tokens);
   file.set_attribute("/", "num_documents", raw.num_documents);
-  file.set_attribute("/", "token_checksum", checksum_of(std::as_bytes(std::span(raw.tokens))));
+  const std::uint64_t block[] = {checksum_of(std::as_bytes(std::span(raw.tokens)))};
+  file.create_dataset("block_checksums", Hdf5Type::u64, 1);
+  file.write<std::uint64_t>("block_checksums", 0, block);
+  file.set_attribute("/", "token_checksum", checksum_of(std::as_bytes(std::span(block))));
   file.set_attribute("/", "offset_checksum", checksum_of(std::as_bytes(std::span(raw.offsets))));
   file.close();
   return path;
@@ -124,6 +127,18 @@ TEST(TokenShard, NamesTheFileAndTheDamage) {
   fresh();
   damage(bad, "tokens", 1'234'567);
   EXPECT_THAT(corruption(bad), AllOf(HasSubstr("bad.h5"), HasSubstr("damaged tokens")));
+  {
+    // S9: reading a token checks its block, once; other blocks do not matter.
+    const TokenShard shard = TokenShard::open(bad);
+    std::vector<std::int32_t> some(10);
+    EXPECT_NO_THROW(shard.read(0, some));
+    const std::string problem =
+        error_of(ExitCode::data, [&] { shard.read(1'234'567 / 2 / 8192 * 8192 + 8185, some); });
+    EXPECT_THAT(problem, AllOf(HasSubstr("bad.h5"), HasSubstr("damaged tokens [614400, 622592)")));
+  }
+  fresh();
+  damage(bad, "block_checksums", 9);
+  EXPECT_THAT(corruption(bad), AllOf(HasSubstr("bad.h5"), HasSubstr("damaged block checksums")));
   fresh();
   damage(bad, "document_offsets", 9);
   EXPECT_THAT(corruption(bad), AllOf(HasSubstr("bad.h5"), HasSubstr("damaged document offsets")));
@@ -140,7 +155,7 @@ TEST(TokenShard, RefusesWhatContradictsItself) {
   const TemporaryFolder folder;
   EXPECT_NO_THROW(TokenShard::open(write_raw(folder, {})).verify());
   const auto problem = [&](const RawShard& raw) { return corruption(write_raw(folder, raw)); };
-  EXPECT_THAT(problem({.version = 2}), HasSubstr("format 2"));
+  EXPECT_THAT(problem({.version = 1}), AllOf(HasSubstr("format 1"), HasSubstr("tokenize")));
   EXPECT_THAT(problem({.vocab_size = 6}), HasSubstr("token 6 is outside the vocabulary of 6"));
   EXPECT_THAT(problem({.vocab_size = 1 << 17}), HasSubstr("uint32"));
   EXPECT_THAT(problem({.num_tokens = 7}), HasSubstr("num_tokens = 7"));

@@ -1,0 +1,160 @@
+#include "data/data_resume.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+
+namespace dualpath {
+
+namespace {
+
+using Report = std::function<void(const std::string&)>;
+
+std::string absolute_folder(const Corpus& corpus) {
+  const auto path = std::filesystem::absolute(corpus.folder()).lexically_normal();
+  return path.has_filename() ? path : path.parent_path();
+}
+
+// Which corpus of the state a given one is, by index; none: it is new to the run. And which one its
+// folder held before, where that is nowhere any more.
+struct Match {
+  std::optional<std::size_t> same, replaces;
+};
+
+std::vector<Match> match_corpora(const DataState& state, std::span<const WeightedCorpus> corpora) {
+  std::vector<Match> matches(corpora.size());
+  std::vector<bool> taken(state.corpora.size());
+  const auto match = [&](const auto& is_same) {
+    for (std::size_t c = 0; c < corpora.size(); ++c) {
+      for (std::size_t i = 0; i < state.corpora.size() && !matches[c].same; ++i) {
+        if (taken[i] || !is_same(corpora[c].corpus, state.corpora[i])) continue;
+        matches[c].same = i;
+        taken[i] = true;
+      }
+    }
+  };
+  const auto same_folder = [](const Corpus& now, const CorpusProgress& before) {
+    return absolute_folder(now) == before.folder;
+  };
+  // The surest signs first, so that no corpus is taken for another one.
+  match([&](const Corpus& now, const CorpusProgress& before) {
+    return now.content() == before.content && same_folder(now, before);
+  });
+  match([](const Corpus& now, const CorpusProgress& before) {
+    return now.content() == before.content;
+  });
+  match([&](const Corpus& now, const CorpusProgress& before) {
+    return same_folder(now, before) && now.begins_with(before.content);
+  });
+  match([](const Corpus& now, const CorpusProgress& before) {
+    return now.begins_with(before.content);
+  });
+  for (std::size_t c = 0; c < corpora.size(); ++c) {
+    for (std::size_t i = 0; i < state.corpora.size() && !matches[c].same; ++i) {
+      if (!taken[i] && same_folder(corpora[c].corpus, state.corpora[i])) matches[c].replaces = i;
+    }
+  }
+  return matches;
+}
+
+void check_corpora(std::span<const WeightedCorpus> corpora, std::uint64_t sequence_length) {
+  const Corpus& first = corpora.front().corpus;
+  for (std::size_t i = 0; i < corpora.size(); ++i) {
+    const Corpus& corpus = corpora[i].corpus;
+    const CorpusInfo &info = corpus.manifest().info, &expected = first.manifest().info;
+    CHECK_AS(
+        ExitCode::data,
+        info.tokenizer_hash == expected.tokenizer_hash && info.vocab_size == expected.vocab_size,
+        "{} and {} were made with different tokenizers: {} with {} tokens, {} with {}",
+        first.folder(), corpus.folder(), expected.tokenizer_hash, expected.vocab_size,
+        info.tokenizer_hash, info.vocab_size);
+    CHECK_AS(ExitCode::data, corpus.num_tokens() > sequence_length,
+             "{}: {} tokens are too few for one sample of {} and its last target", corpus.folder(),
+             corpus.num_tokens(), sequence_length);
+    for (std::size_t j = 0; j < i; ++j) {
+      CHECK_AS(ExitCode::data, corpora[j].corpus.content() != corpus.content(),
+               "{} and {} hold the same tokens; give one of them, with the sum of the weights",
+               corpora[j].corpus.folder(), corpus.folder());
+    }
+  }
+}
+
+std::size_t add_corpus(DataState& state, const Corpus& corpus) {
+  state.corpora.push_back({.id = state.corpora.size() + 1,
+                           .folder = absolute_folder(corpus),
+                           .content = corpus.content(),
+                           .consumed = 0,
+                           .epoch = {.num_tokens = corpus.num_tokens()}});
+  return state.corpora.size() - 1;
+}
+
+void update_corpus(CorpusProgress& progress, const Corpus& corpus, const Report& report) {
+  const std::string folder = absolute_folder(corpus);
+  if (progress.folder != folder) report(fmt::format("{} was {} before", folder, progress.folder));
+  if (progress.content != corpus.content()) {
+    report(fmt::format("{} has grown from {} to {} tokens; the new ones count from its next epoch",
+                       folder, progress.content.num_tokens, corpus.num_tokens()));
+  }
+  progress.folder = folder;
+  progress.content = corpus.content();
+}
+
+void report_new(const DataState& state, const Corpus& corpus, const Match& match, bool replaced,
+                const Report& report) {
+  if (!match.replaces) {
+    report(fmt::format("{} is new; it begins with its first sample", absolute_folder(corpus)));
+    return;
+  }
+  CHECK_AS(
+      ExitCode::data, replaced,
+      "{} holds other tokens than at the checkpoint ({} tokens then, {} now). Put back what it "
+      "held, or begin with what it holds now: data.replaced=true",
+      corpus.folder(), state.corpora[*match.replaces].content.num_tokens, corpus.num_tokens());
+  report(fmt::format("{} was replaced; it begins with its first sample", absolute_folder(corpus)));
+}
+
+bool same_blend(const std::vector<BlendPart>& a, const std::vector<BlendPart>& b) {
+  return std::ranges::equal(a, b, [](const BlendPart& x, const BlendPart& y) {
+    return x.corpus == y.corpus && x.weight == y.weight;
+  });
+}
+
+// Tells of corpora that the blend has no more.
+void report_absent(const DataState& state, const std::vector<BlendPart>& before,
+                   const Report& report) {
+  for (const BlendPart& part : before) {
+    if (std::ranges::find(state.blend, part.corpus, &BlendPart::corpus) == state.blend.end() &&
+        !state.corpora[part.corpus].folder.empty())
+      report(fmt::format("{} takes no part any more", state.corpora[part.corpus].folder));
+  }
+}
+
+}  // namespace
+
+DataState resume_data(DataState state, std::span<const WeightedCorpus> corpora, bool replaced,
+                      const Report& report) {
+  check_corpora(corpora, state.sequence_length);
+  const bool is_start = state.corpora.empty();
+  const std::vector<Match> matches = match_corpora(state, corpora);
+  std::vector<BlendPart> blend;
+  for (std::size_t c = 0; c < corpora.size(); ++c) {
+    const Corpus& corpus = corpora[c].corpus;
+    if (!matches[c].same && !is_start) report_new(state, corpus, matches[c], replaced, report);
+    if (matches[c].replaces) state.corpora[*matches[c].replaces].folder.clear();
+    if (matches[c].same) update_corpus(state.corpora[*matches[c].same], corpus, report);
+    blend.push_back({.corpus = matches[c].same ? *matches[c].same : add_corpus(state, corpus),
+                     .weight = corpora[c].weight,
+                     .drawn = 0});
+  }
+  std::ranges::sort(blend, {}, &BlendPart::corpus);
+  if (same_blend(blend, state.blend)) return state;
+  std::swap(state.blend, blend);
+  report_absent(state, blend, report);
+  return state;
+}
+
+}  // namespace dualpath
