@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <random>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "data/file_io.h"
 #include "data/run_lock.h"
 #include "tests/checkpoint_fixture.h"
+#include "tests/file_size_limit.h"
 
 namespace dualpath {
 namespace {
@@ -59,25 +59,6 @@ void expect_whole(const fs::path& checkpoint, std::int64_t step) {
   load_slices(open_checkpoint(checkpoint), loaded.slices());
   EXPECT_TRUE(loaded.holds(step));
 }
-
-// No file of this process may grow beyond `bytes`; further writes fail as on a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    handler_ = std::signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit = {bytes, before_.rlim_max};
-    CHECK(::setrlimit(RLIMIT_FSIZE, &limit) == 0, "setrlimit");
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-
- private:
-  rlimit before_{};
-  void (*handler_)(int) = nullptr;
-};
 
 TEST(CheckpointFailure, FullDiskLeavesEarlierCheckpointsAlone) {
   const TemporaryFolder folder;
