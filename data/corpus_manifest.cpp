@@ -100,7 +100,7 @@ CorpusManifest read_corpus_manifest(const std::string& folder) {
   CHECK_AS(ExitCode::data, std::filesystem::exists(path),
            "{} is missing: {} is no corpus, or tokenising it was not finished", path, folder);
   try {
-    return parse(path, YAML::LoadFile(path));
+    return parse(path, YAML::Load(read_file(path, ExitCode::data)));
   } catch (const YAML::Exception& error) {
     DUALPATH_FAIL(ExitCode::data, "{}: not YAML: {}", path, error.what());
   }
