@@ -12,6 +12,16 @@
 
 namespace dualpath {
 
+namespace {
+
+// Whether all of the text is out.
+[[nodiscard]] bool put(std::string_view text, std::FILE* out) {
+  const bool is_written = std::fwrite(text.data(), 1, text.size(), out) == text.size();
+  return std::fflush(out) == 0 && is_written;
+}
+
+}  // namespace
+
 Log::Log(std::string prefix, bool prints_info)
     : prefix_(std::move(prefix)), prints_info_(prints_info) {}
 
@@ -23,6 +33,7 @@ void Log::open_file(const std::filesystem::path& path) {
   std::setvbuf(file.get(), nullptr, _IOFBF, 1 << 16);
   const std::lock_guard lock(mutex_);
   file_ = std::move(file);
+  path_ = path.string();
 }
 
 void Log::write(LogLevel level, std::string_view message) {
@@ -41,11 +52,15 @@ void Log::write(LogLevel level, std::string_view message) {
     begin = end + 1;
   }
   const std::lock_guard lock(mutex_);
-  for (std::FILE* out : {level == LogLevel::info ? stdout : stderr, file_.get()}) {
-    if (out == nullptr) continue;
-    std::fwrite(text.data(), 1, text.size(), out);
-    std::fflush(out);
-  }
+  (void)put(text, level == LogLevel::info ? stdout : stderr);
+  if (file_ != nullptr) write_to_file(text);
+}
+
+void Log::write_to_file(std::string_view text) {
+  if (put(text, file_.get()) || std::exchange(has_told_loss_, true)) return;
+  (void)put(fmt::format("{}warning: {}: cannot be written: {}; lines are missing from it\n",
+                        prefix_, path_, std::strerror(errno)),
+            stderr);
 }
 
 }  // namespace dualpath

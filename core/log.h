@@ -14,7 +14,9 @@ namespace dualpath {
 enum class LogLevel { info, warning, error };
 
 // Info goes to stdout, warnings and errors to stderr, all of them to the file too. Any thread may
-// write; the lines of one message stay together. Several processes may append to one file.
+// write; the lines of one message stay together. Several processes may append to one file. Lines
+// that cannot be written stop nobody: a first one that the file does not take is told on stderr;
+// stdout keeps its error, which main() looks at.
 class Log {
  public:
   // prefix: "" or what tells this rank from the others, "[rank 3 t1 p0 d1] ". prints_info: false
@@ -40,15 +42,19 @@ class Log {
 
  private:
   struct CloseFile {
-    void operator()(std::FILE* file) const { std::fclose(file); }
+    // Every message has been flushed.
+    void operator()(std::FILE* file) const { (void)std::fclose(file); }
   };
 
   void write(LogLevel level, std::string_view message);
+  void write_to_file(std::string_view text);
 
   std::string prefix_;
   bool prints_info_;
   std::mutex mutex_;
   std::unique_ptr<std::FILE, CloseFile> file_;
+  std::string path_;            // the file's
+  bool has_told_loss_ = false;  // of lines of the file
 };
 
 }  // namespace dualpath

@@ -1,8 +1,9 @@
 #include "data/checkpoint_folder.h"
 
 #include <algorithm>
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <ranges>
+#include <set>
 #include <sstream>
 #include <system_error>
 
@@ -15,6 +16,10 @@ namespace dualpath {
 namespace fs = std::filesystem;
 
 namespace {
+
+// How often to look again where a run that is training has removed what was being looked at. Each
+// time it has saved a newer one.
+constexpr int max_attempts = 100;
 
 // The names in the folder, sorted; none when there is no such folder.
 std::vector<std::string> names_in(const fs::path& folder) {
@@ -35,7 +40,7 @@ std::vector<std::string> names_in(const fs::path& folder) {
 CheckpointEntry look_at_checkpoint(const fs::path& folder) {
   const std::int64_t named_step = step_of_name(folder.filename().string()).value_or(-1);
   try {
-    CheckpointManifest manifest = open_checkpoint(folder).manifest;
+    CheckpointManifest manifest = read_manifest(folder);
     const std::int64_t step = manifest.step;
     return {folder, step, std::move(manifest), ""};
   } catch (const Error& error) {
@@ -43,15 +48,30 @@ CheckpointEntry look_at_checkpoint(const fs::path& folder) {
   }
 }
 
+std::vector<std::int64_t> list_steps(const fs::path& folder) {
+  std::vector<std::int64_t> steps;
+  for (const std::string& name : names_in(folder)) {
+    if (const auto step = step_of_name(name)) steps.push_back(*step);
+  }
+  std::ranges::sort(steps);
+  return steps;
+}
+
 std::vector<CheckpointEntry> list_checkpoints(const fs::path& folder) {
   std::vector<CheckpointEntry> entries;
-  for (const std::string& name : names_in(folder)) {
-    if (!step_of_name(name)) continue;
-    CheckpointEntry entry = look_at_checkpoint(folder / name);
-    // A run that is training may have removed it meanwhile.
-    if (fs::exists(entry.folder)) entries.push_back(std::move(entry));
+  for (int attempt = 0; attempt < max_attempts; ++attempt) {
+    entries.clear();
+    bool are_some_gone = false;
+    for (const std::int64_t step : list_steps(folder)) {
+      const fs::path path = folder / checkpoint_name(step);
+      const FolderIdentity before = identity_of(path);
+      CheckpointEntry entry = look_at_checkpoint(path);
+      const bool is_gone = !entry.looks_whole() && (!before || identity_of(path) != before);
+      are_some_gone |= is_gone;
+      if (!is_gone) entries.push_back(std::move(entry));
+    }
+    if (!are_some_gone) break;
   }
-  std::ranges::sort(entries, {}, &CheckpointEntry::step);
   return entries;
 }
 
@@ -80,50 +100,95 @@ void remove_unfinished(const fs::path& folder) {
   }
 }
 
+namespace {
+
+// Looks for the newest whole checkpoint.
+class Search {
+ public:
+  Search(const fs::path& folder, const std::function<void(const std::string&)>& report,
+         Communicator& ranks)
+      : folder_(folder), report_(report), ranks_(ranks) {}
+
+  std::optional<Checkpoint> run() {
+    for (int attempt = 0; attempt < max_attempts; ++attempt) {
+      is_one_gone_ = false;
+      // The root's listing counts, so that all ranks look at the same checkpoints.
+      std::istringstream newest_first(run_on_root(ranks_, "listing checkpoints", [&] {
+        return fmt::format("{}", fmt::join(std::views::reverse(list_steps(folder_)), " "));
+      }));
+      for (std::int64_t step = 0; !is_one_gone_ && newest_first >> step;) {
+        if (auto found = look_at(folder_ / checkpoint_name(step))) return found;
+      }
+      if (!is_one_gone_) break;
+    }
+    CHECK_AS(ExitCode::checkpoint, !is_one_gone_,
+             "{}: checkpoints are removed faster than they can be read", folder_.string());
+    CHECK_AS(ExitCode::checkpoint, problems_.empty(),
+             "{}: no checkpoint is whole; remove them to start anew{}", folder_.string(),
+             problems_);
+    return std::nullopt;
+  }
+
+ private:
+  std::optional<Checkpoint> look_at(const fs::path& candidate) {
+    const FolderIdentity before = identity_of(candidate);
+    std::string problems;
+    try {
+      return open_whole_checkpoint(candidate, ranks_);
+    } catch (const Error& error) {
+      problems = error.what();
+    }
+    // The root's view again. A run that is training may have removed it meanwhile: no damage, and
+    // there is a newer one.
+    is_one_gone_ = ranks_.broadcast(!before || identity_of(candidate) != before ? "gone" : "there",
+                                    0) == "gone";
+    if (!is_one_gone_ && reported_.insert(candidate.filename().string()).second) {
+      tell(candidate.filename().string(), problems);
+    }
+    return std::nullopt;
+  }
+
+  void tell(const std::string& name, const std::string& problems) {
+    std::istringstream lines(problems);
+    for (std::string problem; std::getline(lines, problem);) {
+      report_(fmt::format("damaged checkpoint {} is passed over: {}", name, problem));
+      problems_ += '\n' + problem;
+    }
+  }
+
+  const fs::path& folder_;
+  const std::function<void(const std::string&)>& report_;
+  Communicator& ranks_;
+  bool is_one_gone_ = false;
+  std::set<std::string> reported_;
+  std::string problems_;
+};
+
+}  // namespace
+
 std::optional<Checkpoint> newest_whole(const fs::path& folder,
                                        const std::function<void(const std::string&)>& report,
                                        Communicator& ranks) {
-  // The root's listing counts, so that all ranks look at the same checkpoints.
-  const std::string steps = run_on_root(ranks, "listing checkpoints", [&] {
-    std::string text;
-    for (const CheckpointEntry& entry : list_checkpoints(folder)) {
-      text = fmt::format("{} {}", entry.step, text);
-    }
-    return text;
-  });
-  std::string all_problems;
-  std::istringstream newest_first(steps);
-  for (std::int64_t step = 0; newest_first >> step;) {
-    const fs::path candidate = folder / checkpoint_name(step);
-    const std::vector<std::string> problems = verify_checkpoint(candidate, ranks);
-    if (problems.empty()) return open_checkpoint(candidate);
-    for (const std::string& problem : problems) {
-      report(fmt::format("damaged checkpoint {} is passed over: {}", candidate.filename().string(),
-                         problem));
-      all_problems += '\n' + problem;
-    }
-  }
-  CHECK_AS(ExitCode::checkpoint, all_problems.empty(),
-           "{}: no checkpoint is whole; remove them to start anew{}", folder.string(),
-           all_problems);
-  return std::nullopt;
+  return run_alike([&] { return Search(folder, report, ranks).run(); });
 }
 
 std::vector<std::int64_t> prune_checkpoints(const fs::path& folder, std::int64_t saved_step,
                                             std::int64_t keep_last, std::int64_t keep_every) {
-  std::vector<CheckpointEntry> entries = list_checkpoints(folder);
   std::vector<std::int64_t> removed;
   std::int64_t num_whole = 0;
-  for (const CheckpointEntry& entry : std::views::reverse(entries)) {
-    if (entry.step > saved_step) continue;
-    const bool enough = num_whole >= std::max<std::int64_t>(keep_last, 1);
-    num_whole += entry.looks_whole();
-    if (!enough || (keep_every > 0 && entry.step % keep_every == 0)) continue;
-    const fs::path doomed = folder / (temporary_prefix + checkpoint_name(entry.step));
+  for (const std::int64_t step : std::views::reverse(list_steps(folder))) {
+    if (step > saved_step) continue;
+    const fs::path path = folder / checkpoint_name(step);
+    if (num_whole < std::max<std::int64_t>(keep_last, 1)) {
+      num_whole += look_at_checkpoint(path).looks_whole();
+      continue;
+    }
+    if (keep_every > 0 && step % keep_every == 0) continue;
+    const fs::path doomed = folder / (temporary_prefix + checkpoint_name(step));
     remove_tree(doomed, ExitCode::checkpoint);
-    publish(entry.folder, doomed, ExitCode::checkpoint);
+    publish(path, doomed, ExitCode::checkpoint);
     remove_tree(doomed, ExitCode::checkpoint);
-    removed.push_back(entry.step);
+    removed.push_back(step);
   }
   return removed;
 }

@@ -1,11 +1,14 @@
 #include <algorithm>
 #include <fmt/ranges.h>
 #include <map>
+#include <sstream>
+#include <sys/stat.h>
 
 #include "data/checkpoint_names.h"
 #include "data/checkpoint_store.h"
 #include "data/file_io.h"
 #include "data/hdf5_file.h"
+#include "data/run_together.h"
 
 namespace dualpath {
 
@@ -22,7 +25,7 @@ struct Piece {
 };
 
 const CheckpointTensor& find_tensor(const Checkpoint& checkpoint, const TensorSlice& wanted) {
-  const CheckpointTensor* tensor = checkpoint.manifest.find(wanted.name);
+  const CheckpointTensor* tensor = checkpoint.find(wanted.name);
   CHECK_AS(ExitCode::checkpoint, tensor != nullptr, "{}: holds no tensor '{}' ({} {} is wanted)",
            checkpoint.folder.string(), wanted.name, name_of(wanted.dtype),
            wanted.global_shape.str());
@@ -82,39 +85,177 @@ std::string size_problem(const fs::path& folder, const CheckpointShard& shard) {
 }
 
 std::string hash_problem(const fs::path& folder, const CheckpointShard& shard) {
-  try {
-    if (digest_file(folder / shard.file, ExitCode::checkpoint) ==
-        FileDigest{shard.bytes, shard.xxh3})
-      return "";
-    return fmt::format("{}: its content has changed since it was saved",
-                       (folder / shard.file).string());
-  } catch (const Error& error) {
-    return error.what();
+  const fs::path path = folder / shard.file;
+  const FileDigest found = digest_file(path, ExitCode::checkpoint);
+  if (found == FileDigest{shard.bytes, shard.xxh3}) return "";
+  return fmt::format("{}: its content has changed since it was saved", path.string());
+}
+
+CheckpointManifest parse_manifest_of(const fs::path& folder, const std::string& text) {
+  const fs::path path = folder / manifest_name;
+  CheckpointManifest manifest = parse_manifest(text, path.string());
+  CHECK_AS(ExitCode::checkpoint,
+           step_of_name(folder.filename().string()).value_or(manifest.step) == manifest.step,
+           "{}: is of step {}", path.string(), manifest.step);
+  return manifest;
+}
+
+std::vector<CheckpointShard> parse_shards_of(const fs::path& folder, const ShardSummary& summary,
+                                             const std::string& text) {
+  const fs::path path = folder / shards_name;
+  CHECK_AS(ExitCode::checkpoint, checksum_of(std::as_bytes(std::span(text))) == summary.xxh3,
+           "{}: is damaged (truncated or changed since it was written)", path.string());
+  return parse_shards(text, path.string());
+}
+
+std::string read_text(const fs::path& path) {
+  return read_file(path.string(), ExitCode::checkpoint);
+}
+
+// The index of a shard as text, as it was saved.
+std::string read_index(const fs::path& folder, const CheckpointShard& shard) {
+  const std::string path = (folder / shard.file).string();
+  std::string text = read_part(path, shard.index_offset, shard.index_bytes, ExitCode::checkpoint);
+  CHECK_AS(ExitCode::checkpoint, checksum_of(std::as_bytes(std::span(text))) == shard.index_xxh3,
+           "{}: its content has changed since it was saved (its index)", path);
+  return text;
+}
+
+// What a rank finds in its share of the shards.
+struct Share {
+  std::string problems;  // a line each
+  std::string indexes;   // one after another
+};
+
+enum class Reading { indexes, every_byte };
+
+// A problem of each shard at the most.
+Share read_share(const fs::path& folder, std::span<const CheckpointShard> shards, Reading reading,
+                 const Communicator& ranks) {
+  Share share;
+  for (auto i = static_cast<std::size_t>(ranks.rank()); i < shards.size();
+       i += static_cast<std::size_t>(ranks.size())) {
+    try {
+      std::string problem = size_problem(folder, shards[i]);
+      if (problem.empty() && reading == Reading::every_byte) {
+        problem = hash_problem(folder, shards[i]);
+      }
+      if (problem.empty()) {
+        share.indexes += read_index(folder, shards[i]);
+      } else {
+        share.problems += problem + '\n';
+      }
+    } catch (const Error& error) {
+      share.problems += std::string(error.what()) + '\n';
+    }
   }
+  return share;
+}
+
+// The tensors in all shards; shares[r] holds the indexes of every shares.size()-th shard from r on.
+std::vector<CheckpointTensor> assemble(const fs::path& folder,
+                                       std::span<const CheckpointShard> shards,
+                                       std::span<const std::string> shares) {
+  std::vector<std::size_t> read(shares.size());
+  std::vector<std::vector<IndexedSlice>> slices;
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    const std::size_t rank = i % shares.size();
+    const auto bytes = static_cast<std::size_t>(shards[i].index_bytes);
+    slices.push_back(parse_index(std::string_view(shares[rank]).substr(read[rank], bytes),
+                                 (folder / shards[i].file).string()));
+    read[rank] += bytes;
+  }
+  try {
+    return assemble_tensors(slices);
+  } catch (const Error& error) {
+    DUALPATH_FAIL(error.code(), "{}: {}", folder.string(), error.what());
+  }
+}
+
+// The lines of all texts, each once.
+std::string lines_of_all(std::span<const std::string> texts) {
+  std::vector<std::string_view> lines;
+  for (std::string_view text : texts) {
+    while (!text.empty()) {
+      const std::string_view line = text.substr(0, text.find('\n'));
+      if (std::ranges::find(lines, line) == lines.end()) lines.push_back(line);
+      text.remove_prefix(line.size() + 1);
+    }
+  }
+  return fmt::format("{}", fmt::join(lines, "\n"));
+}
+
+// The root's texts on all ranks; its error where it cannot read them.
+std::pair<std::string, std::string> read_head(const fs::path& folder, Communicator& ranks) {
+  enum Kind : char { read = '+', failed = '-' };
+  std::string manifest, shards;
+  if (ranks.rank() == 0) {
+    try {
+      manifest = char{read} + read_text(folder / manifest_name);
+      // Without a good manifest the list tells nothing.
+      (void)parse_manifest_of(folder, manifest.substr(1));
+      shards = read_text(folder / shards_name);
+    } catch (const Error& error) {
+      manifest = char{failed} + std::string(error.what());
+    }
+  }
+  manifest = ranks.broadcast(manifest, 0);
+  CHECK_AS(ExitCode::checkpoint, manifest.front() == read, "{}", manifest.substr(1));
+  return {manifest.substr(1), ranks.broadcast(shards, 0)};
+}
+
+// Collective. The ranks share the reading and return or throw the same.
+Checkpoint open(const fs::path& folder, Reading reading, Communicator& ranks) {
+  Checkpoint checkpoint;
+  checkpoint.folder = folder;
+  checkpoint.identity = identity_of(folder);
+  const auto [manifest, list] = read_head(folder, ranks);
+  checkpoint.manifest = parse_manifest_of(folder, manifest);
+  checkpoint.shards = parse_shards_of(folder, checkpoint.manifest.shards, list);
+  const Share share = read_share(folder, checkpoint.shards, reading, ranks);
+  const std::string problems = lines_of_all(ranks.all_gather(share.problems));
+  CHECK_AS(ExitCode::checkpoint, problems.empty(), "{}", problems);
+  checkpoint.tensors = assemble(folder, checkpoint.shards, ranks.all_gather(share.indexes));
+  return checkpoint;
 }
 
 }  // namespace
 
+FolderIdentity identity_of(const fs::path& folder) {
+  struct stat status {};
+  if (::stat(folder.c_str(), &status) != 0) return std::nullopt;
+  return std::pair<std::uint64_t, std::uint64_t>(status.st_dev, status.st_ino);
+}
+
+const CheckpointTensor* Checkpoint::find(std::string_view name) const {
+  const auto found = std::ranges::lower_bound(tensors, name, {}, &CheckpointTensor::name);
+  return found != tensors.end() && found->name == name ? &*found : nullptr;
+}
+
 Checkpoint open_checkpoint(const fs::path& folder) {
-  const fs::path path = folder / manifest_name;
-  Checkpoint checkpoint{folder,
-                        parse_manifest(read_file(path, ExitCode::checkpoint), path.string())};
-  const std::int64_t step = checkpoint.manifest.step;
-  CHECK_AS(ExitCode::checkpoint, step_of_name(folder.filename().string()).value_or(step) == step,
-           "{}: is of step {}", path.string(), step);
-  std::vector<std::string> problems;
-  for (const CheckpointShard& shard : checkpoint.manifest.shards) {
-    std::string problem = size_problem(folder, shard);
-    if (!problem.empty()) problems.push_back(std::move(problem));
+  return open(folder, Reading::indexes, *make_self_communicator());
+}
+
+Checkpoint open_whole_checkpoint(const fs::path& folder, Communicator& ranks) {
+  return run_alike([&] { return open(folder, Reading::every_byte, ranks); });
+}
+
+CheckpointManifest read_manifest(const fs::path& folder) {
+  CheckpointManifest manifest = parse_manifest_of(folder, read_text(folder / manifest_name));
+  std::string problems;
+  for (const CheckpointShard& shard :
+       parse_shards_of(folder, manifest.shards, read_text(folder / shards_name))) {
+    const std::string problem = size_problem(folder, shard);
+    if (!problem.empty()) problems += (problems.empty() ? "" : "\n") + problem;
   }
-  CHECK_AS(ExitCode::checkpoint, problems.empty(), "{}", fmt::join(problems, "\n"));
-  return checkpoint;
+  CHECK_AS(ExitCode::checkpoint, problems.empty(), "{}", problems);
+  return manifest;
 }
 
 void load_slices(const Checkpoint& checkpoint, std::span<const TensorSlice> wanted,
                  const SliceAccess& memory) {
   for (const auto& [index, pieces] : plan_reading(checkpoint, wanted)) {
-    const CheckpointShard& entry = checkpoint.manifest.shards[static_cast<std::size_t>(index)];
+    const CheckpointShard& entry = checkpoint.shards[static_cast<std::size_t>(index)];
     const Hdf5File shard =
         Hdf5File::open((checkpoint.folder / entry.file).string(), ExitCode::checkpoint);
     for (const Piece& piece : pieces) read_piece(shard, piece, memory);
@@ -122,29 +263,14 @@ void load_slices(const Checkpoint& checkpoint, std::span<const TensorSlice> want
 }
 
 std::vector<std::string> verify_checkpoint(const fs::path& folder, Communicator& ranks) {
-  // A line a problem; this rank reads every size()-th shard.
-  std::string problems;
+  std::vector<std::string> problems;
   try {
-    const Checkpoint checkpoint = open_checkpoint(folder);
-    const auto& shards = checkpoint.manifest.shards;
-    for (auto i = static_cast<std::size_t>(ranks.rank()); i < shards.size();
-         i += static_cast<std::size_t>(ranks.size())) {
-      const std::string problem = hash_problem(folder, shards[i]);
-      if (!problem.empty()) problems += problem + '\n';
-    }
+    (void)open_whole_checkpoint(folder, ranks);
   } catch (const Error& error) {
-    problems = std::string(error.what()) + '\n';
+    std::istringstream lines(error.what());
+    for (std::string line; std::getline(lines, line);) problems.push_back(line);
   }
-  std::vector<std::string> all;
-  for (const std::string& of_rank : ranks.all_gather(problems)) {
-    for (std::size_t begin = 0; begin < of_rank.size();) {
-      const std::size_t end = of_rank.find('\n', begin);
-      const std::string line = of_rank.substr(begin, end - begin);
-      if (std::ranges::find(all, line) == all.end()) all.push_back(line);
-      begin = end + 1;
-    }
-  }
-  return all;
+  return problems;
 }
 
 }  // namespace dualpath

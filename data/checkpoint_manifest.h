@@ -1,42 +1,27 @@
-// The manifest of a checkpoint: what it holds, where each piece lies, and how to tell whether it is
-// whole. Written last, so a checkpoint without one is unfinished.
+// The manifest of a checkpoint: what state of a run it is, and the hash that the list of its shards
+// must have (checkpoint_index.h). Small, whatever the number of ranks. Written last, so a
+// checkpoint without one is unfinished.
+//
+// Format 2. Later versions of the program may add keys, which this one passes over; none is ever
+// removed.
 #pragma once
 
 #include <cstdint>
 #include <map>
-#include <span>
 #include <string>
-#include <vector>
-
-#include "core/tensor_slice.h"
 
 namespace dualpath {
 
-struct CheckpointShard {
-  std::string file;  // within the checkpoint's folder
-  std::int64_t bytes = 0;
-  std::uint64_t xxh3 = 0;  // of the file's bytes
-  bool operator==(const CheckpointShard&) const = default;
-};
-
-// Elements [begin, end) of the flattened tensor are stored in shards[shard].
-struct StoredSlice {
-  int shard = 0;
-  std::int64_t begin = 0;
-  std::int64_t end = 0;
-  bool operator==(const StoredSlice&) const = default;
-};
-
-struct CheckpointTensor {
-  std::string name;
-  DType dtype = DType::f32;
-  Shape global_shape;
-  std::vector<StoredSlice> slices;  // ascending, without gap or overlap
-  bool operator==(const CheckpointTensor&) const = default;
+// Of `shards.txt`.
+struct ShardSummary {
+  std::int64_t count = 0;  // of shards
+  std::int64_t bytes = 0;  // of all of them
+  std::uint64_t xxh3 = 0;  // of the list's text
+  bool operator==(const ShardSummary&) const = default;
 };
 
 struct CheckpointManifest {
-  static constexpr int format_version = 1;
+  static constexpr int format_version = 2;
 
   // Given by whoever saves. All text is UTF-8.
   std::int64_t step = 0;
@@ -49,25 +34,15 @@ struct CheckpointManifest {
   std::map<std::string, std::string> state;        // whatever else must come back
   std::string data_state;                          // where the data stand: text for its writer
 
-  // Filled in by save_checkpoint.
-  std::vector<CheckpointShard> shards;    // by rank
-  std::vector<CheckpointTensor> tensors;  // ascending in name
+  ShardSummary shards;  // filled in by save_checkpoint
 
   bool operator==(const CheckpointManifest&) const = default;
-  // nullptr when there is no such tensor.
-  const CheckpointTensor* find(std::string_view name) const;
 };
-
-// The tensors that all ranks' slices make up: slices_of_rank[r] lie in shard r. Throws
-// Error(checkpoint) where the slices of a tensor disagree in shape or dtype, or do not hold each
-// of its elements exactly once.
-std::vector<CheckpointTensor> assemble_tensors(
-    std::span<const std::vector<TensorSlice>> slices_of_rank);
 
 // YAML; the last line is a hash of all before it, so that any change to the text is noticed.
 std::string print_manifest(const CheckpointManifest& manifest);
-// Throws Error(checkpoint) that names `source` where the text is damaged, of another format
-// version, or where its tensors are not covered exactly once.
+// Throws Error(checkpoint) that names `source` where the text is damaged or of another format
+// version.
 CheckpointManifest parse_manifest(const std::string& text, const std::string& source);
 
 }  // namespace dualpath

@@ -8,6 +8,8 @@
 namespace dualpath {
 
 inline constexpr const char* manifest_name = "manifest.yaml";
+inline constexpr const char* shards_name = "shards.txt";
+inline constexpr const char* index_name = "index_of_slices";  // the dataset in a shard
 
 std::string checkpoint_name(std::int64_t step);                     // step-00000100
 std::optional<std::int64_t> step_of_name(const std::string& name);  // the inverse

@@ -1,22 +1,28 @@
 // Saving and loading checkpoints. A checkpoint is a folder:
 //
 //   checkpoints/step-00000100/
-//     shard-00000-of-00002.h5   the slices that rank 0 owned: /TENSOR/BEGIN-END, flat elements
-//     shard-00001-of-00002.h5
-//     manifest.yaml             what is where, sizes and hashes
+//     shard-00000-of-00002.h5   the slices that rank 0 owned: /TENSOR/BEGIN-END, flat elements, and
+//     shard-00001-of-00002.h5   their index with hashes, /index_of_slices (checkpoint_index.h)
+//     shards.txt                the shards' sizes and hashes
+//     manifest.yaml             the state of the run, and the hash of shards.txt
 //
-// It is written under a temporary name and renamed when all of it is on the disk, so a folder with
-// its final name was complete. Any layout can load what any other saved. All failures are
-// Error(checkpoint).
+// It is written under a temporary name and renamed when all of it is on the disk and has been read
+// back: what was found there is what was to be written. So a folder with its final name was
+// complete. Any layout can load what any other saved. All failures are Error(checkpoint).
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/slice_access.h"
 #include "core/tensor_slice.h"
+#include "data/checkpoint_index.h"
 #include "data/checkpoint_manifest.h"
 #include "parallel/communicator.h"
 
@@ -31,21 +37,39 @@ void save_checkpoint(const std::filesystem::path& folder, CheckpointManifest man
                      std::span<const TensorSlice> local, Communicator& ranks,
                      const SliceAccess& memory = {});
 
+// Tells a folder from any other that had or will have its name; none: there is no such folder.
+using FolderIdentity = std::optional<std::pair<std::uint64_t, std::uint64_t>>;
+FolderIdentity identity_of(const std::filesystem::path& folder);
+
 struct Checkpoint {
   std::filesystem::path folder;
+  FolderIdentity identity;  // before anything of it was read
   CheckpointManifest manifest;
+  std::vector<CheckpointShard> shards;    // by rank
+  std::vector<CheckpointTensor> tensors;  // ascending in name
+
+  // nullptr when there is no such tensor.
+  const CheckpointTensor* find(std::string_view name) const;
+  // Whether it has been removed or replaced meanwhile: what could not be read was not damaged then.
+  bool is_gone() const { return identity_of(folder) != identity; }
 };
 
-// Reads the manifest; checks that all shards are there with their sizes, but not their content.
+// Manifest and list of shards, all shards with their sizes and indexes; not their elements.
 Checkpoint open_checkpoint(const std::filesystem::path& folder);
+
+// Every byte as it was saved. The error tells everything that is wrong, a line each. Collective:
+// the ranks share the reading and return or throw the same.
+Checkpoint open_whole_checkpoint(const std::filesystem::path& folder, Communicator& ranks);
+
+// The manifest alone, where the shards that belong to it are there with their sizes.
+CheckpointManifest read_manifest(const std::filesystem::path& folder);
 
 // Fills the memory of every wanted slice, reading from the shards only what is wanted. Local to the
 // calling rank.
 void load_slices(const Checkpoint& checkpoint, std::span<const TensorSlice> wanted,
                  const SliceAccess& memory = {});
 
-// Everything that is wrong with a checkpoint, its shards' hashes included; empty when it is whole.
-// Collective: the ranks share the reading and all return the same.
+// What open_whole_checkpoint tells; empty when the checkpoint is whole. Collective.
 std::vector<std::string> verify_checkpoint(const std::filesystem::path& folder,
                                            Communicator& ranks);
 

@@ -16,16 +16,6 @@ namespace {
 
 constexpr std::int64_t format_version = 2;
 
-std::string digest_line(std::string_view text) {
-  return fmt::format("xxh3: {:016x}\n", checksum_of(std::as_bytes(std::span(text))));
-}
-
-void check_digest(const std::string& path, const std::string& text) {
-  const std::size_t size = text.size() - std::min(text.size(), digest_line("").size());
-  CHECK_AS(ExitCode::data, text.substr(size) == digest_line(text.substr(0, size)),
-           "{}: is damaged (truncated or changed since it was written)", path);
-}
-
 // Every key of the map is one of these and stands there once.
 void check_keys(const std::string& path, const YAML::Node& map,
                 std::initializer_list<std::string_view> known) {
@@ -111,7 +101,7 @@ CorpusManifest parse(const std::string& path, const std::string& text) {
   CHECK_AS(ExitCode::data, version == format_version,
            "{}: corpus format {}, this program reads format {}; tokenize the text again", path,
            version, format_version);
-  check_digest(path, text);
+  (void)without_checksum(text, path, ExitCode::data);
   check_keys(path, root,
              {"format_version", "tokenizer_hash", "vocab_size", "end_of_document", "num_tokens",
               "num_documents", "text_bytes", "shards", "files", "xxh3"});
@@ -162,7 +152,7 @@ void write_corpus_manifest(const std::string& folder, const CorpusManifest& mani
     text += fmt::format("  - {{name: {}, bytes: {}, xxh3: \"{:016x}\"}}\n", quoted(file.name),
                         file.bytes, file.xxh3);
   }
-  write_file(corpus_manifest_path(folder), text + digest_line(text), ExitCode::data);
+  write_file(corpus_manifest_path(folder), with_checksum(std::move(text)), ExitCode::data);
   CHECK_AS(ExitCode::data, read_corpus_manifest(folder) == manifest, "{}: does not read back",
            corpus_manifest_path(folder));
 }

@@ -1,5 +1,6 @@
 #include "data/file_io.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -18,40 +19,148 @@ namespace {
 
 class Descriptor {
  public:
+  // Without O_NONBLOCK, opening a fifo would wait for its other end.
   Descriptor(const std::string& path, int flags, ExitCode code)
-      : fd_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+      : fd_(::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0666)) {
     CHECK_AS(code, fd_ >= 0, "{}: cannot be opened: {}", path, std::strerror(errno));
   }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() { ::close(fd_); }
+  ~Descriptor() {
+    if (fd_ >= 0) (void)::close(fd_);
+  }
   operator int() const { return fd_; }
+  // To be called after writing: some file systems tell only here that it has failed.
+  void close(const std::string& path, ExitCode code) {
+    CHECK_AS(code, ::close(std::exchange(fd_, -1)) == 0 || errno == EINTR,
+             "{}: cannot be written: {}", path, std::strerror(errno));
+  }
 
  private:
   int fd_;
 };
 
-// Hands the file's bytes to use(span) block by block.
-template <class Use>
-void for_each_block(const std::string& path, ExitCode code, Use use) {
-  const Descriptor file(path, O_RDONLY, code);
-  std::vector<std::byte> block(std::size_t{4} << 20);
-  for (;;) {
-    const ssize_t count = ::read(file, block.data(), block.size());
-    CHECK_AS(code, count >= 0 || errno == EINTR, "{}: cannot be read: {}", path,
+constexpr std::size_t block_bytes = std::size_t{1} << 20;
+
+// A regular file that is open for reading.
+class RegularFile {
+ public:
+  RegularFile(const std::string& path, ExitCode code)
+      : path_(path), code_(code), file_(path, O_RDONLY, code) {
+    struct stat status {};
+    CHECK_AS(code, ::fstat(file_, &status) == 0, "{}: cannot be read: {}", path,
              std::strerror(errno));
-    if (count == 0) return;
-    if (count > 0) use(std::span(block).first(static_cast<std::size_t>(count)));
+    CHECK_AS(code, S_ISREG(status.st_mode), "{}: is not a regular file", path);
+    bytes_ = status.st_size;
   }
+  std::int64_t bytes() const { return bytes_; }
+  operator int() const { return file_; }
+
+  // As many of the bytes at `offset` as the file has.
+  std::size_t read(std::int64_t offset, std::span<std::byte> out) const {
+    std::size_t done = 0;
+    while (done < out.size()) {
+      const ssize_t count = ::pread(file_, out.data() + done, out.size() - done,
+                                    static_cast<off_t>(offset) + static_cast<off_t>(done));
+      CHECK_AS(code_, count >= 0 || errno == EINTR, "{}: cannot be read: {}", path_,
+               std::strerror(errno));
+      if (count == 0) break;
+      if (count > 0) done += static_cast<std::size_t>(count);
+    }
+    return done;
+  }
+
+  // Hands the bytes to use(offset, span) block by block.
+  template <class Use>
+  void for_each_block(Use use) const {
+    std::vector<std::byte> block(std::min(block_bytes, static_cast<std::size_t>(bytes_) + 1));
+    for (std::int64_t offset = 0;;) {
+      const std::size_t count = read(offset, block);
+      if (count > 0) use(offset, std::span<const std::byte>(block).first(count));
+      if (count < block.size()) return;
+      offset += static_cast<std::int64_t>(count);
+    }
+  }
+
+ private:
+  std::string path_;
+  ExitCode code_;
+  Descriptor file_;
+  std::int64_t bytes_ = 0;
+};
+
+void write_all(const std::string& path, std::string_view text, ExitCode code) {
+  Descriptor file(path, O_WRONLY | O_CREAT | O_TRUNC, code);
+  while (!text.empty()) {
+    const ssize_t written = ::write(file, text.data(), text.size());
+    CHECK_AS(code, written > 0 || errno == EINTR, "{}: cannot be written: {}", path,
+             std::strerror(errno));
+    if (written > 0) text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  file.close(path, code);
+}
+
+// The checksums of a file's parts, from its blocks in ascending order.
+class PartChecksums {
+ public:
+  PartChecksums(std::span<const FilePart> parts, std::span<std::uint64_t> checksums)
+      : parts_(parts), checksums_(checksums) {}
+
+  void add(std::int64_t offset, std::span<const std::byte> block) {
+    const std::int64_t block_end = offset + std::ssize(block);
+    while (part_ < parts_.size() && parts_[part_].begin < block_end) {
+      const FilePart& part = parts_[part_];
+      const std::int64_t begin = std::max(part.begin, offset);
+      const std::int64_t end = std::min(part.end, block_end);
+      checksum_.add(block.subspan(static_cast<std::size_t>(begin - offset),
+                                  static_cast<std::size_t>(end - begin)));
+      if (part.end > block_end) return;
+      end_part();
+    }
+  }
+  void finish() {
+    while (part_ < parts_.size()) end_part();
+  }
+
+ private:
+  void end_part() {
+    checksums_[part_++] = checksum_.value();
+    checksum_ = Checksum();
+  }
+
+  std::span<const FilePart> parts_;
+  std::span<std::uint64_t> checksums_;
+  std::size_t part_ = 0;
+  Checksum checksum_;
+};
+
+std::string checksum_line(std::string_view text) {
+  return fmt::format("xxh3: {:016x}\n", checksum_of(std::as_bytes(std::span(text))));
 }
 
 }  // namespace
 
-std::string read_file(const std::string& path, ExitCode code) {
+std::string read_file(const std::string& path, ExitCode code, std::int64_t max_bytes) {
+  const RegularFile file(path, code);
   std::string content;
-  for_each_block(path, code, [&](std::span<const std::byte> block) {
+  file.for_each_block([&](std::int64_t offset, std::span<const std::byte> block) {
+    const std::int64_t bytes = std::max(file.bytes(), offset + std::ssize(block));
+    CHECK_AS(code, bytes <= max_bytes, "{}: has {} bytes, more than the {} that it may have", path,
+             bytes, max_bytes);
     content.append(reinterpret_cast<const char*>(block.data()), block.size());
   });
+  return content;
+}
+
+std::string read_part(const std::string& path, std::int64_t offset, std::int64_t bytes,
+                      ExitCode code) {
+  const RegularFile file(path, code);
+  CHECK_AS(code, 0 <= offset && 0 <= bytes && offset <= file.bytes() - bytes,
+           "{}: has {} bytes, of which [{}, {}) are wanted", path, file.bytes(), offset,
+           offset + bytes);
+  std::string content(static_cast<std::size_t>(bytes), '\0');
+  const std::size_t count = file.read(offset, std::as_writable_bytes(std::span(content)));
+  CHECK_AS(code, count == content.size(), "{}: was shortened while it was read", path);
   return content;
 }
 
@@ -83,16 +192,13 @@ void publish(const std::string& temporary, const std::string& final_name, ExitCo
 
 void write_file(const std::string& path, std::string_view text, ExitCode code) {
   const std::string temporary = path + ".partial";
-  {
-    const Descriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC, code);
-    while (!text.empty()) {
-      const ssize_t written = ::write(file, text.data(), text.size());
-      CHECK_AS(code, written > 0 || errno == EINTR, "{}: cannot be written: {}", temporary,
-               std::strerror(errno));
-      if (written > 0) text.remove_prefix(static_cast<std::size_t>(written));
-    }
+  try {
+    write_all(temporary, text, code);
+    publish(temporary, path, code);
+  } catch (const Error&) {
+    (void)::unlink(temporary.c_str());
+    throw;
   }
-  publish(temporary, path, code);
 }
 
 Checksum::Checksum() : state_(XXH3_createState()) {
@@ -116,24 +222,42 @@ std::uint64_t checksum_of(std::span<const std::byte> bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
 
+std::string with_checksum(std::string text) {
+  return text += checksum_line(text);
+}
+
+std::string without_checksum(const std::string& text, const std::string& source, ExitCode code) {
+  const std::size_t size = text.size() - std::min(text.size(), checksum_line("").size());
+  std::string before = text.substr(0, size);
+  CHECK_AS(code, text.substr(size) == checksum_line(before),
+           "{}: is damaged (truncated or changed since it was written)", source);
+  return before;
+}
+
 FileDigest digest_file(const std::string& path, ExitCode code) {
-  Checksum checksum;
+  return digest_file(path, {}, {}, code);
+}
+
+FileDigest digest_file(const std::string& path, std::span<const FilePart> parts,
+                       std::span<std::uint64_t> checksums, ExitCode code) {
+  Checksum whole;
+  PartChecksums of_parts(parts, checksums);
   FileDigest digest;
-  for_each_block(path, code, [&](std::span<const std::byte> block) {
-    checksum.add(block);
-    digest.bytes += static_cast<std::int64_t>(block.size());
-  });
-  digest.xxh3 = checksum.value();
+  RegularFile(path, code)
+      .for_each_block([&](std::int64_t offset, std::span<const std::byte> block) {
+        whole.add(block);
+        of_parts.add(offset, block);
+        digest.bytes += std::ssize(block);
+      });
+  of_parts.finish();
+  digest.xxh3 = whole.value();
   return digest;
 }
 
 MappedFile::MappedFile(const std::string& path, ExitCode code) {
-  const Descriptor file(path, O_RDONLY, code);
-  struct stat status {};
-  CHECK_AS(code, ::fstat(file, &status) == 0 && S_ISREG(status.st_mode), "{}: not a regular file",
-           path);
-  if (status.st_size == 0) return;
-  const auto size = static_cast<std::size_t>(status.st_size);
+  const RegularFile file(path, code);
+  if (file.bytes() == 0) return;
+  const auto size = static_cast<std::size_t>(file.bytes());
   void* const data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file, 0);
   CHECK_AS(code, data != MAP_FAILED, "{}: cannot be mapped: {}", path, std::strerror(errno));
   data_ = static_cast<const std::byte*>(data);

@@ -14,7 +14,16 @@ struct XXH3_state_s;
 
 namespace dualpath {
 
-std::string read_file(const std::string& path, ExitCode code);
+// Far above any file that is read whole, but for metrics; far below a machine's memory.
+inline constexpr std::int64_t max_text_bytes = std::int64_t{256} << 20;
+
+// A regular file's content. Refuses at once whatever else may bear the name (a fifo, a device), and
+// a file of more than max_bytes.
+[[nodiscard]] std::string read_file(const std::string& path, ExitCode code,
+                                    std::int64_t max_bytes = max_text_bytes);
+// Bytes [offset, offset + bytes) of a file, which must have them.
+std::string read_part(const std::string& path, std::int64_t offset, std::int64_t bytes,
+                      ExitCode code);
 // With missing parents; one that exists is fine.
 void make_folder(const std::string& path, ExitCode code);
 // A file, or a folder with all in it; one that does not exist is fine.
@@ -27,7 +36,7 @@ void sync_path(const std::string& path, ExitCode code);
 // in one folder.
 void publish(const std::string& temporary, const std::string& final_name, ExitCode code);
 
-// Writes a small file and publishes it under its name.
+// Writes a small file and publishes it under its name. Where that fails, nothing is left of it.
 void write_file(const std::string& path, std::string_view text, ExitCode code);
 
 // XXH3, 64 bits.
@@ -45,6 +54,12 @@ class Checksum {
 };
 std::uint64_t checksum_of(std::span<const std::byte> bytes);
 
+// Text with a last line, "xxh3: HASH", of all before it, so that any change is noticed; the text
+// before that line, which throws Error(code) naming `source` where the line does not belong to it.
+std::string with_checksum(std::string text);
+[[nodiscard]] std::string without_checksum(const std::string& text, const std::string& source,
+                                           ExitCode code);
+
 struct FileDigest {
   std::int64_t bytes = 0;
   std::uint64_t xxh3 = 0;
@@ -52,6 +67,16 @@ struct FileDigest {
 };
 // Reads the file in blocks, so that a bad disk is an Error and not the end of a mapping.
 FileDigest digest_file(const std::string& path, ExitCode code);
+
+// Bytes [begin, end) of a file.
+struct FilePart {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+// The same, and in the same pass the checksum of each part as far as the file has it.
+// REQUIRES: parts in ascending order, none begins before the one before it ends.
+FileDigest digest_file(const std::string& path, std::span<const FilePart> parts,
+                       std::span<std::uint64_t> checksums, ExitCode code);
 
 // A whole file mapped read-only. The file must not be shortened while it is mapped.
 class MappedFile {

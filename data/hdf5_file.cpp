@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <hdf5.h>
 #include <mutex>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace dualpath {
@@ -38,38 +40,78 @@ class Hdf5Lock {
 class Handle {
  public:
   Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
-  Handle(const Handle&) = delete;
-  Handle& operator=(const Handle&) = delete;
+  Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
+  Handle& operator=(Handle&&) = delete;
   ~Handle() {
-    if (id_ >= 0) close_(id_);
+    if (id_ >= 0) (void)close_(id_);
   }
   operator hid_t() const { return id_; }
+  // To be called for whatever was written to: closing may write, and fail.
+  [[nodiscard]] herr_t close() { return close_(std::exchange(id_, -1)); }
 
  private:
   hid_t id_;
   herr_t (*close_)(hid_t);
 };
 
-// Elements [begin, begin + count) of a dataset.
-struct Selection {
-  Selection(hid_t file, const std::string& name, hsize_t begin, hsize_t count)
-      : dataset(H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose),
-        in_file(H5Dget_space(dataset), H5Sclose),
-        in_memory(H5Screate_simple(1, &count, nullptr), H5Sclose) {
-    H5Sselect_hyperslab(in_file, H5S_SELECT_SET, &begin, nullptr, &count, nullptr);
-  }
-  const Handle dataset, in_file, in_memory;
-};
-
-// The innermost entry of the error stack says what went wrong.
+// What went wrong, on one line: the innermost entry of the error stack, and where that is an error
+// of the system between much else, the system's words alone.
 std::string hdf5_message() {
   std::string message = "unknown HDF5 error";
   const auto take_first = [](unsigned n, const H5E_error2_t* entry, void* out) -> herr_t {
     if (n == 0) *static_cast<std::string*>(out) = entry->desc;
     return 0;
   };
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_first, &message);
+  (void)H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_first, &message);
+  constexpr std::string_view before = "error message = '";
+  if (const std::size_t found = message.find(before); found != message.npos) {
+    const std::size_t begin = found + before.size();
+    return message.substr(begin, message.find('\'', begin) - begin);
+  }
+  std::ranges::replace(message, '\n', ' ');
   return message;
+}
+
+// Looks at the results of HDF5 calls; every one of them passes through here. A failure becomes an
+// Error that names the file: "PATH: WHAT 'NAME': HDF5's message".
+struct Results {
+  const std::string& path;
+  ExitCode code;
+
+  template <class Result>
+  void check(Result result, const char* what, std::string_view name = {}) const {
+    if (result >= 0) [[likely]]
+      return;
+    const std::string quoted_name = name.empty() ? "" : fmt::format(" '{}'", name);
+    DUALPATH_FAIL(code, "{}: {}{}: {}", path, what, quoted_name, hdf5_message());
+  }
+  [[nodiscard]] hid_t opened(hid_t id, const char* what, std::string_view name = {}) const {
+    check(id, what, name);
+    return id;
+  }
+};
+
+// Elements [begin, begin + count) of a dataset.
+struct Selection {
+  Selection(const Results& results, hid_t file, const std::string& name, hsize_t begin,
+            hsize_t count)
+      : dataset(results.opened(H5Dopen2(file, name.c_str(), H5P_DEFAULT), "dataset", name),
+                H5Dclose),
+        in_file(results.opened(H5Dget_space(dataset), "extent of dataset", name), H5Sclose),
+        in_memory(results.opened(H5Screate_simple(1, &count, nullptr), "selecting"), H5Sclose) {
+    results.check(H5Sselect_hyperslab(in_file, H5S_SELECT_SET, &begin, nullptr, &count, nullptr),
+                  "selecting in dataset", name);
+  }
+  Handle dataset;
+  const Handle in_file, in_memory;
+};
+
+// How files are created and opened.
+Handle file_access(const Results& results) {
+  Handle access(results.opened(H5Pcreate(H5P_FILE_ACCESS), "access"), H5Pclose);
+  // Files become visible by rename, complete; locks only fail on some parallel file systems.
+  results.check(H5Pset_file_locking(access, false, true), "access");
+  return access;
 }
 
 hid_t file_type(Hdf5Type type) {
@@ -98,10 +140,6 @@ constexpr Hdf5Type all_types[] = {Hdf5Type::u8,  Hdf5Type::u16, Hdf5Type::u32, H
                                   Hdf5Type::i32, Hdf5Type::i64, Hdf5Type::f32, Hdf5Type::f64};
 
 }  // namespace
-
-// A call that must not fail: `result` is negative when it did. `what` says what was tried.
-#define HDF5_CHECK(result, what) \
-  CHECK_AS(code_, (result) >= 0, "{}: {}: {}", path_, what, hdf5_message())
 
 std::size_t size_of(Hdf5Type type) {
   switch (type) {
@@ -146,59 +184,70 @@ Hdf5File::Hdf5File(Hdf5File&& other) noexcept
 
 Hdf5File Hdf5File::create(const std::string& path, ExitCode code) {
   const Hdf5Lock lock;
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  H5Pset_alignment(access, alignment_bytes, alignment_bytes);
-  // Files become visible by rename, complete; locks only fail on some parallel file systems.
-  H5Pset_file_locking(access, false, true);
-  const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
-  CHECK_AS(code, file >= 0, "{}: cannot be created: {}", path, hdf5_message());
+  const Results results{path, code};
+  const Handle access = file_access(results);
+  results.check(H5Pset_alignment(access, alignment_bytes, alignment_bytes), "access");
+  // What is written goes to the file at once, so that the call that writes it tells its failure.
+  results.check(H5Pset_sieve_buf_size(access, 0), "access");
+  const hid_t file = results.opened(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access),
+                                    "cannot be created");
   return {path, code, file};
 }
 
 Hdf5File Hdf5File::open(const std::string& path, ExitCode code) {
-  CHECK_AS(code, std::filesystem::exists(path), "{}: no such file", path);
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  CHECK_AS(
+      code, std::filesystem::exists(status), "{}: {}", path,
+      error && error != std::errc::no_such_file_or_directory ? error.message() : "no such file");
+  CHECK_AS(code, std::filesystem::is_regular_file(status), "{}: is not a regular file", path);
   const Hdf5Lock lock;
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  H5Pset_file_locking(access, false, true);
-  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access);
-  CHECK_AS(code, file >= 0, "{}: cannot be opened as an HDF5 file: {}", path, hdf5_message());
+  const Results results{path, code};
+  const Handle access = file_access(results);
+  const hid_t file = results.opened(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access),
+                                    "cannot be opened as an HDF5 file");
   return {path, code, file};
 }
 
 Hdf5File::~Hdf5File() {
   if (file_ < 0) return;
   const Hdf5Lock lock;
-  H5Fclose(file_);
+  (void)H5Fclose(file_);
 }
 
 void Hdf5File::close() {
   const Hdf5Lock lock;
-  HDF5_CHECK(H5Fclose(std::exchange(file_, -1)), "closing");
+  Results{path_, code_}.check(H5Fclose(std::exchange(file_, -1)), "closing");
 }
 
 void Hdf5File::create_dataset(const std::string& name, Hdf5Type type, std::uint64_t size) {
   const Hdf5Lock lock;
+  const Results results{path_, code_};
+  const char* const what = "making dataset";
   const hsize_t dims = size;
-  const Handle space(H5Screate_simple(1, &dims, nullptr), H5Sclose);
-  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
-  H5Pset_create_intermediate_group(links, 1);
-  const Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-  H5Pset_layout(layout, H5D_CONTIGUOUS);
-  H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY);
-  H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER);
-  const Handle dataset(
-      H5Dcreate2(file_, name.c_str(), file_type(type), space, links, layout, H5P_DEFAULT),
-      H5Dclose);
-  HDF5_CHECK(dataset, fmt::format("making dataset '{}'", name));
+  const Handle space(results.opened(H5Screate_simple(1, &dims, nullptr), what, name), H5Sclose);
+  const Handle links(results.opened(H5Pcreate(H5P_LINK_CREATE), what, name), H5Pclose);
+  results.check(H5Pset_create_intermediate_group(links, 1), what, name);
+  const Handle layout(results.opened(H5Pcreate(H5P_DATASET_CREATE), what, name), H5Pclose);
+  results.check(H5Pset_layout(layout, H5D_CONTIGUOUS), what, name);
+  results.check(H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY), what, name);
+  results.check(H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER), what, name);
+  Handle dataset(results.opened(H5Dcreate2(file_, name.c_str(), file_type(type), space, links,
+                                           layout, H5P_DEFAULT),
+                                what, name),
+                 H5Dclose);
+  results.check(dataset.close(), what, name);
 }
 
 Hdf5Dataset Hdf5File::dataset(const std::string& name) const {
   const Hdf5Lock lock;
-  const Handle dataset(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  HDF5_CHECK(dataset, fmt::format("dataset '{}'", name));
-  const Handle space(H5Dget_space(dataset), H5Sclose);
-  const Handle type(H5Dget_type(dataset), H5Tclose);
-  const Handle layout(H5Dget_create_plist(dataset), H5Pclose);
+  const Results results{path_, code_};
+  const char* const what = "dataset";
+  const Handle dataset(results.opened(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), what, name),
+                       H5Dclose);
+  const Handle space(results.opened(H5Dget_space(dataset), what, name), H5Sclose);
+  const Handle type(results.opened(H5Dget_type(dataset), what, name), H5Tclose);
+  const Handle layout(results.opened(H5Dget_create_plist(dataset), what, name), H5Pclose);
   hsize_t size = 0;
   CHECK_AS(code_,
            H5Sget_simple_extent_ndims(space) == 1 && H5Pget_layout(layout) == H5D_CONTIGUOUS &&
@@ -221,10 +270,12 @@ void Hdf5File::write_elements(const std::string& name, Hdf5Type type, std::uint6
         begin + count, name, target.size, name_of(target.type));
   if (count == 0) return;
   const Hdf5Lock lock;
-  const Selection part(file_, name, begin, count);
-  HDF5_CHECK(
+  const Results results{path_, code_};
+  Selection part(results, file_, name, begin, count);
+  results.check(
       H5Dwrite(part.dataset, file_type(type), part.in_memory, part.in_file, H5P_DEFAULT, data),
-      fmt::format("writing dataset '{}'", name));
+      "writing dataset", name);
+  results.check(part.dataset.close(), "writing dataset", name);
 }
 
 void Hdf5File::read_elements(const std::string& name, Hdf5Type type, std::uint64_t begin,
@@ -235,15 +286,18 @@ void Hdf5File::read_elements(const std::string& name, Hdf5Type type, std::uint64
            name_of(source.type), name_of(type), begin, begin + count);
   if (count == 0) return;
   const Hdf5Lock lock;
-  const Selection part(file_, name, begin, count);
-  HDF5_CHECK(H5Dread(part.dataset, file_type(type), part.in_memory, part.in_file, H5P_DEFAULT, out),
-             fmt::format("reading dataset '{}'", name));
+  const Results results{path_, code_};
+  const Selection part(results, file_, name, begin, count);
+  results.check(
+      H5Dread(part.dataset, file_type(type), part.in_memory, part.in_file, H5P_DEFAULT, out),
+      "reading dataset", name);
 }
 
 std::vector<std::string> Hdf5File::dataset_names(const std::string& group) const {
   const Hdf5Lock lock;
-  const Handle root(H5Gopen2(file_, group.c_str(), H5P_DEFAULT), H5Gclose);
-  HDF5_CHECK(root, fmt::format("group '{}'", group));
+  const Results results{path_, code_};
+  const Handle root(results.opened(H5Gopen2(file_, group.c_str(), H5P_DEFAULT), "group", group),
+                    H5Gclose);
   std::vector<std::string> names;
   const auto collect = [](hid_t from, const char* name, const H5L_info_t*, void* out) -> herr_t {
     const Handle object(H5Oopen(from, name, H5P_DEFAULT), H5Oclose);
@@ -253,22 +307,23 @@ std::vector<std::string> Hdf5File::dataset_names(const std::string& group) const
     }
     return 0;
   };
-  HDF5_CHECK(H5Lvisit(root, H5_INDEX_NAME, H5_ITER_INC, collect, &names),
-             fmt::format("listing group '{}'", group));
+  results.check(H5Lvisit(root, H5_INDEX_NAME, H5_ITER_INC, collect, &names), "listing group",
+                group);
   return names;
 }
 
 namespace {
 
 template <class T>
-hid_t attribute_type(const T&) {
-  return H5Tcopy(file_type(hdf5_type_of<T>));
+Handle attribute_type(const T&, const Results& results) {
+  return {results.opened(H5Tcopy(file_type(hdf5_type_of<T>)), "attribute's type"), H5Tclose};
 }
-hid_t attribute_type(const std::string& value) {
-  const hid_t type = H5Tcopy(H5T_C_S1);
-  H5Tset_size(type, std::max<std::size_t>(value.size(), 1));
-  H5Tset_strpad(type, H5T_STR_NULLPAD);
-  H5Tset_cset(type, H5T_CSET_UTF8);
+Handle attribute_type(const std::string& value, const Results& results) {
+  const char* const what = "attribute's type";
+  Handle type(results.opened(H5Tcopy(H5T_C_S1), what), H5Tclose);
+  results.check(H5Tset_size(type, std::max<std::size_t>(value.size(), 1)), what);
+  results.check(H5Tset_strpad(type, H5T_STR_NULLPAD), what);
+  results.check(H5Tset_cset(type, H5T_CSET_UTF8), what);
   return type;
 }
 
@@ -305,30 +360,35 @@ herr_t read_attribute(hid_t attribute, hid_t type, std::string& value) {
 template <class T>
 void Hdf5File::set_attribute(const std::string& object, const std::string& name, const T& value) {
   const Hdf5Lock lock;
-  const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
-  const Handle type(attribute_type(value), H5Tclose);
-  const Handle attribute(H5Acreate_by_name(file_, object.c_str(), name.c_str(), type, space,
-                                           H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-                         H5Aclose);
-  HDF5_CHECK(attribute, fmt::format("making attribute '{}' of '{}'", name, object));
-  HDF5_CHECK(H5Awrite(attribute, type, attribute_data(value)),
-             fmt::format("writing attribute '{}' of '{}'", name, object));
+  const Results results{path_, code_};
+  const std::string whole_name = fmt::format("{}' of '{}", name, object);
+  const Handle space(results.opened(H5Screate(H5S_SCALAR), "making attribute", whole_name),
+                     H5Sclose);
+  const Handle type = attribute_type(value, results);
+  Handle attribute(results.opened(H5Acreate_by_name(file_, object.c_str(), name.c_str(), type,
+                                                    space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+                                  "making attribute", whole_name),
+                   H5Aclose);
+  results.check(H5Awrite(attribute, type, attribute_data(value)), "writing attribute", whole_name);
+  results.check(attribute.close(), "writing attribute", whole_name);
 }
 
 template <class T>
 T Hdf5File::attribute(const std::string& object, const std::string& name) const {
   const Hdf5Lock lock;
+  const Results results{path_, code_};
+  const std::string whole_name = fmt::format("{}' of '{}", name, object);
   const Handle attribute(
-      H5Aopen_by_name(file_, object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  HDF5_CHECK(attribute, fmt::format("attribute '{}' of '{}'", name, object));
-  const Handle type(H5Aget_type(attribute), H5Tclose);
-  const Handle space(H5Aget_space(attribute), H5Sclose);
+      results.opened(H5Aopen_by_name(file_, object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+                     "attribute", whole_name),
+      H5Aclose);
+  const Handle type(results.opened(H5Aget_type(attribute), "attribute", whole_name), H5Tclose);
+  const Handle space(results.opened(H5Aget_space(attribute), "attribute", whole_name), H5Sclose);
   T value{};
   CHECK_AS(code_,
            H5Sget_simple_extent_npoints(space) == 1 && has_type(type, static_cast<T*>(nullptr)),
-           "{}: attribute '{}' of '{}' has another type than expected", path_, name, object);
-  HDF5_CHECK(read_attribute(attribute, type, value),
-             fmt::format("reading attribute '{}' of '{}'", name, object));
+           "{}: attribute '{}' has another type than expected", path_, whole_name);
+  results.check(read_attribute(attribute, type, value), "reading attribute", whole_name);
   return value;
 }
 

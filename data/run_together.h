@@ -5,13 +5,32 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "parallel/communicator.h"
 
 namespace dualpath {
 
+// An error that all ranks of a group throw, with one message and one code: one of them is enough to
+// tell it.
+class AgreedError : public Error {
+ public:
+  using Error::Error;
+};
+
+// Returns work(), which all ranks do alike: where it fails, it does so on all of them, and its
+// Error becomes an AgreedError.
+template <class Work>
+auto run_alike(Work work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw AgreedError(error.code(), error.what(), error.file(), error.line());
+  }
+}
+
 // Runs `part` on every rank and returns what each returned, by rank. When it throws on any rank,
-// all ranks throw the first failing rank's message as Error(checkpoint): none is left waiting for
-// another. `what` begins that message. Collective, blocking.
+// all ranks throw the first failing rank's message and exit code as an AgreedError: none is left
+// waiting for another. `what` begins that message. Collective, blocking.
 std::vector<std::string> run_together(Communicator& ranks, const std::string& what,
                                       const std::function<std::string()>& part);
 

@@ -1,9 +1,9 @@
 #include "data/tokenizer_files.h"
 
 #include <array>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "core/error.h"
 #include "data/byte_vocabulary.h"
@@ -21,15 +21,8 @@ constexpr const char* config_name = "tokenizer_config.json";
 constexpr const char* vocabulary_name = "vocab.json";
 constexpr const char* merges_name = "merges.txt";
 
-std::ifstream open(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  CHECK_AS(ExitCode::data, file, "cannot read {}", path.string());
-  return file;
-}
-
 Json read_json(const fs::path& path) {
-  std::ifstream file = open(path);
-  Json json = Json::parse(file, nullptr, /*allow_exceptions=*/false);
+  Json json = Json::parse(read_file(path, ExitCode::data), nullptr, /*allow_exceptions=*/false);
   CHECK_AS(
       ExitCode::data, json.is_object(),
       "{} is no JSON object; tokenizers are read from a tokenizer.json, or a vocab.json with {} "
@@ -83,7 +76,7 @@ TokenizerParts parts_of_tokenizer_json(const Json& json, const fs::path& path,
 }
 
 std::vector<Merge> read_merges(const fs::path& path, const ByteVocabulary& vocabulary) {
-  std::ifstream file = open(path);
+  std::istringstream file(read_file(path, ExitCode::data));
   std::vector<Merge> merges;
   std::string line;
   for (int number = 1; std::getline(file, line); ++number) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <utility>
 #include <vector>
 
 #include "data/checkpoint_folder.h"
@@ -22,34 +23,40 @@ std::string checkpoint_help() {
       "usage: {}\n\n"
       "FOLDER is a run folder, its folder of checkpoints, or one checkpoint.\n\n"
       "  list    a line a checkpoint; looks at manifests and file sizes only\n"
-      "  verify  reads all shards and compares their hashes with the manifest's\n\n"
-      "Exit code 4 when a checkpoint is damaged.\n",
+      "  verify  reads all shards and compares them with the hashes of what was saved\n\n"
+      "One that a training run removes meanwhile, having saved a newer one, is not damaged; the\n"
+      "newer one is looked at. Exit code 4 when a checkpoint is damaged.\n",
       usage);
 }
 
 // What lies at the path that the user gave.
-struct Found {
-  std::vector<CheckpointEntry> checkpoints;
-  std::vector<fs::path> unfinished;
+struct Place {
+  fs::path checkpoint;  // one checkpoint; else
+  fs::path folder;      // a folder of checkpoints
+
+  std::vector<CheckpointEntry> look() const {
+    if (folder.empty()) return {look_at_checkpoint(checkpoint)};
+    return list_checkpoints(folder);
+  }
+  std::vector<fs::path> unfinished() const {
+    return folder.empty() ? std::vector<fs::path>{} : list_unfinished(folder);
+  }
 };
 
-Found find_checkpoints(fs::path path) {
+Place find_checkpoints(fs::path path) {
   if (!path.has_filename()) path = path.parent_path();  // "runs/name/"
   CHECK_AS(ExitCode::checkpoint, fs::is_directory(path), "{}: no such folder", path.string());
   if (fs::exists(path / manifest_name) || step_of_name(path.filename().string())) {
-    return {{look_at_checkpoint(path)}, {}};
+    return {path, {}};
   }
-  const fs::path folder = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
-  Found found{list_checkpoints(folder), list_unfinished(folder)};
-  CHECK_AS(ExitCode::checkpoint, !found.checkpoints.empty() || !found.unfinished.empty(),
+  Place place{{}, fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path};
+  CHECK_AS(ExitCode::checkpoint, !list_steps(place.folder).empty() || !place.unfinished().empty(),
            "{}: holds no checkpoints", path.string());
-  return found;
+  return place;
 }
 
 double mebibytes(const CheckpointManifest& manifest) {
-  std::int64_t bytes = 0;
-  for (const CheckpointShard& shard : manifest.shards) bytes += shard.bytes;
-  return static_cast<double>(bytes) / (1 << 20);
+  return static_cast<double>(manifest.shards.bytes) / (1 << 20);
 }
 
 // The lines of `text`, indented.
@@ -63,15 +70,15 @@ void print_problem(const std::string& text) {
 
 // Both actions return the number of damaged checkpoints.
 
-int list(const Found& found) {
+int list(const Place& place) {
   int num_damaged = 0;
   fmt::print("{:<20}{:>8}{:>14}{:>14}{:>18}  state\n", "checkpoint", "shards", "MiB", "samples",
              "tokens");
-  for (const CheckpointEntry& entry : found.checkpoints) {
+  for (const CheckpointEntry& entry : place.look()) {
     const std::string name = entry.folder.filename().string();
     if (entry.looks_whole()) {
       const CheckpointManifest& manifest = *entry.manifest;
-      fmt::print("{:<20}{:>8}{:>14.2f}{:>14}{:>18}  whole\n", name, manifest.shards.size(),
+      fmt::print("{:<20}{:>8}{:>14.2f}{:>14}{:>18}  whole\n", name, manifest.shards.count,
                  mebibytes(manifest), manifest.consumed_samples, manifest.consumed_tokens);
     } else {
       ++num_damaged;
@@ -79,23 +86,45 @@ int list(const Found& found) {
       print_problem(entry.problem);
     }
   }
-  for (const fs::path& path : found.unfinished) {
+  for (const fs::path& path : place.unfinished()) {
     fmt::print("{:<74}  unfinished\n", path.filename().string());
   }
   return num_damaged;
 }
 
-int verify(const Found& found) {
-  int num_damaged = 0;
+enum class Verdict { whole, damaged, removed };
+
+Verdict verify(const fs::path& folder) {
   const auto self = make_self_communicator();
-  for (const CheckpointEntry& entry : found.checkpoints) {
-    const std::vector<std::string> problems = verify_checkpoint(entry.folder, *self);
-    fmt::print("{}: {}\n", entry.folder.string(),
-               problems.empty() ? fmt::format("whole, {:.2f} MiB read", mebibytes(*entry.manifest))
-                                : "damaged");
-    for (const std::string& problem : problems) print_problem(problem);
-    std::fflush(stdout);
-    num_damaged += !problems.empty();
+  const FolderIdentity before = identity_of(folder);
+  try {
+    const Checkpoint checkpoint = open_whole_checkpoint(folder, *self);
+    fmt::print("{}: whole, {:.2f} MiB read\n", folder.string(), mebibytes(checkpoint.manifest));
+    return Verdict::whole;
+  } catch (const Error& error) {
+    if (!before || identity_of(folder) != before) {
+      fmt::print("{}: removed while it was read\n", folder.string());
+      return Verdict::removed;
+    }
+    fmt::print("{}: damaged\n", folder.string());
+    print_problem(error.what());
+    return Verdict::damaged;
+  }
+}
+
+int verify(const Place& place) {
+  if (place.folder.empty()) return verify(place.checkpoint) != Verdict::whole;
+  int num_damaged = 0;
+  std::int64_t seen = -1;  // the newest step
+  for (bool is_one_gone = true; std::exchange(is_one_gone, false);) {
+    for (const std::int64_t step : list_steps(place.folder)) {
+      if (step <= seen) continue;
+      seen = step;
+      const Verdict verdict = verify(place.folder / checkpoint_name(step));
+      is_one_gone |= verdict == Verdict::removed;
+      num_damaged += verdict == Verdict::damaged;
+      std::fflush(stdout);
+    }
   }
   return num_damaged;
 }
@@ -109,8 +138,8 @@ ExitCode run_checkpoint(std::span<const std::string> words) {
            "{} is neither list nor verify\nusage: {}", action, usage);
   int num_damaged = 0;
   for (const std::string& path : std::span(arguments.positional).subspan(1)) {
-    const Found found = find_checkpoints(path);
-    num_damaged += action == "list" ? list(found) : verify(found);
+    const Place place = find_checkpoints(path);
+    num_damaged += action == "list" ? list(place) : verify(place);
   }
   return num_damaged == 0 ? ExitCode::success : ExitCode::checkpoint;
 }

@@ -118,10 +118,9 @@ Checkpoint choose_checkpoint(const std::filesystem::path& run, std::int64_t step
   const auto folder = run / "checkpoints";
   if (step != 0) {
     const auto chosen = folder / checkpoint_name(step);
-    for (const std::string& problem : verify_checkpoint(chosen, self)) {
-      DUALPATH_FAIL(ExitCode::checkpoint, "{}", problem);
-    }
-    return open_checkpoint(chosen);
+    CHECK_AS(ExitCode::checkpoint, std::filesystem::is_directory(chosen), "{}: no such checkpoint",
+             chosen.string());
+    return open_whole_checkpoint(chosen, self);
   }
   const auto warn = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
   std::optional<Checkpoint> newest = newest_whole(folder, warn, self);
@@ -233,6 +232,31 @@ std::int64_t window_of(const std::vector<std::vector<std::int32_t>>& texts, std:
   return std::min(model.sequence_length, longest + std::min(tokens, model.sequence_length));
 }
 
+// The model of a checkpoint, with its weights.
+struct Loaded {
+  Checkpoint checkpoint;
+  std::unique_ptr<Model> model;
+};
+
+// A run that is training may remove the newest checkpoint, once it has a newer one, before it is
+// read: then that one is taken.
+Loaded load(const std::filesystem::path& run, std::int64_t step, Device& device, Stream& stream) {
+  constexpr int max_attempts = 100;
+  const auto self = make_self_communicator();
+  for (int attempt = 1;; ++attempt) {
+    Loaded loaded{choose_checkpoint(run, step, *self), nullptr};
+    const Checkpoint& checkpoint = loaded.checkpoint;
+    loaded.model = std::make_unique<Model>(parse_model(checkpoint.manifest.model),
+                                           ModelOptions{.training = false}, device, stream);
+    try {
+      load_slices(checkpoint, weights_of(loaded.model->parameters()), SliceAccess(device, stream));
+      return loaded;
+    } catch (const Error&) {
+      if (step != 0 || attempt == max_attempts || !checkpoint.is_gone()) throw;
+    }
+  }
+}
+
 ExitCode run(std::span<const std::string> words) {
   Arguments arguments = split_arguments(words, usage, 1, 1);
   const std::vector<std::string> prompt_words = take_prompt_words(arguments.overrides);
@@ -242,22 +266,18 @@ ExitCode run(std::span<const std::string> words) {
            folder.string());
   const std::vector<std::string> prompts = read_prompts(prompt_words);
 
-  const auto self = make_self_communicator();
-  const Checkpoint checkpoint = choose_checkpoint(folder, options.step, *self);
+  const auto device = make_device(options.device, Job::num_threads(options.threads, 1), 0);
+  const auto stream = device->make_stream();
+  const auto [checkpoint, model] = load(folder, options.step, *device, *stream);
   const Tokenizer tokenizer = load_tokenizer(folder / "tokenizer");
   CHECK_AS(ExitCode::data, tokenizer.hash() == checkpoint.manifest.tokenizer_hash,
            "{} was trained with tokenizer {}, but {} is {}", checkpoint.folder.string(),
            checkpoint.manifest.tokenizer_hash, (folder / "tokenizer").string(), tokenizer.hash());
 
-  const auto device = make_device(options.device, Job::num_threads(options.threads, 1), 0);
-  const auto stream = device->make_stream();
-  Model model(parse_model(checkpoint.manifest.model), {.training = false}, *device, *stream);
-  load_slices(checkpoint, weights_of(model.parameters()), SliceAccess(*device, *stream));
-
   const auto texts =
       encode(prompts, tokenizer,
              options.special_tokens ? SpecialTokens::recognized : SpecialTokens::as_text);
-  Writer writer(model, window_of(texts, options.tokens, model.config()), tokenizer);
+  Writer writer(*model, window_of(texts, options.tokens, model->config()), tokenizer);
   for (std::size_t i = 0; i < texts.size(); ++i) {
     if (i > 0) writer.write_separator();
     writer.write(texts[i], options.tokens, Sampler(options.sampling, tokenizer.vocab_size(), i));

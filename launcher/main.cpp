@@ -6,6 +6,7 @@
 #include <exception>
 #include <fmt/format.h>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -90,7 +91,11 @@ int main(int argc, char** argv) {
   // Where it is inherited as ignored, no child's end can be waited for.
   std::signal(SIGCHLD, SIG_DFL);
   try {
-    return static_cast<int>(run(std::vector<std::string>(argv + 1, argv + argc)));
+    const ExitCode code = run(std::vector<std::string>(argv + 1, argv + argc));
+    const std::optional<ErrorReport> lost_output = flush_standard_output();
+    if (!lost_output || code != ExitCode::success) return static_cast<int>(code);
+    print_error(*lost_output, rank_prefix() + "dualpath: ");
+    return static_cast<int>(lost_output->code);
   } catch (...) {
     const ErrorReport report = describe(std::current_exception());
     print_error(report, rank_prefix() + "dualpath: ");

@@ -1,10 +1,21 @@
 #include "launcher/report_error.h"
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <new>
 #include <sstream>
+#include <system_error>
 
 namespace dualpath {
+
+namespace {
+
+ErrorReport unwritten(const std::string& reason) {
+  return {ExitCode::data, fmt::format("standard output cannot be written: {}", reason)};
+}
+
+}  // namespace
 
 ErrorReport describe(std::exception_ptr exception) {
   try {
@@ -15,6 +26,9 @@ ErrorReport describe(std::exception_ptr exception) {
             fmt::format("internal error at {}:{}: {}", error.file(), error.line(), error.what())};
   } catch (const std::bad_alloc&) {
     return {ExitCode::internal, "out of memory"};
+  } catch (const std::system_error& error) {
+    if (std::ferror(stdout) != 0) return unwritten(error.code().message());
+    return {ExitCode::internal, fmt::format("internal error: {}", error.what())};
   } catch (const std::exception& error) {
     return {ExitCode::internal, fmt::format("internal error: {}", error.what())};
   } catch (...) {
@@ -22,11 +36,18 @@ ErrorReport describe(std::exception_ptr exception) {
   }
 }
 
+std::optional<ErrorReport> flush_standard_output() {
+  const bool failed_before = std::ferror(stdout) != 0;
+  if (std::fflush(stdout) != 0) return unwritten(std::strerror(errno));
+  if (failed_before) return unwritten("a part of the output is lost");
+  return std::nullopt;
+}
+
 void print_error(const ErrorReport& report, std::string_view prefix) {
   std::string text;
   std::istringstream lines(report.message);
   for (std::string line; std::getline(lines, line);) text += fmt::format("{}{}\n", prefix, line);
-  std::fputs(text.c_str(), stderr);
+  (void)std::fputs(text.c_str(), stderr);  // there is nowhere else to tell
 }
 
 }  // namespace dualpath

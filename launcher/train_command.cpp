@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/cuda/cuda_device.h"
+#include "data/run_together.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
 #include "launcher/config_agreement.h"
@@ -46,6 +47,14 @@ ErrorReport alarm(const OperationDescription& operation, double seconds) {
                       operation.step, operation.group, operation.kind, operation.bytes, seconds)};
 }
 
+// Ends all ranks with the error's code.
+ExitCode end_job(std::exception_ptr error) {
+  const ExitCode code = describe(error).code;
+  std::fflush(nullptr);
+  abort_job(static_cast<int>(code));
+  return code;
+}
+
 ExitCode run(std::span<const std::string> words) {
   const Arguments arguments = split_arguments(words, usage, 0, words.size());
   ConfigSource source;
@@ -79,15 +88,18 @@ ExitCode run(std::span<const std::string> words) {
         make_device(config.train.device, job.num_threads(config.train.threads), job.local_rank());
     training.emplace(config, job, *device, log);
     return training->run();
+  } catch (const AgreedError&) {
+    // All ranks are here, with the same error.
+    if (job.world().size() == 1) throw;
+    if (job.is_root()) print_error(describe(std::current_exception()), prefix + "dualpath: ");
+    job.world().barrier();
+    return end_job(std::current_exception());
   } catch (...) {
     // Before the trainer goes: that would wait for communication which the others, who wait for
     // this rank, may never come to.
     if (job.world().size() == 1) throw;
-    const ErrorReport report = describe(std::current_exception());
-    print_error(report, prefix + "dualpath: ");
-    std::fflush(nullptr);
-    abort_job(static_cast<int>(report.code));
-    return report.code;
+    print_error(describe(std::current_exception()), prefix + "dualpath: ");
+    return end_job(std::current_exception());
   }
 }
 

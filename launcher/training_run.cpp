@@ -32,11 +32,15 @@ std::string gigabytes(std::size_t bytes) {
   return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9);
 }
 
-// What the run was started with; `now` where it left no config.
-RunConfig previous_config(const std::filesystem::path& file, const RunConfig& now) {
-  if (!std::filesystem::exists(file)) return now;
+// What the run was started with, as rank 0 reads it; `now` where it left no config. Collective.
+RunConfig previous_config(const std::filesystem::path& file, const RunConfig& now,
+                          Communicator& ranks) {
+  const std::string text = run_on_root(ranks, "reading the run's configuration", [&] {
+    return std::filesystem::exists(file) ? read_file(file, ExitCode::checkpoint) : std::string();
+  });
+  if (text.empty()) return now;
   ConfigSource source;
-  source.add_file(file);
+  source.add_text(text, file.string());
   ConfigProblems problems;
   const auto before = read_config<RunConfig>(source, problems);
   throw_if_any(problems, source);
@@ -46,13 +50,6 @@ RunConfig previous_config(const std::filesystem::path& file, const RunConfig& no
 TrainingProgress progress_of(const Checkpoint& checkpoint) {
   const CheckpointManifest& m = checkpoint.manifest;
   return {m.step, m.consumed_samples, m.consumed_tokens};
-}
-
-// The checkpoint in this very folder, every byte of it as it was saved. Collective.
-Checkpoint open_verified(const std::filesystem::path& folder, Communicator& ranks) {
-  const std::vector<std::string> problems = verify_checkpoint(folder, ranks);
-  CHECK_AS(ExitCode::checkpoint, problems.empty(), "{}", fmt::join(problems, "\n"));
-  return open_checkpoint(folder);
 }
 
 // A run that goes back to an older checkpoint leaves the newer ones behind, under names that do not
@@ -199,13 +196,13 @@ std::optional<Checkpoint> TrainingRun::find_checkpoint() {
         },
         job_.world());
   }
-  return open_verified(checkpoints() / checkpoint_name(load_step), job_.world());
+  return open_whole_checkpoint(checkpoints() / checkpoint_name(load_step), job_.world());
 }
 
 // Refuses a checkpoint of another model or tokenizer; tells what of the configuration has changed.
 void TrainingRun::check_fits(const Checkpoint& checkpoint) {
   const CheckpointManifest& manifest = checkpoint.manifest;
-  RunConfig before = previous_config(folder_ / "config.yaml", config_);
+  RunConfig before = previous_config(folder_ / "config.yaml", config_, job_.world());
   before.model = parse_model(manifest.model);
   for (const ConfigChange& change : check_resume(before, config_)) {
     log_.info("changed since the last start: {}: {} -> {}", change.key, change.before,
@@ -240,7 +237,7 @@ void TrainingRun::begin() {
   if (config_.train.init_from.empty()) {
     trainer_->initialize();
   } else {
-    const Checkpoint source = open_verified(config_.train.init_from, job_.world());
+    const Checkpoint source = open_whole_checkpoint(config_.train.init_from, job_.world());
     CHECK_AS(ExitCode::data, source.manifest.tokenizer_hash == data_.tokenizer_hash,
              "{} was trained with tokenizer {}, the corpora have {}", source.folder.string(),
              source.manifest.tokenizer_hash, data_.tokenizer_hash);

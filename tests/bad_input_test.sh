@@ -61,8 +61,21 @@ corpus_copy
 printf '\xff\xff' | dd of="$shard" bs=1 seek=$(($(stat -c %s "$shard") - 3000)) conv=notrunc status=none
 expect "flipped byte" 3 "$(basename "$shard")" "$dualpath" data verify damaged
 expect "too short a text" 3 'too few' train run.name=bad model.sequence_length=1000000
+# Trial C4: what is no regular file is refused at once, and not waited for.
+for file in corpus.yaml tokenizer.json; do
+  corpus_copy
+  file=$(find damaged -name "$file")
+  rm "$file"
+  mkfifo "$file"
+  expect "$file that is a fifo" 3 "$file: is not a regular file" timeout 60 "$dualpath" train config.yaml run.name=bad \
+    'data.corpora=[{path: damaged}]'
+done
 
 # Checkpoints and the run folder.
+cp -r runs/good runs/odd
+rm runs/odd/config.yaml
+mkfifo runs/odd/config.yaml
+expect "config.yaml that is a fifo" 4 'config.yaml: is not a regular file' timeout 60 "$dualpath" train config.yaml run.name=odd train.steps=6
 expect "another model" 2 'model.layers: 1 in the checkpoint, 2 now' train run.name=good train.steps=6 model.layers=2
 expect "no such checkpoint" 4 'step-00000002' train run.name=good train.steps=6 checkpoint.load_step=2
 expect "weights of another model" 4 'embedding|deep' train run.name=bad train.init_from=runs/good/checkpoints/step-00000003 model.hidden_size=64

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "data/checkpoint_index.h"
+#include "data/file_io.h"
 #include "tests/checkpoint_fixture.h"
 
 namespace dualpath {
@@ -19,10 +21,7 @@ CheckpointManifest example() {
   manifest.tokenizer_hash = "0123456789012345";
   manifest.layout = {{"ranks", "2"}};
   manifest.state = {{"sampler", "null"}, {"empty", ""}, {"a: b # c", "\"\\\n\t{[é"}};
-  manifest.shards = {{"shard-00000-of-00002.h5", 10, 0xffffffffffffffffu},
-                     {"shard-00001-of-00002.h5", 20, 1}};
-  manifest.tensors = {{"a/b", DType::f32, {2, 3}, {{1, 0, 4}, {0, 4, 6}}},
-                      {"scalar", DType::f64, {1}, {{1, 0, 1}}}};
+  manifest.shards = {2, 30, 0xffffffffffffffffu};
   return manifest;
 }
 
@@ -54,26 +53,78 @@ TEST(CheckpointManifest, NoticesEveryTruncationAndEveryChangedByte) {
   }
 }
 
-TEST(CheckpointManifest, FindsTensorsByName) {
-  const CheckpointManifest manifest = example();
-  EXPECT_EQ(manifest.find("scalar"), &manifest.tensors[1]);
-  EXPECT_EQ(manifest.find("a/b"), &manifest.tensors[0]);
-  EXPECT_EQ(manifest.find("a"), nullptr);
-  EXPECT_EQ(manifest.find("z"), nullptr);
+std::string with_hash(const std::string& text) {
+  return text + fmt::format("xxh3: {:016x}\n", checksum_of(std::as_bytes(std::span(text))));
 }
 
-TEST(CheckpointManifest, RefusesShardsThatItDoesNotList) {
-  CheckpointManifest manifest = example();
-  manifest.shards.pop_back();
-  EXPECT_THAT(checkpoint_error([&] { parse_manifest(print_manifest(manifest), "m"); }),
-              HasSubstr("'a/b' lies in shard 1 of 1"));
+// What is before the line of the hash.
+std::string without_hash(const std::string& text) {
+  return text.substr(0, text.rfind("xxh3: "));
 }
 
-using Slices = std::vector<std::vector<TensorSlice>>;
+TEST(CheckpointManifest, PassesOverWhatLaterVersionsAdd) {
+  const std::string text = without_hash(print_manifest(example()));
+  EXPECT_EQ(parse_manifest(with_hash(text + "later: {a: [1, 2]}\n"), "m"), example());
+}
 
-TensorSlice slice(std::int64_t begin, std::int64_t end, Shape shape = {2, 3},
-                  DType dtype = DType::f32) {
-  return {"t", dtype, shape, begin, end, nullptr};
+TEST(CheckpointManifest, SaysWhichProgramReadsAnotherFormat) {
+  const auto problem = [](const std::string& version) {
+    std::string text = without_hash(print_manifest(example()));
+    text.replace(0, text.find('\n'), "format_version: " + version);
+    return checkpoint_error([&] { parse_manifest(with_hash(text), "the file"); });
+  };
+  EXPECT_EQ(problem("1"),
+            "the file: written by dualpath before format 2; the program of that time can go on "
+            "from it, this one starts a new run");
+  EXPECT_EQ(problem("2"), "");
+  EXPECT_EQ(problem("3"),
+            "the file: written by a later dualpath, in format 3; this one reads format 2");
+}
+
+TEST(CheckpointIndex, ReadsBack) {
+  const std::vector<CheckpointShard> shards = {
+      {"shard-00000-of-00002.h5", 10, 0xffffffffffffffffu, 4, 5, 0},
+      {"shard-00001-of-00002.h5", std::int64_t{1} << 60, 1, 0, 0, 0x123}};
+  EXPECT_EQ(parse_shards(print_shards(shards), "s"), shards);
+  const std::vector<IndexedSlice> slices = {
+      {"a/b with a space", DType::f32, {2, 3}, 0, 4, 2048, 0xffffffffffffffffu},
+      {"i", DType::i32, {1, 2, 3, 4}, 5, 24, 1, 2},
+      {"none", DType::f64, {}, 0, 0, 0, 0}};
+  const std::string text = print_index(slices);
+  EXPECT_EQ(parse_index(text, "s"), slices);
+  EXPECT_THAT(parse_index(print_index({}), "s"), testing::IsEmpty());
+}
+
+TEST(CheckpointIndex, NoticesEveryTruncationAndEveryChangedByte) {
+  const std::vector<IndexedSlice> slices = {{"a", DType::f32, {2, 3}, 0, 4, 2048, 7}};
+  const std::string text = print_index(slices);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto problem = [](const std::string& damaged) {
+      return checkpoint_error([&] { parse_index(damaged, "the file"); });
+    };
+    ASSERT_EQ(problem(text.substr(0, i)), "the file: its index is damaged") << i;
+    std::string changed = text;
+    changed[i] ^= 1;
+    ASSERT_EQ(problem(changed), "the file: its index is damaged") << i;
+  }
+}
+
+TEST(CheckpointIndex, RefusesListsThatItCannotRead) {
+  const auto problem = [](const char* text) {
+    return checkpoint_error([&] { parse_shards(text, "s"); });
+  };
+  EXPECT_EQ(problem(""), "");
+  EXPECT_EQ(problem("a 1 f 0 0 0"), "s: is cut off");
+  EXPECT_THAT(problem("a 1 f 0 0\n"), HasSubstr("s: '0' cannot be understood"));
+  EXPECT_THAT(problem("a -1 f 0 0 0\n"), HasSubstr("s: "));
+  EXPECT_THAT(problem("a 1 g 0 0 0\n"), HasSubstr("s: "));
+}
+
+using Slices = std::vector<std::vector<IndexedSlice>>;
+
+IndexedSlice slice(std::int64_t begin, std::int64_t end, Shape shape = {2, 3},
+                   DType dtype = DType::f32) {
+  return {"t", dtype, shape, begin, end, 0, 0};
 }
 
 TEST(AssembleTensors, OrdersSlicesOfAllRanks) {

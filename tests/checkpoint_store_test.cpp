@@ -1,8 +1,15 @@
 #include "data/checkpoint_store.h"
 
 #include <fstream>
+#include <functional>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <map>
+#include <set>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
 
 #include "data/checkpoint_folder.h"
 #include "data/file_io.h"
@@ -83,9 +90,18 @@ TEST_F(CheckpointStore, KeepsTheManifest) {
   save_checkpoint(folder_, manifest, slices.slices(), *self_);
 
   const FileDigest file = digest_file(shard(7), ExitCode::checkpoint);
-  manifest.shards = {{shard_name(0, 1), file.bytes, file.xxh3}};
-  manifest.tensors = {{"t", DType::f32, {2, 3}, {{0, 0, 6}}}};
-  EXPECT_EQ(open_checkpoint(checkpoint(7)).manifest, manifest);
+  const std::string list = read_file(checkpoint(7) / shards_name, ExitCode::checkpoint);
+  manifest.shards = {1, file.bytes, checksum_of(std::as_bytes(std::span(list)))};
+  const Checkpoint saved = open_checkpoint(checkpoint(7));
+  EXPECT_EQ(saved.manifest, manifest);
+  ASSERT_EQ(saved.shards.size(), 1u);
+  EXPECT_EQ(saved.shards[0].file, shard_name(0, 1));
+  EXPECT_EQ(saved.shards[0].bytes, file.bytes);
+  EXPECT_EQ(saved.shards[0].xxh3, file.xxh3);
+  EXPECT_THAT(saved.tensors, ElementsAre(CheckpointTensor{"t", DType::f32, {2, 3}, {{0, 0, 6}}}));
+  EXPECT_EQ(saved.find("t"), &saved.tensors[0]);
+  EXPECT_EQ(saved.find("a"), nullptr);
+  EXPECT_EQ(saved.find("z"), nullptr);
 }
 
 TEST_F(CheckpointStore, RefusesTensorsThatAreNotInIt) {
@@ -151,6 +167,49 @@ TEST_F(CheckpointDamage, FlippedBitAnywhereInAShard) {
     flip_bit(shard(30), offset);
     expect_passed_over(AllOf(HasSubstr(shard(30).string()), HasSubstr("content has changed")));
     flip_bit(shard(30), offset);
+  }
+  EXPECT_EQ(newest(), 30);
+}
+
+TEST_F(CheckpointDamage, EveryBitOfTheSmallFiles) {
+  for (const char* name : {manifest_name, shards_name}) {
+    const fs::path path = checkpoint(30) / name;
+    const std::uintmax_t size = fs::file_size(path);
+    for (std::uintmax_t offset = 0; offset < size; ++offset) {
+      flip_bit(path, offset);
+      EXPECT_THAT(verify_checkpoint(checkpoint(30), *self_),
+                  ElementsAre(AllOf(HasSubstr(path.string()), HasSubstr("is damaged"))))
+          << offset;
+      flip_bit(path, offset);
+    }
+  }
+  EXPECT_EQ(newest(), 30);
+}
+
+TEST_F(CheckpointDamage, MissingOrTruncatedListOfShards) {
+  const fs::path path = checkpoint(30) / shards_name;
+  fs::resize_file(path, fs::file_size(path) - 1);
+  expect_passed_over(AllOf(HasSubstr(path.string()), HasSubstr("is damaged")));
+  fs::remove(path);
+  expect_passed_over(AllOf(HasSubstr(path.string()), HasSubstr("No such file")));
+}
+
+// Trial C4: such files hung the program, or ate its memory.
+TEST_F(CheckpointDamage, FilesThatAreNoFilesOrFarTooLarge) {
+  for (const fs::path& path :
+       {checkpoint(30) / manifest_name, checkpoint(30) / shards_name, shard(30)}) {
+    const fs::path kept = path.string() + ".kept";
+    fs::rename(path, kept);
+    ASSERT_EQ(::mkfifo(path.c_str(), 0666), 0);
+    expect_passed_over(HasSubstr(path.string()));
+    fs::remove(path);
+    fs::create_symlink("/dev/zero", path);
+    expect_passed_over(HasSubstr(path.string()));
+    fs::remove(path);
+    std::ofstream(path).close();
+    fs::resize_file(path, std::uintmax_t{1} << 40);
+    expect_passed_over(HasSubstr(fmt::format("has {} bytes", std::uintmax_t{1} << 40)));
+    fs::rename(kept, path);
   }
   EXPECT_EQ(newest(), 30);
 }
@@ -224,6 +283,47 @@ TEST_F(CheckpointDamage, ListShowsWhichLooksWhole) {
   EXPECT_TRUE(entries[2].looks_whole());
 }
 
+// A group of one that does something after the first of its all_gathers.
+class InterruptedGroup final : public Communicator {
+ public:
+  explicit InterruptedGroup(std::function<void()> interruption)
+      : Communicator("self", 0, 1), interruption_(std::move(interruption)) {}
+  std::vector<std::string> all_gather(const std::string& message) override {
+    if (interruption_) std::exchange(interruption_, nullptr)();
+    return {message};
+  }
+  std::string broadcast(const std::string& message, int) override { return message; }
+  void barrier() override {}
+  std::unique_ptr<Communicator> split(int, int, const std::string& name) override {
+    return make_self_communicator(name);
+  }
+
+ private:
+  void start_all_reduce(Tensor, Reduce, Stream&) override {}
+  void start_all_gather(Tensor, Tensor, Stream&) override {}
+  void start_reduce_scatter(Tensor, Tensor, Stream&) override {}
+  void start_broadcast(Tensor, int, Stream&) override {}
+  void start_exchange(std::span<const Transfer>, Stream&) override {}
+
+  std::function<void()> interruption_;
+};
+
+// Trial C7: a checkpoint that a running job removed while it was read was called damaged.
+TEST_F(CheckpointStore, LooksAgainWhereTheNewestIsRemovedMeanwhile) {
+  save_step(folder_, 1);
+  InterruptedGroup reader([&] {
+    save_step(folder_, 2);
+    prune_checkpoints(folder_, 2, 1, 0);
+  });
+  const auto found = newest_whole(
+      folder_, [](const std::string& line) { ADD_FAILURE() << line; }, reader);
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(found->manifest.step, 2);
+  EXPECT_FALSE(found->is_gone());
+  save_step(folder_, 2);  // another of this name
+  EXPECT_TRUE(found->is_gone());
+}
+
 TEST_F(CheckpointStore, NoFolderMeansNoCheckpoints) {
   EXPECT_THAT(list_checkpoints(folder_), IsEmpty());
   EXPECT_EQ(newest(), 0);
@@ -291,6 +391,65 @@ TEST_F(CheckpointPruning, CountsOnlyWholeOnes) {
   EXPECT_THAT(steps(), ElementsAre(5, 6, 7));
   for (std::int64_t step = 5; step <= 7; ++step) fs::remove_all(checkpoint(step) / manifest_name);
   EXPECT_THAT(prune_checkpoints(folder_, 7, 1, 0), IsEmpty());
+}
+
+// The files that are opened in folders while this lives.
+class OpenedFiles {
+ public:
+  explicit OpenedFiles(std::span<const fs::path> folders) {
+    for (const fs::path& folder : folders) {
+      folder_of_watch_[::inotify_add_watch(events_, folder.c_str(), IN_OPEN)] =
+          folder.filename().string();
+    }
+  }
+  ~OpenedFiles() { ::close(events_); }
+
+  // "FOLDER/FILE", each once, in order of name, since the last call.
+  std::set<std::string> take() {
+    std::set<std::string> names;
+    alignas(inotify_event) char buffer[1 << 16];
+    for (ssize_t size; (size = ::read(events_, buffer, sizeof buffer)) > 0;) {
+      for (const char* at = buffer; at < buffer + size;) {
+        const auto* event = reinterpret_cast<const inotify_event*>(at);
+        if (event->len > 0 && (event->mask & IN_ISDIR) == 0) {
+          names.insert(folder_of_watch_[event->wd] + "/" + event->name);
+        }
+        at += sizeof(inotify_event) + event->len;
+      }
+    }
+    return names;
+  }
+
+ private:
+  int events_ = ::inotify_init1(IN_NONBLOCK);
+  std::map<int, std::string> folder_of_watch_;
+};
+
+// Trial R4: at each save, and at the start, every checkpoint that was kept was read.
+TEST_F(CheckpointPruning, NothingOlderThanNeededIsOpened) {
+  std::vector<fs::path> folders;
+  for (const std::int64_t step : steps()) folders.push_back(checkpoint(step));
+  const auto files = [&](std::int64_t step, bool shards_too) {
+    std::set<std::string> names;
+    for (const std::string& name : {std::string(manifest_name), std::string(shards_name)}) {
+      names.insert(checkpoint_name(step) + "/" + name);
+    }
+    if (shards_too) names.insert(checkpoint_name(step) + "/" + shard_name(0, 1));
+    return names;
+  };
+  OpenedFiles opened(folders);
+  EXPECT_EQ(newest(), 7);
+  EXPECT_EQ(opened.take(), files(7, true));
+  list_steps(folder_);
+  EXPECT_THAT(opened.take(), IsEmpty());
+  look_at_checkpoint(checkpoint(7));
+  EXPECT_EQ(opened.take(), files(7, false));
+
+  prune_checkpoints(folder_, 7, 2, 2);
+  std::set<std::string> expected = files(7, false);
+  expected.merge(files(6, false));
+  EXPECT_EQ(opened.take(), expected);
+  EXPECT_THAT(steps(), ElementsAre(2, 4, 6, 7));
 }
 
 TEST_F(CheckpointPruning, LeavesWhatTheRunHasPassedOver) {

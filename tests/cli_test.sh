@@ -33,6 +33,18 @@ check "mistyped verb" 2 err '^dualpath: unknown verb dtaa, did you mean data\?; 
 check "help of a verb" 0 out '^usage: dualpath data' data --help
 check "unknown verb with options" 2 err '^dualpath: unknown verb xyzzyx;' xyzzyx a=b --help
 
+# Trial: output that is lost is no success. One message.
+for words in --help --version "plan --help"; do
+  "$dualpath" $words >/dev/full 2>"$scratch/err"
+  found=$?
+  if [ $found -ne 3 ] || [ "$(cat "$scratch/err")" != \
+    "dualpath: standard output cannot be written: No space left on device" ]; then
+    echo "FAILED lost output of $words: exit code $found"
+    sed 's/^/  err: /' "$scratch/err"
+    failures=$((failures + 1))
+  fi
+done
+
 check "no output" 2 err '^dualpath: output= is missing$' tokenize "$0"
 check "no such text" 3 err '^dualpath: .*/none.txt: no such file or folder$' tokenize "$scratch/none.txt" output="$scratch/corpus"
 

@@ -71,6 +71,8 @@ expect "one rank with an unknown key" 2 '^\[rank 1\] dualpath:.*model.layer' \
   two "run.name=unlike train.steps=1" "run.name=unlike train.steps=1 model.layer=2"
 expect "a step that was not saved" 4 '^\[rank [01] d[01]\] dualpath: .*step-0*999' \
   "$mpiexec" -n 2 "$dualpath" train config.yaml run.name=resumed checkpoint.load_step=999
+[ "$(grep -c 'dualpath: ' "$scratch/output")" = 1 ] ||
+  fail "an error that all ranks have is told once" "$scratch/output"
 [ ! -e runs/unlike ] || fail "ranks that differ have made a run folder"
 
 finish

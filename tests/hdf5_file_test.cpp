@@ -6,8 +6,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <numeric>
+#include <sys/stat.h>
 
 #include "tests/expect_error.h"
+#include "tests/file_size_limit.h"
 #include "tests/temporary_folder.h"
 
 namespace dualpath {
@@ -94,6 +96,41 @@ TEST(Hdf5File, ErrorsNameFileAndObjectAndBearTheCode) {
   EXPECT_THAT(error([&] { file.attribute<std::int64_t>("x", "m"); }), HasSubstr("'m'"));
   EXPECT_THAT(error([&] { file.attribute<std::string>("x", "n"); }), HasSubstr("type"));
   EXPECT_THAT(error([&] { file.create_dataset("x", Hdf5Type::u8, 1); }), HasSubstr("'x'"));
+}
+
+// Trial S1: small datasets were kept back until they were closed, and a failure then was lost.
+TEST(Hdf5File, ASmallDatasetThatCannotBeWrittenIsAnError) {
+  const TemporaryFolder folder;
+  Hdf5File file = Hdf5File::create(folder / "s1.h5", ExitCode::checkpoint);
+  file.create_dataset("x", Hdf5Type::u8, 1000);
+  const std::vector<std::uint8_t> values(1000, 7);
+  {
+    const FileSizeLimit full(file.dataset("x").file_offset + 500);
+    EXPECT_EQ(error_of(ExitCode::checkpoint, [&] { file.write<std::uint8_t>("x", 0, values); }),
+              folder / "s1.h5" + ": writing dataset 'x': File too large");
+  }
+  file.write<std::uint8_t>("x", 0, values);
+  file.close();
+  std::vector<std::uint8_t> read(1000);
+  Hdf5File::open(folder / "s1.h5", ExitCode::checkpoint).read<std::uint8_t>("x", 0, read);
+  EXPECT_EQ(read, values);
+}
+
+TEST(Hdf5File, AFileThatCannotBeCompletedIsAnError) {
+  const TemporaryFolder folder;
+  Hdf5File file = Hdf5File::create(folder / "s1.h5", ExitCode::checkpoint);
+  file.create_dataset("x", Hdf5Type::u8, 1000);
+  file.set_attribute("x", "text", std::string(100, 'a'));
+  const FileSizeLimit full(0);
+  EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { file.close(); }),
+              HasSubstr("s1.h5: closing: File too large"));
+}
+
+TEST(Hdf5File, AFifoIsRefusedAtOnce) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "fifo.h5").c_str(), 0666), 0);
+  EXPECT_THAT(error_of(ExitCode::data, [&] { Hdf5File::open(folder / "fifo.h5", ExitCode::data); }),
+              HasSubstr("is not a regular file"));
 }
 
 }  // namespace

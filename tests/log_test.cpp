@@ -110,6 +110,19 @@ TEST_F(LogFile, LinesOfThreadsStayWhole) {
   }
 }
 
+TEST(Log, AFileThatTakesNoLinesIsToldOnce) {
+  const Captured captured = capture([] {
+    Log log("[rank 2] ");
+    log.open_file("/dev/full");
+    log.info("a");
+    log.info("b");
+  });
+  EXPECT_EQ(captured.err,
+            "[rank 2] warning: /dev/full: cannot be written: No space left on device; lines are "
+            "missing from it\n");
+  EXPECT_THAT(captured.out, HasSubstr("[rank 2] b\n"));
+}
+
 TEST(Log, AFileThatCannotBeOpenedIsAnError) {
   Log log;
   try {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -58,7 +59,8 @@ RunHistory read_history(const std::filesystem::path& metrics) {
   RunHistory history;
   if (!std::filesystem::exists(metrics)) return history;
   std::deque<Json> last_steps;
-  std::istringstream text(read_file(metrics.string(), ExitCode::checkpoint));
+  std::istringstream text(
+      read_file(metrics.string(), ExitCode::checkpoint, std::numeric_limits<std::int64_t>::max()));
   for (std::string line; std::getline(text, line);) {
     Json row = Json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!row.is_object() || !row.value("step", Json()).is_number_integer()) continue;

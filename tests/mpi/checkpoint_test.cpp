@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include "data/checkpoint_folder.h"
+#include "data/run_together.h"
 #include "tests/checkpoint_fixture.h"
 #include "tests/mpi/world.h"
 
@@ -47,7 +48,7 @@ class SharedCheckpoints : public testing::Test {
 TEST_F(SharedCheckpoints, LoadUnderAnyOtherCut) {
   save(4);
   const Checkpoint saved = open_checkpoint(folder_ / checkpoint_name(4));
-  EXPECT_EQ(static_cast<int>(saved.manifest.shards.size()), world().size());
+  EXPECT_EQ(static_cast<int>(saved.shards.size()), world().size());
   for (int num_parts = 1; num_parts <= 5; ++num_parts) {
     for (int part = 0; part < num_parts; ++part) {
       TestSlices loaded =
@@ -71,7 +72,7 @@ TEST_F(SharedCheckpoints, SavedAgainByFewerRanks) {
   world().barrier();
   const auto found = newest();
   ASSERT_TRUE(found.has_value());
-  EXPECT_EQ(static_cast<int>(found->manifest.shards.size()), (world().size() + 1) / 2);
+  EXPECT_EQ(static_cast<int>(found->shards.size()), (world().size() + 1) / 2);
   TestSlices loaded = TestSlices::whole();
   load_slices(*found, loaded.slices());
   EXPECT_TRUE(loaded.holds(1));
@@ -98,6 +99,20 @@ TEST_F(SharedCheckpoints, OneRankOutOfDiskStopsAll) {
   world().barrier();
   save(2);
   EXPECT_EQ(newest()->manifest.step, 2);
+}
+
+TEST_F(SharedCheckpoints, AFailureKeepsItsCodeAndIsTheSameOnAllRanks) {
+  const int failing = world().size() - 1;
+  try {
+    run_together(world(), "trying", [&]() -> std::string {
+      CHECK_AS(ExitCode::data, world().rank() != failing, "a: b\nc");
+      return "fine";
+    });
+    ADD_FAILURE() << "no error";
+  } catch (const AgreedError& error) {
+    EXPECT_EQ(error.code(), ExitCode::data);
+    EXPECT_EQ(error.what(), fmt::format("trying failed on rank {}: a: b\nc", failing));
+  }
 }
 
 TEST_F(SharedCheckpoints, SlicesThatTwoRanksHoldAreRefused) {
