@@ -15,6 +15,7 @@
 #include "launcher/device_peaks.h"
 #include "launcher/kernel_choices.h"
 #include "launcher/loss_plot.h"
+#include "launcher/run_folder.h"
 #include "launcher/step_forecast.h"
 #include "launcher/stop_request.h"
 #include "launcher/training_options.h"
@@ -31,17 +32,6 @@ std::string gigabytes(std::size_t bytes) {
   return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9);
 }
 
-// What the run was started with; `now` where it left no config.
-RunConfig previous_config(const std::filesystem::path& file, const RunConfig& now) {
-  if (!std::filesystem::exists(file)) return now;
-  ConfigSource source;
-  source.add_file(file);
-  ConfigProblems problems;
-  const auto before = read_config<RunConfig>(source, problems);
-  throw_if_any(problems, source);
-  return before;
-}
-
 TrainingProgress progress_of(const Checkpoint& checkpoint) {
   const CheckpointManifest& m = checkpoint.manifest;
   return {m.step, m.consumed_samples, m.consumed_tokens};
@@ -52,17 +42,6 @@ Checkpoint open_verified(const std::filesystem::path& folder, Communicator& rank
   const std::vector<std::string> problems = verify_checkpoint(folder, ranks);
   CHECK_AS(ExitCode::checkpoint, problems.empty(), "{}", fmt::join(problems, "\n"));
   return open_checkpoint(folder);
-}
-
-// A run that goes back to an older checkpoint leaves the newer ones behind, under names that do not
-// count as checkpoints: they belong to another history.
-void set_aside_after(const std::filesystem::path& folder, std::int64_t step) {
-  for (const CheckpointEntry& entry : list_checkpoints(folder)) {
-    if (entry.step <= step) continue;
-    const std::string name = "abandoned-" + entry.folder.filename().string();
-    std::filesystem::remove_all(folder / name);
-    std::filesystem::rename(entry.folder, folder / name);
-  }
 }
 
 bool remove_if_there(const std::filesystem::path& file) {
@@ -90,7 +69,9 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
     return std::string();
   });
   if (job_.is_root()) log_.open_file(folder_ / "log.txt");
+  goes_back_ = load_step_is_due();
   const std::optional<Checkpoint> checkpoint = find_checkpoint();
+  earlier_config_ = read_earlier_config();
   if (checkpoint) check_fits(*checkpoint);
   total_steps_ = total_steps(config_, checkpoint ? progress_of(*checkpoint) : TrainingProgress{});
   TrainerOptions options = trainer_options(config_, total_steps_);
@@ -127,18 +108,37 @@ StepSetting TrainingRun::step_setting() const {
 void TrainingRun::prepare_folder() {
   run_on_root(job_.world(), "run folder", [this] {
     const std::int64_t step = trainer_->progress().step;
-    if (config_.checkpoint.load_step != 0) set_aside_after(checkpoints(), step);
+    keep_earlier_history();
     write_file(folder_ / "config.yaml", print_config(config_), ExitCode::checkpoint);
     if (data_.tokenizer) {
       std::filesystem::create_directories(folder_ / "tokenizer");
       save_tokenizer(*data_.tokenizer, folder_ / "tokenizer");
     }
-    records_.emplace(folder_, step, config_.logging.tensorboard);
-    if (step < total_steps_) remove_if_there(folder_ / "DONE");
+    const bool again =
+        !goes_back_ && earlier_config_ && makes_same_steps(*earlier_config_, config_);
+    records_.emplace(folder_, step, config_.logging.tensorboard,
+                     again ? LaterRows::made_again : LaterRows::another_runs);
+    if (const auto& kept = records_->metrics().kept_aside(); !kept.empty())
+      log_.warning("rows of metrics.jsonl that are not of this run's history are kept in {}",
+                   kept.string());
+    if (step < total_steps_) remove_tree(folder_ / "DONE", ExitCode::checkpoint);
     return std::string();
   });
   saved_step_ = trainer_->progress().step;
   saved_at_ = Clock::now();
+}
+
+// Rank 0's: what this start would take for its own.
+void TrainingRun::keep_earlier_history() {
+  std::vector<std::filesystem::path> names;
+  if (goes_back_) {
+    names = go_back_to(folder_, trainer_->progress().step);
+  } else if (trainer_->progress().step == 0 && earlier_config_ &&
+             !makes_same_steps(*earlier_config_, config_)) {
+    names = set_run_aside(folder_);
+  }
+  for (const std::filesystem::path& name : names)
+    log_.warning("of another history, set aside: {}", name.string());
 }
 
 void TrainingRun::report_plan() {
@@ -166,23 +166,55 @@ void TrainingRun::report_plan() {
   }
 }
 
-std::optional<Checkpoint> TrainingRun::find_checkpoint() {
+// It is applied once: a later start with the same configuration goes on from what came of it.
+bool TrainingRun::load_step_is_due() {
   const std::int64_t load_step = config_.checkpoint.load_step;
-  if (load_step == 0) {
-    return newest_whole(
-        checkpoints(),
-        [this](const std::string& line) {
-          if (job_.is_root()) log_.warning("{}", line);
-        },
-        job_.world());
+  if (load_step == 0) return false;
+  const std::string applied = run_on_root(job_.world(), "checkpoint.load_step", [this] {
+    return std::to_string(applied_load_step(folder_));
+  });
+  if (applied != std::to_string(load_step)) return true;
+  log_.info(
+      "checkpoint.load_step={} was applied by an earlier start; to go back to that step once "
+      "more, remove {}",
+      load_step, load_step_file(folder_).string());
+  return false;
+}
+
+std::optional<Checkpoint> TrainingRun::find_checkpoint() {
+  if (goes_back_) {
+    return open_verified(checkpoints() / checkpoint_name(config_.checkpoint.load_step),
+                         job_.world());
   }
-  return open_verified(checkpoints() / checkpoint_name(load_step), job_.world());
+  const std::optional<Checkpoint> newest = newest_whole(
+      checkpoints(),
+      [this](const std::string& line) {
+        if (job_.is_root()) log_.warning("{}", line);
+      },
+      job_.world());
+  if (newest) return newest;
+  run_on_root(job_.world(), "run folder", [this] {
+    check_never_saved(folder_);
+    return std::string();
+  });
+  return {};
+}
+
+// Of the start before this one; none: this is the first.
+std::optional<RunConfig> TrainingRun::read_earlier_config() {
+  const std::string text = run_on_root(job_.world(), "run folder", [this] {
+    const std::optional<std::string> yaml = earlier_config_text(folder_);
+    if (yaml) parse_earlier_config(*yaml, folder_);
+    return yaml.value_or("");
+  });
+  if (text.empty()) return {};
+  return parse_earlier_config(text, folder_);
 }
 
 // Refuses a checkpoint of another model or tokenizer; tells what of the configuration has changed.
 void TrainingRun::check_fits(const Checkpoint& checkpoint) {
   const CheckpointManifest& manifest = checkpoint.manifest;
-  RunConfig before = previous_config(folder_ / "config.yaml", config_);
+  RunConfig before = earlier_config_.value_or(config_);
   before.model = parse_model(manifest.model);
   for (const ConfigChange& change : check_resume(before, config_)) {
     log_.info("changed since the last start: {}: {} -> {}", change.key, change.before,
@@ -226,10 +258,17 @@ void TrainingRun::begin() {
 
 ExitCode TrainingRun::run() {
   if (trainer_->progress().step >= total_steps_) {
-    log_.info("{} has all of its {} steps already", folder_.string(), total_steps_);
+    const std::int64_t step = trainer_->progress().step;
+    if (step > total_steps_) {
+      log_.info("{} is at step {} already; the configuration asks for {}", folder_.string(), step,
+                total_steps_);
+    } else {
+      log_.info("{} has all of its {} steps already", folder_.string(), total_steps_);
+    }
     write_done();
     return ExitCode::success;
   }
+  make_up_validation();
   while (trainer_->progress().step < total_steps_) {
     const auto start = Clock::now();
     job_.operations().at_step(trainer_->progress().step + 1);
@@ -250,14 +289,23 @@ ExitCode TrainingRun::run() {
     }
     if (last || save_is_due(result.requests)) save();
     if (result.requests.stop && !last) {
-      log_.info("stopped after step {} of {}, saved; the same command{} goes on from here",
-                trainer_->progress().step, total_steps_,
-                config_.checkpoint.load_step == 0 ? "" : " without checkpoint.load_step");
+      log_.info("stopped after step {} of {}, saved; the same command goes on from here",
+                trainer_->progress().step, total_steps_);
       return ExitCode::stopped;
     }
   }
   finish();
   return ExitCode::success;
+}
+
+// A stop leaves out the validation of its step; the next start makes it before it trains on.
+void TrainingRun::make_up_validation() {
+  const std::int64_t step = trainer_->progress().step, every = config_.train.validation_every_steps;
+  if (step == 0 || every == 0 || step % every != 0) return;
+  const std::string has_one = run_on_root(job_.world(), "metrics", [this] {
+    return std::string(records_->metrics().has_validation() ? "yes" : "");
+  });
+  if (has_one.empty()) validate();
 }
 
 // What this rank asks for: its signals; on rank 0 also the files `stop` and `save`, and the clock.
@@ -361,7 +409,8 @@ void TrainingRun::finish() {
 
 void TrainingRun::write_done() {
   if (!job_.is_root()) return;
-  write_file(folder_ / "DONE", fmt::format("{} steps\n", total_steps_), ExitCode::checkpoint);
+  write_file(folder_ / "DONE", fmt::format("{} steps\n", trainer_->progress().step),
+             ExitCode::checkpoint);
 }
 
 // What the last bits of a result may depend on besides seed and layout.

@@ -10,7 +10,9 @@
 //             checkpoints/
 //             loss.svg           the loss curve, drawn at the end
 //             profile/           where `profile` names steps, a trace of these for each of its
-//             ranks DONE               the run reached its last step
+//             ranks load_step.applied  the checkpoint.load_step that was applied last DONE the run
+//             reached its last step
+//             *.before-1         what another run has left under that name
 #pragma once
 
 #include <chrono>
@@ -44,12 +46,16 @@ class TrainingRun {
   std::filesystem::path checkpoints() const { return folder_ / "checkpoints"; }
   StepSetting step_setting() const;
   void prepare_folder();
+  void keep_earlier_history();
   void report_plan();
+  bool load_step_is_due();
   std::optional<Checkpoint> find_checkpoint();
+  std::optional<RunConfig> read_earlier_config();
   void check_fits(const Checkpoint& checkpoint);
   void compare_environment(const Checkpoint& checkpoint);
   void resume(const Checkpoint& checkpoint);
   void begin();
+  void make_up_validation();
   StepRequests requests() const;
   void record_step(const StepResult& result, double step_ms);
   std::map<std::string, std::string> environment() const;
@@ -71,6 +77,8 @@ class TrainingRun {
   Device& device_;  // the profiler's
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Communicator> device_ranks_;  // the job's, for memory that the host cannot read
+  bool goes_back_;  // to checkpoint.load_step, which was not applied before
+  std::optional<RunConfig> earlier_config_;
   std::int64_t total_steps_ = 0;
   std::unique_ptr<Trainer> trainer_;
   std::string kernels_;  // checksum of the algorithms chosen; empty: none had to be

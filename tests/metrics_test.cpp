@@ -158,6 +158,62 @@ TEST_F(Metrics, ResumingDropsWhatTheRunWillDoAgain) {
   EXPECT_THAT(steps(), ElementsAre());
 }
 
+// Trial S5: history is not dropped unasked.
+TEST_F(Metrics, RowsOfAnotherHistoryAreKeptAside) {
+  for (int step = 1; step <= 3; ++step) {
+    MetricsWriter writer(jsonl(), step - 1);
+    writer.write(step_metrics(step));
+  }
+  const std::string before = read_file(jsonl());
+  EXPECT_EQ(MetricsWriter(jsonl(), 3, LaterRows::another_runs).kept_aside(), "");
+  EXPECT_EQ(MetricsWriter(jsonl(), 1, LaterRows::another_runs).kept_aside(), jsonl() + ".before-1");
+  EXPECT_EQ(read_file(jsonl() + ".before-1"), before);
+  EXPECT_THAT(steps(), ElementsAre(1));
+  EXPECT_EQ(MetricsWriter(jsonl(), 0, LaterRows::another_runs).kept_aside(), jsonl() + ".before-2");
+  EXPECT_EQ(read_file(jsonl() + ".before-1"), before);
+  EXPECT_THAT(steps(), ElementsAre());
+
+  std::ofstream(jsonl()) << "notes of somebody\n";
+  EXPECT_EQ(MetricsWriter(jsonl(), 1).kept_aside(), jsonl() + ".before-3");
+  EXPECT_EQ(read_file(jsonl() + ".before-3"), "notes of somebody\n");
+}
+
+// Trial S5: a file that cannot be read is not taken for an empty one.
+TEST_F(Metrics, WhatCannotBeReadIsAnError) {
+  std::filesystem::create_directory(jsonl());
+  EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { MetricsWriter(jsonl(), 1); }),
+              HasSubstr(jsonl() + ": cannot be read"));
+  EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { last_saved_step(jsonl()); }),
+              HasSubstr(jsonl() + ": cannot be read"));
+}
+
+TEST_F(Metrics, TellWhatWasSavedAndValidated) {
+  EXPECT_EQ(last_saved_step(jsonl()), 0);
+  {
+    MetricsWriter writer(jsonl(), 0);
+    for (int step = 1; step <= 3; ++step) writer.write(step_metrics(step));
+    EXPECT_EQ(last_saved_step(jsonl()), 0);
+    writer.write(SaveMetrics{.step = 2});
+    writer.write(validation_metrics(2));
+  }
+  EXPECT_EQ(last_saved_step(jsonl()), 2);
+  EXPECT_FALSE(MetricsWriter(jsonl(), 3).has_validation());
+  EXPECT_TRUE(MetricsWriter(jsonl(), 2).has_validation());
+}
+
+// Trial R16.
+TEST_F(Metrics, AFileThatIsGoneIsNoticedAndAnotherInItsPlaceIsUsed) {
+  MetricsWriter writer(jsonl(), 0);
+  writer.write(step_metrics(1));
+  std::filesystem::copy_file(jsonl(), folder_ / "copy");
+  std::filesystem::rename(folder_ / "copy", jsonl());
+  writer.write(step_metrics(2));
+  EXPECT_THAT(steps(), ElementsAre(1, 2));
+  std::filesystem::remove(jsonl());
+  EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { writer.write(step_metrics(3)); }),
+              HasSubstr(jsonl() + " is gone"));
+}
+
 TEST_F(Metrics, AFolderThatIsNotThereIsNamed) {
   const std::string path = folder_ / "nowhere/metrics.jsonl";
   EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { MetricsWriter(path, 0); }), HasSubstr(path));

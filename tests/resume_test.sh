@@ -138,4 +138,66 @@ same_history "after a damaged checkpoint" runs/at_once runs/longer
 expect "back to step 35" 0 'finished 40 steps' train run.name=whole checkpoint.load_step=35 checkpoint.keep_last=1
 [ -d runs/whole/checkpoints/abandoned-step-00000040 ] || fail "newer checkpoint is not set aside"
 [ -d runs/whole/checkpoints/step-00000040 ] || fail "the new history's last checkpoint is not there"
+
+# Trial S8: load_step is applied once, and never deletes what it set aside before.
+back="run.name=whole checkpoint.load_step=35 checkpoint.keep_last=0 train.steps=41"
+stat -c %i runs/whole/checkpoints/abandoned-step-00000040 >first_set
+[ "$(tail -n 1 runs/whole/metrics.jsonl.before-1)" ] || fail "rows of the other history are gone"
+expect "the same load_step" 0 'load_step=35 was applied by an earlier start.* remove runs/whole/load_step.applied' \
+  train $back
+grep -q 'resumed from runs/whole/checkpoints/step-00000040' output || fail "load_step is applied again" output
+rm runs/whole/load_step.applied
+expect "load_step once more" 0 'set aside: runs/whole/checkpoints/abandoned-step-00000040-2' train $back
+stat -c %i runs/whole/checkpoints/abandoned-step-00000040 | cmp - first_set || fail "the first set is not what it was"
+[ -d runs/whole/checkpoints/abandoned-step-00000041-2 ] || fail "a set has several numbers"
+expect "another load_step" 0 'resumed from runs/whole/checkpoints/step-00000036' \
+  train run.name=whole checkpoint.load_step=36 train.steps=41
+
+# Fewer steps than are done.
+expect "fewer steps" 0 'runs/whole is at step 41 already; the configuration asks for 30' train run.name=whole train.steps=30
+grep -qx '41 steps' runs/whole/DONE || fail "DONE tells other steps" runs/whole/DONE
+
+# Trial S6: a run whose checkpoints are gone does not start anew.
+cp runs/whole/metrics.jsonl metrics
+mv runs/whole/checkpoints elsewhere
+expect "no checkpoints" 4 'file DONE, but there is no checkpoint in runs/whole/checkpoints' train run.name=whole
+rm runs/whole/DONE
+expect "no checkpoints, not done" 4 'step 41 was saved, but there is no checkpoint' train run.name=whole
+cmp -s metrics runs/whole/metrics.jsonl || fail "metrics.jsonl is not as it was"
+mv elsewhere runs/whole/checkpoints
+
+# Trial S5: what cannot be read is neither replaced nor passed over.
+for file in metrics.jsonl config.yaml log.txt load_step.applied; do
+  mv runs/whole/$file kept
+  mkdir runs/whole/$file
+  expect "$file cannot be read" 4 "runs/whole/$file: " train run.name=whole checkpoint.load_step=36 train.steps=42
+  rmdir runs/whole/$file
+  mv kept runs/whole/$file
+done
+echo '{' >runs/whole/config.yaml
+expect "malformed config.yaml" 4 'config.yaml is what this run was last started with' train run.name=whole train.steps=42
+
+# Without ever having saved a run starts anew by itself; another run's rows are kept.
+expect "5 steps" 0 finished train run.name=anew train.steps=5 checkpoint.every_steps=0
+sed -i /save_s/d runs/anew/metrics.jsonl
+rm -r runs/anew/checkpoints runs/anew/DONE
+cp runs/anew/metrics.jsonl metrics
+expect "never saved" 0 finished train run.name=anew train.steps=5 checkpoint.every_steps=0
+[ ! -e runs/anew/metrics.jsonl.before-1 ] || fail "rows made again are kept"
+sed -i /save_s/d runs/anew/metrics.jsonl
+rm -r runs/anew/checkpoints runs/anew/DONE
+cp runs/anew/metrics.jsonl metrics
+expect "another seed" 0 'kept in runs/anew/metrics.jsonl.before-1' train run.name=anew train.steps=5 train.seed=9
+cmp -s metrics runs/anew/metrics.jsonl.before-1 || fail "the other run's rows are not kept"
+grep -q 'seed: 1' runs/anew/config.yaml.before-1 || fail "the other run's configuration is not kept"
+
+# Trial S11: the validation that a stop leaves out is made by the next start, in its place.
+validating="run.name=validating train.validation_every_steps=1 train.validation_sequences=2"
+mkdir -p runs/validating
+touch runs/validating/stop
+expect "stopped at a validation" 75 'stopped after step 1' train $validating
+expect "its validation is made up" 0 'validation at step 1 ' train $validating train.steps=2
+[ "$(grep -o '"step":[0-9]*\|validation_loss' runs/validating/metrics.jsonl | tr '\n' ' ')" = \
+  '"step":1 "step":1 "step":1 validation_loss "step":2 "step":2 validation_loss "step":2 ' ] ||
+  fail "rows out of order" runs/validating/metrics.jsonl
 finish
