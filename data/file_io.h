@@ -53,7 +53,8 @@ struct FileDigest {
 // Reads the file in blocks, so that a bad disk is an Error and not the end of a mapping.
 FileDigest digest_file(const std::string& path, ExitCode code);
 
-// A whole file mapped read-only. The file must not be shortened while it is mapped.
+// A whole file mapped read-only. Reading what has been cut off meanwhile ends the process with
+// `code` (mapped_file_guard.h).
 class MappedFile {
  public:
   MappedFile(const std::string& path, ExitCode code);

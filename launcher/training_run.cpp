@@ -7,12 +7,14 @@
 #include <numbers>
 #include <unistd.h>
 
+#include "core/cuda/cuda_device.h"
 #include "data/file_io.h"
 #include "data/run_together.h"
 #include "data/tokenizer_files.h"
 #include "launcher/backend_choice.h"
 #include "launcher/console_line.h"
 #include "launcher/device_peaks.h"
+#include "launcher/initial_weights.h"
 #include "launcher/kernel_choices.h"
 #include "launcher/loss_plot.h"
 #include "launcher/run_folder.h"
@@ -64,7 +66,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
       stream_(device_.make_stream()),
       device_ranks_(make_device_communicator(config_.parallel.backend, job, device)) {
   run_on_root(job_.world(), "run folder", [this] {
-    lock_.emplace(folder_);
+    lock_.emplace(folder_, lock_patience());
     remove_unfinished(checkpoints());
     return std::string();
   });
@@ -88,6 +90,15 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
     begin();
   }
   prepare_folder();
+}
+
+// The other ranks wait as long, at most half of what the watchdog lets them.
+LockPatience TrainingRun::lock_patience() {
+  LockPatience patience;
+  if (const double timeout = config_.fault.timeout_seconds; timeout > 0)
+    patience.seconds = std::min(patience.seconds, timeout / 2);
+  patience.tell = [this](const std::string& line) { log_.warning("{}", line); };
+  return patience;
 }
 
 StepSetting TrainingRun::step_setting() const {
@@ -147,6 +158,9 @@ void TrainingRun::report_plan() {
   const ActivationMemory& memory = trainer_->model().activation_memory();
   log_.info("{}, {} threads a rank, {} rank{}", device_.name(), num_threads_, job_.world().size(),
             job_.world().size() == 1 ? "" : "s");
+  if (const CudaDevices gpus = find_cuda_devices();
+      gpus.count == 0 && config_.train.device == DeviceChoice::automatic)
+    log_.info("computing on the CPU: {}", gpus.problem);
   if (!device_.is_host_memory()) log_.info("{}", trainer_->describe_graphs());
   log_.info("parameters: {} | training FLOPs per token: {:.4g} | tokens per step: {} | steps: {}",
             model_parameters(model), training_flops(model, AttentionFlops::causal),
@@ -246,14 +260,26 @@ void TrainingRun::begin() {
   if (config_.train.init_from.empty()) {
     trainer_->initialize();
   } else {
-    const Checkpoint source = open_verified(config_.train.init_from, job_.world());
-    CHECK_AS(ExitCode::data, source.manifest.tokenizer_hash == data_.tokenizer_hash,
-             "{} was trained with tokenizer {}, the corpora have {}", source.folder.string(),
-             source.manifest.tokenizer_hash, data_.tokenizer_hash);
-    load_slices(source, weights_of(trainer_->model().parameters()), SliceAccess(device_, *stream_));
-    log_.info("weights from {}", source.folder.string());
+    take_weights(find_initial_weights(config_.train.init_from, log_, job_.world()));
   }
   trainer_->start(*data_.training, {});
+}
+
+void TrainingRun::take_weights(const Checkpoint& source) {
+  CHECK_AS(ExitCode::data, source.manifest.tokenizer_hash == data_.tokenizer_hash,
+           "{} was trained with tokenizer {}, the corpora have {}", source.folder.string(),
+           source.manifest.tokenizer_hash, data_.tokenizer_hash);
+  const std::string name = source.folder.string();
+  for (const ConfigChange& change : check_same_function(
+           parse_model(source.manifest.model), config_.model, config_.train.init_changes)) {
+    log_.info("{} is {} here, {} in {}", change.key, change.after, change.before, name);
+  }
+  const std::vector<TensorSlice> wanted = weights_of(trainer_->model().parameters());
+  const std::vector<std::string> left_out = weights_left_out(source, wanted, job_.world());
+  if (!left_out.empty() && job_.is_root())
+    log_.warning("this model has no place for {} of {}", fmt::join(left_out, ", "), name);
+  load_slices(source, wanted, SliceAccess(device_, *stream_));
+  log_.info("weights from {}", name);
 }
 
 ExitCode TrainingRun::run() {
@@ -267,6 +293,11 @@ ExitCode TrainingRun::run() {
     }
     write_done();
     return ExitCode::success;
+  }
+  if (stop_is_requested_on_any_rank()) {
+    log_.info("stopped before step {} of {}; the same command goes on from here",
+              trainer_->progress().step + 1, total_steps_);
+    return ExitCode::stopped;
   }
   make_up_validation();
   while (trainer_->progress().step < total_steps_) {
@@ -296,6 +327,12 @@ ExitCode TrainingRun::run() {
   }
   finish();
   return ExitCode::success;
+}
+
+bool TrainingRun::stop_is_requested_on_any_rank() {
+  const std::vector<std::string> asked =
+      job_.world().all_gather(stop_was_requested() ? "stop" : "");
+  return std::ranges::count(asked, "stop") > 0;
 }
 
 // A stop leaves out the validation of its step; the next start makes it before it trains on.
@@ -332,8 +369,9 @@ void TrainingRun::record_step(const StepResult& result, double step_ms) {
   const StepMetrics m =
       step_metrics(setting_, config_.model, result, trainer_->progress(), step_ms);
   records_->write(m);
+  since_last_line_.add(m);
   if (m.step % config_.logging.every_steps == 0 || m.step == total_steps_ || m.step == 1) {
-    log_.info("{}", console_line(m, total_steps_));
+    log_.info("{}", console_line(since_last_line_.take(), total_steps_));
   }
 }
 
@@ -402,9 +440,20 @@ void TrainingRun::finish() {
   write_done();
   if (!job_.is_root()) return;
   log_.info("finished {} steps in {}", total_steps_, folder_.string());
-  const RunLosses losses = read_losses(folder_ / "metrics.jsonl");
-  write_file(folder_ / "loss.svg", draw_losses_as_svg(losses, 800, 450), ExitCode::checkpoint);
-  fmt::print("{}", draw_losses_as_text(losses, 78, 16));
+  draw_losses();
+}
+
+// Rank 0's. The run is done already: a picture that cannot be drawn is no failure of it.
+void TrainingRun::draw_losses() {
+  const std::filesystem::path picture = folder_ / "loss.svg";
+  try {
+    const RunLosses losses = read_losses(folder_ / "metrics.jsonl");
+    fmt::print("{}", draw_losses_as_text(losses, 78, 16));
+    write_file(picture, draw_losses_as_svg(losses, 800, 450), ExitCode::checkpoint);
+  } catch (const std::exception& error) {
+    remove_if_there(picture.string() + ".partial");
+    log_.warning("the loss curve is not drawn: {}", error.what());
+  }
 }
 
 void TrainingRun::write_done() {

@@ -23,6 +23,7 @@
 #include "core/log.h"
 #include "data/checkpoint_folder.h"
 #include "data/run_lock.h"
+#include "launcher/console_line.h"
 #include "launcher/job.h"
 #include "launcher/profiler.h"
 #include "launcher/run_config.h"
@@ -44,6 +45,7 @@ class TrainingRun {
   using Clock = std::chrono::steady_clock;
 
   std::filesystem::path checkpoints() const { return folder_ / "checkpoints"; }
+  LockPatience lock_patience();
   StepSetting step_setting() const;
   void prepare_folder();
   void keep_earlier_history();
@@ -55,6 +57,8 @@ class TrainingRun {
   void compare_environment(const Checkpoint& checkpoint);
   void resume(const Checkpoint& checkpoint);
   void begin();
+  void take_weights(const Checkpoint& source);
+  bool stop_is_requested_on_any_rank();
   void make_up_validation();
   StepRequests requests() const;
   void record_step(const StepResult& result, double step_ms);
@@ -63,6 +67,7 @@ class TrainingRun {
   void save();
   void validate();
   void finish();
+  void draw_losses();
   void write_done();
 
   RunConfig config_;
@@ -84,6 +89,7 @@ class TrainingRun {
   std::string kernels_;  // checksum of the algorithms chosen; empty: none had to be
   StepSetting setting_;  // rank 0's, as the records are
   std::optional<RunRecords> records_;
+  StepAverage since_last_line_;
   std::int64_t saved_step_ = 0;
   Clock::time_point saved_at_;
 };

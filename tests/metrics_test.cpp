@@ -372,6 +372,37 @@ TEST(ConsoleLine, ReadsLikeMegatron) {
   EXPECT_THAT(console_line(metrics, 100), HasSubstr(" | MFU %: 41.3 | "));
 }
 
+// Trial R11.
+TEST(ConsoleLine, ShowsMeansSinceTheLineBefore) {
+  StepAverage average;
+  StepMetrics metrics = step_metrics(1);
+  average.add(metrics);
+  EXPECT_EQ(console_line(average.take(), 100), console_line(metrics, 100));
+  metrics = step_metrics(2);  // 1024 tokens in 0.25 s
+  metrics.mfu_percent = 40;
+  average.add(metrics);
+  metrics.step = 3;
+  metrics.loss = 0.5;
+  metrics.grad_norm = 0.25;
+  metrics.step_ms = 750;  // 1024 tokens in 0.75 s
+  metrics.tokens_per_second = 4096 / 3.;
+  metrics.mfu_percent = 40 / 3.;
+  metrics.communication_ms = 2.25;
+  metrics.data_wait_ms = 1.5;
+  metrics.eta = Seconds(750);  // 1000 steps more
+  average.add(metrics);
+  const StepMetrics mean = average.take();
+  EXPECT_EQ(mean.step, 3);
+  EXPECT_DOUBLE_EQ(mean.loss, 1.5);
+  EXPECT_EQ(mean.grad_norm, 0.25);
+  EXPECT_DOUBLE_EQ(mean.step_ms, 500);
+  EXPECT_DOUBLE_EQ(mean.tokens_per_second, 2048);
+  EXPECT_DOUBLE_EQ(*mean.mfu_percent, 20);
+  EXPECT_DOUBLE_EQ(mean.communication_ms, 1.75);
+  EXPECT_DOUBLE_EQ(mean.data_wait_ms, 1);
+  EXPECT_DOUBLE_EQ(mean.eta.count(), 500);
+}
+
 TEST(ConsoleLine, OfAValidation) {
   ValidationMetrics metrics = validation_metrics(50);
   EXPECT_EQ(console_line(metrics),

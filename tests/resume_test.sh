@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# resume_test.sh DUALPATH MPIEXEC: stopping, killing and resuming runs; each must end bit-equal to the
+# resume_test.sh DUALPATH MPIEXEC SIGNAL_AT_START_LIBRARY: stopping, killing and resuming runs; each must end bit-equal to the
 # run that nothing happened to.
 set -u
 here=$(dirname "$(realpath "$0")")
@@ -7,6 +7,7 @@ here=$(dirname "$(realpath "$0")")
 . "$here/../launcher/mpi_environment.sh"
 program_test "$1"
 mpiexec=$2
+signals_at_start=$3
 
 cat >config.yaml <<'YAML'
 model: {layers: 2, hidden_size: 32, attention_heads: 2, sequence_length: 32, vocab_size: 128,
@@ -66,6 +67,22 @@ kill -USR1 $!
 wait $!
 code=$?
 [ $code -eq 75 ] || fail "USR1 to mpirun: exit code $code, wanted 75" output
+
+# Trial R16: a run whose folder has gone ends soon.
+start run.name=moved $long checkpoint.every_steps=0 &
+wait_for_step runs/moved 2
+mv runs/moved runs/moved_away
+wait $!
+code=$?
+[ $code -eq 4 ] && grep -q 'runs/moved/metrics.jsonl is gone' output || fail "folder gone: exit code $code, wanted 4" output
+
+# Trial C5: a signal while the libraries start is a stop signal too.
+for signal in USR1 USR2 TERM INT; do
+  expect "SIG$signal at the start" 75 'stopped before step 1 of 40; the same command goes on' \
+    env LD_PRELOAD="$signals_at_start" SIGNAL_AT_START="$(kill -l $signal)" "$dualpath" train config.yaml run.name=at_start
+done
+env LD_PRELOAD="$signals_at_start" SIGNAL_AT_START="$(kill -l TERM)" "$dualpath" --version >output
+[ $? -eq $((128 + $(kill -l TERM))) ] || fail "SIGTERM does not end another verb" output
 
 # The same by hand.
 start run.name=by_hand $long checkpoint.every_steps=0 &
@@ -140,18 +157,20 @@ expect "back to step 35" 0 'finished 40 steps' train run.name=whole checkpoint.l
 [ -d runs/whole/checkpoints/step-00000040 ] || fail "the new history's last checkpoint is not there"
 
 # Trial S8: load_step is applied once, and never deletes what it set aside before.
-back="run.name=whole checkpoint.load_step=35 checkpoint.keep_last=0 train.steps=41"
-stat -c %i runs/whole/checkpoints/abandoned-step-00000040 >first_set
-[ "$(tail -n 1 runs/whole/metrics.jsonl.before-1)" ] || fail "rows of the other history are gone"
-expect "the same load_step" 0 'load_step=35 was applied by an earlier start.* remove runs/whole/load_step.applied' \
-  train $back
-grep -q 'resumed from runs/whole/checkpoints/step-00000040' output || fail "load_step is applied again" output
+back="run.name=whole checkpoint.load_step=40 checkpoint.keep_last=0"
+resumed() { grep -q "resumed from runs/whole/checkpoints/step-000000$1" "$scratch/output" || fail "$2" "$scratch/output"; }
+[ -s runs/whole/metrics.jsonl.before-1 ] || fail "rows of the other history are gone"
+expect "two steps more" 0 finished train run.name=whole train.steps=42 checkpoint.every_steps=1 checkpoint.keep_last=0
+expect "another load_step" 0 'set aside: runs/whole/checkpoints/abandoned-step-00000042' train $back train.steps=42
+stat -c %i runs/whole/checkpoints/abandoned-step-00000042 >first_set
+expect "the same load_step" 0 'load_step=40 was applied by an earlier start.* remove runs/whole/load_step.applied' \
+  train $back train.steps=43
+resumed 42 "load_step is applied again"
 rm runs/whole/load_step.applied
-expect "load_step once more" 0 'set aside: runs/whole/checkpoints/abandoned-step-00000040-2' train $back
-stat -c %i runs/whole/checkpoints/abandoned-step-00000040 | cmp - first_set || fail "the first set is not what it was"
-[ -d runs/whole/checkpoints/abandoned-step-00000041-2 ] || fail "a set has several numbers"
-expect "another load_step" 0 'resumed from runs/whole/checkpoints/step-00000036' \
-  train run.name=whole checkpoint.load_step=36 train.steps=41
+expect "load_step once more" 0 'set aside: runs/whole/checkpoints/abandoned-step-00000042-2' train $back train.steps=41
+resumed 40 "load_step is not applied"
+stat -c %i runs/whole/checkpoints/abandoned-step-00000042 | cmp - first_set || fail "the first set is not what it was"
+[ -d runs/whole/checkpoints/abandoned-step-00000043-2 ] || fail "a set has several numbers"
 
 # Fewer steps than are done.
 expect "fewer steps" 0 'runs/whole is at step 41 already; the configuration asks for 30' train run.name=whole train.steps=30
@@ -167,12 +186,12 @@ cmp -s metrics runs/whole/metrics.jsonl || fail "metrics.jsonl is not as it was"
 mv elsewhere runs/whole/checkpoints
 
 # Trial S5: what cannot be read is neither replaced nor passed over.
-for file in metrics.jsonl config.yaml log.txt load_step.applied; do
-  mv runs/whole/$file kept
-  mkdir runs/whole/$file
-  expect "$file cannot be read" 4 "runs/whole/$file: " train run.name=whole checkpoint.load_step=36 train.steps=42
-  rmdir runs/whole/$file
-  mv kept runs/whole/$file
+for record in metrics.jsonl config.yaml log.txt load_step.applied; do
+  mv runs/whole/$record kept
+  mkdir runs/whole/$record
+  expect "$record cannot be read" 4 "runs/whole/$record: " train $back train.steps=44
+  rmdir runs/whole/$record
+  mv kept runs/whole/$record
 done
 echo '{' >runs/whole/config.yaml
 expect "malformed config.yaml" 4 'config.yaml is what this run was last started with' train run.name=whole train.steps=42
