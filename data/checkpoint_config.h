@@ -31,9 +31,11 @@ void visit_fields(Visitor& visit, CheckpointConfig& c) {
               {.help = "checkpoints of multiples of this step are kept for good; 0: none",
                .unit = "steps",
                .min = 0});
-  visit.field(
-      "load_step", c.load_step,
-      {.help = "the checkpoint to go on from; 0: the newest whole one", .unit = "step", .min = 0});
+  visit.field("load_step", c.load_step,
+              {.help = "the checkpoint to go back to, once: later starts go on from the newest "
+                       "whole one, as with 0",
+               .unit = "step",
+               .min = 0});
 }
 
 }  // namespace dualpath

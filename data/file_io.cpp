@@ -13,6 +13,8 @@
 #include <vector>
 #include <xxhash.h>
 
+#include "data/mapped_file_guard.h"
+
 namespace dualpath {
 
 namespace {
@@ -262,13 +264,16 @@ MappedFile::MappedFile(const std::string& path, ExitCode code) {
   CHECK_AS(code, data != MAP_FAILED, "{}: cannot be mapped: {}", path, std::strerror(errno));
   data_ = static_cast<const std::byte*>(data);
   size_ = size;
+  guard_mapping(bytes(), path, code);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  unguard_mapping(bytes());
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 }  // namespace dualpath

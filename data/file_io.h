@@ -78,7 +78,8 @@ struct FilePart {
 FileDigest digest_file(const std::string& path, std::span<const FilePart> parts,
                        std::span<std::uint64_t> checksums, ExitCode code);
 
-// A whole file mapped read-only. The file must not be shortened while it is mapped.
+// A whole file mapped read-only. Reading what has been cut off meanwhile ends the process with
+// `code` (mapped_file_guard.h).
 class MappedFile {
  public:
   MappedFile(const std::string& path, ExitCode code);

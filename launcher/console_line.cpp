@@ -3,6 +3,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace dualpath {
@@ -36,6 +37,37 @@ class Line {
 };
 
 }  // namespace
+
+void StepAverage::add(const StepMetrics& metrics) {
+  const StepMetrics before = std::exchange(sum_, metrics);
+  const double ms = metrics.step_ms;
+  sum_.loss += before.loss;
+  sum_.step_ms += before.step_ms;
+  sum_.communication_ms += before.communication_ms;
+  sum_.data_wait_ms += before.data_wait_ms;
+  sum_.tokens_per_second = before.tokens_per_second + ms * metrics.tokens_per_second;
+  sum_.tokens_per_second_per_rank =
+      before.tokens_per_second_per_rank + ms * metrics.tokens_per_second_per_rank;
+  sum_.model_tflops_per_rank = before.model_tflops_per_rank + ms * metrics.model_tflops_per_rank;
+  if (sum_.mfu_percent)
+    sum_.mfu_percent = before.mfu_percent.value_or(0) + ms * *metrics.mfu_percent;
+  sum_.eta = metrics.eta / ms;  // by the mean time, in the end
+  ++steps_;
+}
+
+StepMetrics StepAverage::take() {
+  StepMetrics mean = std::exchange(sum_, {});
+  const auto steps = static_cast<double>(std::exchange(steps_, 0));
+  const double ms = mean.step_ms;
+  for (double* value : {&mean.loss, &mean.step_ms, &mean.communication_ms, &mean.data_wait_ms})
+    *value /= steps;
+  for (double* rate :
+       {&mean.tokens_per_second, &mean.tokens_per_second_per_rank, &mean.model_tflops_per_rank})
+    *rate /= ms;
+  if (mean.mfu_percent) *mean.mfu_percent /= ms;
+  mean.eta *= mean.step_ms;
+  return mean;
+}
 
 std::string clock_text(Seconds time) {
   if (!std::isfinite(time.count()) || time.count() < 0) return "?";

@@ -1,9 +1,49 @@
 #include "launcher/device_choice.h"
 
+#include <cstdlib>
+#include <filesystem>
+#include <fmt/format.h>
+
 #include "core/cpu/cpu_device.h"
 #include "core/cuda/cuda_device.h"
 
 namespace dualpath {
+
+std::string given_gpus(const std::function<const char*(const char*)>& variable) {
+  const auto value_of = [&](const char* name) {
+    const char* value = variable(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  const auto is_list = [](const std::string& gpus) {
+    return !gpus.empty() && !gpus.starts_with("-") && gpus != "NoDevFiles" && gpus != "none";
+  };
+  // What CUDA may see counts first.
+  if (variable("CUDA_VISIBLE_DEVICES") != nullptr) {
+    const std::string list = value_of("CUDA_VISIBLE_DEVICES");
+    return is_list(list) ? "CUDA_VISIBLE_DEVICES=" + list : "";
+  }
+  for (const char* name : {"SLURM_STEP_GPUS", "SLURM_JOB_GPUS"}) {
+    if (is_list(value_of(name))) return fmt::format("{}={}", name, value_of(name));
+  }
+  for (const char* name : {"SLURM_GPUS_ON_NODE", "SLURM_GPUS", "SLURM_GPUS_PER_NODE",
+                           "SLURM_GPUS_PER_TASK", "SLURM_GPUS_PER_SOCKET"}) {
+    const std::string count = value_of(name);
+    if (count.find_first_of("123456789") != count.npos) return fmt::format("{}={}", name, count);
+  }
+  return "";
+}
+
+std::string visible_gpus() {
+  std::error_code error;
+  for (std::filesystem::directory_iterator it("/dev", error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string name = it->path().filename();
+    const bool is_nvidia =
+        name.starts_with("nvidia") && name.size() > 6 && name[6] >= '0' && name[6] <= '9';
+    if (is_nvidia || name == "dxg") return it->path();
+  }
+  return "";
+}
 
 std::unique_ptr<Device> make_device(DeviceChoice choice, int num_threads, int local_rank) {
   if (choice != DeviceChoice::cpu) {
@@ -11,6 +51,11 @@ std::unique_ptr<Device> make_device(DeviceChoice choice, int num_threads, int lo
     if (gpus.count > 0) return make_cuda_device(local_rank % gpus.count);
     CHECK_AS(ExitCode::configuration, choice == DeviceChoice::automatic,
              "device = cuda, but {}; cpu needs no GPU", gpus.problem);
+    std::string sign = given_gpus([](const char* name) { return std::getenv(name); });
+    // A program without CUDA is meant for CPUs, wherever it runs.
+    if (sign.empty() && !cuda_libraries().empty()) sign = visible_gpus();
+    CHECK_AS(ExitCode::configuration, sign.empty(),
+             "{} tells of GPUs, but {}; device = cpu computes without", sign, gpus.problem);
   }
   return make_cpu_device(num_threads);
 }

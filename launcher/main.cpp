@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <fmt/format.h>
 #include <initializer_list>
@@ -13,6 +14,7 @@
 #include "core/nearest.h"
 #include "launcher/commands.h"
 #include "launcher/report_error.h"
+#include "launcher/stop_request.h"
 #include "launcher/version.h"
 #include "parallel/mpi_communicator.h"
 
@@ -82,6 +84,16 @@ std::string rank_prefix() {
   }
   return "";
 }
+
+// A stop signal that comes while the program starts is a stop signal too. Called before the
+// libraries' own start-up code, which takes most of the time until main().
+void hold_signals_of_long_verbs(int argc, char** argv, char**) {
+  if (argc > 1 && std::strcmp(argv[1], "train") == 0) hold_stop_signals();
+}
+
+using StartFunction = void (*)(int, char**, char**);
+[[gnu::section(".preinit_array"), gnu::used]] const StartFunction at_start =
+    hold_signals_of_long_verbs;
 
 }  // namespace
 }  // namespace dualpath

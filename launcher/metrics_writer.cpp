@@ -2,13 +2,17 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
+#include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <vector>
 
 #include "core/error.h"
 #include "data/file_io.h"
+#include "launcher/run_folder.h"
 
 namespace dualpath {
 
@@ -56,29 +60,98 @@ std::string json_row(const Metrics& metrics) {
   return row.text();
 }
 
-bool belongs_to_history(const std::string& line, std::int64_t last_step) {
-  const Json row = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!row.is_object() || !row.contains("step") || !row["step"].is_number_integer()) return false;
-  return row["step"].get<std::int64_t>() <= last_step;
+// The file's content; empty where there is none.
+std::string read_rows(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (status.type() == std::filesystem::file_type::not_found) return "";
+  CHECK_AS(ExitCode::checkpoint, status.type() == std::filesystem::file_type::regular,
+           "{}: cannot be read: {}", path, error ? error.message() : "not a regular file");
+  return read_file(path, ExitCode::checkpoint);
 }
 
-std::string history_until(const std::string& path, std::int64_t last_step) {
-  std::string kept;
-  if (last_step == 0) return kept;
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    if (belongs_to_history(line, last_step)) kept += line + "\n";
+// use(line, row) for every line that has an end; row is null where it is none of ours.
+template <class Use>
+void for_each_row(const std::string& text, Use use) {
+  for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != text.npos; begin = end + 1) {
+    const std::string_view line(text.data() + begin, end + 1 - begin);
+    Json row = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const bool is_ours = row.is_object() && row.contains("step") && row["step"].is_number_integer();
+    use(line, is_ours ? row : Json());
   }
-  return kept;
+}
+
+struct History {
+  std::string kept;  // the rows up to a step
+  bool has_later = false;
+  bool has_others = false;      // lines that are no rows
+  bool has_validation = false;  // of that step
+};
+
+History history_until(std::int64_t last_step, const std::string& text) {
+  History history;
+  for_each_row(text, [&](std::string_view line, const Json& row) {
+    if (row.is_null()) {
+      history.has_others = true;
+      return;
+    }
+    const auto step = row["step"].get<std::int64_t>();
+    if (last_step == 0 || step > last_step) {
+      history.has_later = true;
+      return;
+    }
+    history.has_validation |= step == last_step && row.contains("validation_loss");
+    history.kept += line;
+  });
+  return history;
 }
 
 }  // namespace
 
-MetricsWriter::MetricsWriter(const std::string& path, std::int64_t last_step) : path_(path) {
-  write_file(path, history_until(path, last_step), ExitCode::checkpoint);
-  file_.open(path, std::ios::app);
-  CHECK_AS(ExitCode::checkpoint, file_.is_open(), "{}: cannot be opened: {}", path,
+std::int64_t last_saved_step(const std::string& path) {
+  std::int64_t step = 0;
+  for_each_row(read_rows(path), [&](std::string_view, const Json& row) {
+    if (!row.is_null() && row.contains("save_s")) step = row["step"].get<std::int64_t>();
+  });
+  return step;
+}
+
+MetricsWriter::MetricsWriter(const std::string& path, std::int64_t last_step, LaterRows later)
+    : path_(path) {
+  const std::string text = read_rows(path);
+  const History history = history_until(last_step, text);
+  has_validation_ = history.has_validation;
+  if (history.has_others || (history.has_later && later == LaterRows::another_runs))
+    kept_aside_ = keep_aside(path, text);
+  if (history.kept != text) write_file(path, history.kept, ExitCode::checkpoint);
+  open();
+}
+
+MetricsWriter::~MetricsWriter() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void MetricsWriter::open() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+  CHECK_AS(ExitCode::checkpoint, descriptor_ >= 0, "{}: cannot be opened: {}", path_,
            std::strerror(errno));
+}
+
+// A file that has been put in its place is written to from now on.
+void MetricsWriter::check_is_there() {
+  struct stat named {
+  }, opened{};
+  if (::stat(path_.c_str(), &named) != 0) {
+    CHECK_AS(ExitCode::checkpoint, errno != ENOENT && errno != ENOTDIR,
+             "{} is gone: it, or the whole run folder, was removed or renamed while the run was "
+             "training",
+             path_);
+    return;
+  }
+  const bool is_same = ::fstat(descriptor_, &opened) == 0 && named.st_ino == opened.st_ino &&
+                       named.st_dev == opened.st_dev;
+  if (!is_same) open();
 }
 
 void MetricsWriter::write(const StepMetrics& metrics) {
@@ -91,10 +164,15 @@ void MetricsWriter::write(const SaveMetrics& metrics) {
   write_line(json_row(metrics));
 }
 
-void MetricsWriter::write_line(const std::string& line) {
-  file_ << line << '\n' << std::flush;
-  CHECK_AS(ExitCode::checkpoint, file_.good(), "{}: cannot be written: {}", path_,
-           std::strerror(errno));
+void MetricsWriter::write_line(std::string line) {
+  check_is_there();
+  line += '\n';
+  for (std::string_view rest = line; !rest.empty();) {
+    const ssize_t written = ::write(descriptor_, rest.data(), rest.size());
+    CHECK_AS(ExitCode::checkpoint, written > 0 || errno == EINTR, "{}: cannot be written: {}",
+             path_, std::strerror(errno));
+    if (written > 0) rest.remove_prefix(static_cast<std::size_t>(written));
+  }
 }
 
 }  // namespace dualpath

@@ -166,14 +166,6 @@ void validate_profile(const ProfileConfig& config, std::int64_t num_ranks,
   }
 }
 
-// What only the initial weights depend on.
-bool is_init_only(std::string_view key) {
-  constexpr std::string_view keys[] = {"model.init_std", "model.init_scheme",
-                                       "model.deep.gain_init", "model.deep.router_bias_init",
-                                       "model.wide.gain_init"};
-  return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
-}
-
 }  // namespace
 
 ModelConfig parse_model(const std::string& yaml) {
@@ -220,6 +212,13 @@ void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& p
       !config.data.mock) {
     problems.add("data.validation", "train.validation_every_steps wants held-out corpora");
   }
+}
+
+bool is_init_only(std::string_view key) {
+  constexpr std::string_view keys[] = {"model.init_std", "model.init_scheme",
+                                       "model.deep.gain_init", "model.deep.router_bias_init",
+                                       "model.wide.gain_init"};
+  return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
 }
 
 std::vector<ConfigChange> check_resume(const RunConfig& before, const RunConfig& after) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/config.h"
@@ -44,6 +45,7 @@ struct TrainConfig {
   Precision precision = Precision::fp32;
   Precision residual_precision = Precision::fp32;
   std::string init_from;
+  std::vector<std::string> init_changes;
   std::int64_t validation_every_steps = 0;
   std::int64_t validation_sequences = 64;
   std::int64_t loss_chunk_tokens = 512;
@@ -112,7 +114,11 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
   visit.field("residual_precision", c.residual_precision,
               {.help = "of the residual stream; bf16, to measure against, needs precision bf16"});
   visit.field("init_from", c.init_from,
-              {.help = "checkpoint folder whose weights a new run starts from; empty: random"});
+              {.help = "checkpoint whose weights a new run starts from, or a run's folder for its "
+                       "newest; empty: random"});
+  visit.field("init_changes", c.init_changes,
+              {.help = "fields of the model, as model.rope_theta, that may differ from that one's, "
+                       "although its weights then make another function"});
   visit.field("validation_every_steps", c.validation_every_steps,
               {.help = "steps between validations; 0: off", .unit = "steps", .min = 0});
   visit.field("validation_sequences", c.validation_sequences,
@@ -128,8 +134,12 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
 
 template <class Visitor>
 void visit_fields(Visitor& visit, LoggingConfig& c) {
-  visit.field("every_steps", c.every_steps,
-              {.help = "steps between two lines on the console", .unit = "steps", .min = 1});
+  visit.field(
+      "every_steps", c.every_steps,
+      {.help = "steps between two lines on the console; a line shows means over the steps since "
+               "the line before, of learning rate and gradient norm the last",
+       .unit = "steps",
+       .min = 1});
   visit.field("tensorboard", c.tensorboard, {.help = "write TensorBoard event files"});
 }
 
@@ -155,6 +165,9 @@ void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& p
 
 // A model section that print_config wrote. Throws Error(configuration) where it cannot be read.
 ModelConfig parse_model(const std::string& yaml);
+
+// Whether only the initial weights depend on the field ("model.init_std").
+bool is_init_only(std::string_view key);
 
 // What a run that goes on has changed since its checkpoint: the new values hold. Throws
 // Error(configuration) naming all changed model fields, but for those that only initial weights

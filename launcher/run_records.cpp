@@ -33,8 +33,9 @@ void add_readouts(StepMetrics& m, const ModelConfig& model, std::span<const doub
 
 }  // namespace
 
-RunRecords::RunRecords(const std::filesystem::path& folder, std::int64_t step, bool tensorboard)
-    : metrics_(folder / "metrics.jsonl", step) {
+RunRecords::RunRecords(const std::filesystem::path& folder, std::int64_t step, bool tensorboard,
+                       LaterRows later)
+    : metrics_(folder / "metrics.jsonl", step, later) {
   if (tensorboard) tensorboard_.emplace(folder, step);
 }
 

@@ -12,8 +12,12 @@ namespace dualpath {
 
 class RunRecords {
  public:
-  // Goes on after `step` in the metrics of the run folder; 0 begins anew.
-  RunRecords(const std::filesystem::path& folder, std::int64_t step, bool tensorboard);
+  // Goes on after `step` in the metrics of the run folder; 0 begins anew. `later`: what rows of
+  // later steps are.
+  RunRecords(const std::filesystem::path& folder, std::int64_t step, bool tensorboard,
+             LaterRows later);
+
+  const MetricsWriter& metrics() const { return metrics_; }
 
   // Of a step, a validation or a save.
   template <class Metrics>

@@ -8,7 +8,16 @@ namespace dualpath {
 
 namespace {
 
+constexpr int stop_signals[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
+
 std::atomic<bool> stop_flag = false;
+
+sigset_t stop_signal_set() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int signal : stop_signals) sigaddset(&signals, signal);
+  return signals;
+}
 
 void take_signals(sigset_t signals) {
   for (;;) {
@@ -27,17 +36,19 @@ void take_signals(sigset_t signals) {
 
 }  // namespace
 
+void hold_stop_signals() {
+  for (int signal : stop_signals)
+    std::signal(signal, SIG_DFL);  // a shell starts background jobs
+                                   // with SIGINT ignored
+  const sigset_t signals = stop_signal_set();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
 // The signals are blocked and a thread waits for them. A handler would run on the stack of whatever
 // thread computes, and oneDNN's generated kernels point the stack register into the heap.
 void remember_stop_signals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (int signal : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2}) {
-    std::signal(signal, SIG_DFL);  // a shell starts background jobs with SIGINT ignored
-    sigaddset(&signals, signal);
-  }
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::thread(take_signals, signals).detach();
+  hold_stop_signals();
+  std::thread(take_signals, stop_signal_set()).detach();
 }
 
 bool stop_was_requested() {

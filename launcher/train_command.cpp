@@ -4,7 +4,7 @@
 #include <memory>
 #include <optional>
 
-#include "core/cuda/cuda_device.h"
+#include "data/mapped_file_guard.h"
 #include "data/run_together.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
@@ -56,12 +56,12 @@ ExitCode end_job(std::exception_ptr error) {
 }
 
 ExitCode run(std::span<const std::string> words) {
+  remember_stop_signals();  // main() has held them since the program's start
   const Arguments arguments = split_arguments(words, usage, 0, words.size());
   ConfigSource source;
   for (const std::string& file : arguments.positional) source.add_file(file);
   for (const std::string& assignment : arguments.overrides) source.add_override(assignment);
 
-  remember_stop_signals();
   Job job;
   ConfigProblems problems;
   const RunConfig config = read_config<RunConfig>(source, problems);
@@ -71,6 +71,7 @@ ExitCode run(std::span<const std::string> words) {
   if (!agreement.can_run) return ExitCode::configuration;
   const ParallelConfig parallel = resolve(config.parallel, job.world().size(), false);
   const std::string prefix = rank_prefix(job.world().rank(), grid_shape(parallel));
+  set_mapping_message_prefix(prefix);
   const Watchdog watchdog(
       job.operations(), std::chrono::duration<double>(config.fault.timeout_seconds),
       [&](const OperationDescription& operation) {
@@ -78,9 +79,6 @@ ExitCode run(std::span<const std::string> words) {
         abort_job(static_cast<int>(ExitCode::peer));
       });
   Log log(prefix, job.is_root());
-  if (const CudaDevices gpus = find_cuda_devices();
-      gpus.count == 0 && config.train.device == DeviceChoice::automatic)
-    log.info("computing on the CPU: {}", gpus.problem);
   std::unique_ptr<Device> device;
   std::optional<TrainingRun> training;
   try {

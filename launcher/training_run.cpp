@@ -8,14 +8,17 @@
 #include <sstream>
 #include <unistd.h>
 
+#include "core/cuda/cuda_device.h"
 #include "data/file_io.h"
 #include "data/run_together.h"
 #include "data/tokenizer_files.h"
 #include "launcher/backend_choice.h"
 #include "launcher/console_line.h"
 #include "launcher/device_peaks.h"
+#include "launcher/initial_weights.h"
 #include "launcher/kernel_choices.h"
 #include "launcher/loss_plot.h"
+#include "launcher/run_folder.h"
 #include "launcher/step_forecast.h"
 #include "launcher/stop_request.h"
 #include "launcher/training_options.h"
@@ -32,35 +35,9 @@ std::string gigabytes(std::size_t bytes) {
   return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9);
 }
 
-// What the run was started with, as rank 0 reads it; `now` where it left no config. Collective.
-RunConfig previous_config(const std::filesystem::path& file, const RunConfig& now,
-                          Communicator& ranks) {
-  const std::string text = run_on_root(ranks, "reading the run's configuration", [&] {
-    return std::filesystem::exists(file) ? read_file(file, ExitCode::checkpoint) : std::string();
-  });
-  if (text.empty()) return now;
-  ConfigSource source;
-  source.add_text(text, file.string());
-  ConfigProblems problems;
-  const auto before = read_config<RunConfig>(source, problems);
-  throw_if_any(problems, source);
-  return before;
-}
-
 TrainingProgress progress_of(const Checkpoint& checkpoint) {
   const CheckpointManifest& m = checkpoint.manifest;
   return {m.step, m.consumed_samples, m.consumed_tokens};
-}
-
-// A run that goes back to an older checkpoint leaves the newer ones behind, under names that do not
-// count as checkpoints: they belong to another history.
-void set_aside_after(const std::filesystem::path& folder, std::int64_t step) {
-  for (const CheckpointEntry& entry : list_checkpoints(folder)) {
-    if (entry.step <= step) continue;
-    const std::string name = "abandoned-" + entry.folder.filename().string();
-    std::filesystem::remove_all(folder / name);
-    std::filesystem::rename(entry.folder, folder / name);
-  }
 }
 
 // The first line in which two texts of as many lines differ, of each.
@@ -105,12 +82,14 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
       device_ranks_(make_device_communicator(config_.parallel.backend, job, device)) {
   check_same_data(data_, job_.world());
   run_on_root(job_.world(), "run folder", [this] {
-    lock_.emplace(folder_);
+    lock_.emplace(folder_, lock_patience());
     remove_unfinished(checkpoints());
     return std::string();
   });
   if (job_.is_root()) log_.open_file(folder_ / "log.txt");
+  goes_back_ = load_step_is_due();
   const std::optional<Checkpoint> checkpoint = find_checkpoint();
+  earlier_config_ = read_earlier_config();
   if (checkpoint) check_fits(*checkpoint);
   total_steps_ = total_steps(config_, checkpoint ? progress_of(*checkpoint) : TrainingProgress{});
   TrainerOptions options = trainer_options(config_, total_steps_);
@@ -127,6 +106,15 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
     begin();
   }
   prepare_folder();
+}
+
+// The other ranks wait as long, at most half of what the watchdog lets them.
+LockPatience TrainingRun::lock_patience() {
+  LockPatience patience;
+  if (const double timeout = config_.fault.timeout_seconds; timeout > 0)
+    patience.seconds = std::min(patience.seconds, timeout / 2);
+  patience.tell = [this](const std::string& line) { log_.warning("{}", line); };
+  return patience;
 }
 
 StepSetting TrainingRun::step_setting() const {
@@ -147,18 +135,37 @@ StepSetting TrainingRun::step_setting() const {
 void TrainingRun::prepare_folder() {
   run_on_root(job_.world(), "run folder", [this] {
     const std::int64_t step = trainer_->progress().step;
-    if (config_.checkpoint.load_step != 0) set_aside_after(checkpoints(), step);
+    keep_earlier_history();
     write_file(folder_ / "config.yaml", print_config(config_), ExitCode::checkpoint);
     if (data_.tokenizer) {
       std::filesystem::create_directories(folder_ / "tokenizer");
       save_tokenizer(*data_.tokenizer, folder_ / "tokenizer");
     }
-    records_.emplace(folder_, step, config_.logging.tensorboard);
-    if (step < total_steps_) remove_if_there(folder_ / "DONE");
+    const bool again =
+        !goes_back_ && earlier_config_ && makes_same_steps(*earlier_config_, config_);
+    records_.emplace(folder_, step, config_.logging.tensorboard,
+                     again ? LaterRows::made_again : LaterRows::another_runs);
+    if (const auto& kept = records_->metrics().kept_aside(); !kept.empty())
+      log_.warning("rows of metrics.jsonl that are not of this run's history are kept in {}",
+                   kept.string());
+    if (step < total_steps_) remove_tree(folder_ / "DONE", ExitCode::checkpoint);
     return std::string();
   });
   saved_step_ = trainer_->progress().step;
   saved_at_ = Clock::now();
+}
+
+// Rank 0's: what this start would take for its own.
+void TrainingRun::keep_earlier_history() {
+  std::vector<std::filesystem::path> names;
+  if (goes_back_) {
+    names = go_back_to(folder_, trainer_->progress().step);
+  } else if (trainer_->progress().step == 0 && earlier_config_ &&
+             !makes_same_steps(*earlier_config_, config_)) {
+    names = set_run_aside(folder_);
+  }
+  for (const std::filesystem::path& name : names)
+    log_.warning("of another history, set aside: {}", name.string());
 }
 
 void TrainingRun::report_plan() {
@@ -167,6 +174,9 @@ void TrainingRun::report_plan() {
   const ActivationMemory& memory = trainer_->model().activation_memory();
   log_.info("{}, {} threads a rank, {} rank{}", device_.name(), num_threads_, job_.world().size(),
             job_.world().size() == 1 ? "" : "s");
+  if (const CudaDevices gpus = find_cuda_devices();
+      gpus.count == 0 && config_.train.device == DeviceChoice::automatic)
+    log_.info("computing on the CPU: {}", gpus.problem);
   if (!device_.is_host_memory()) log_.info("{}", trainer_->describe_graphs());
   log_.info("parameters: {} | training FLOPs per token: {:.4g} | tokens per step: {} | steps: {}",
             model_parameters(model), training_flops(model, AttentionFlops::causal),
@@ -186,23 +196,55 @@ void TrainingRun::report_plan() {
   }
 }
 
-std::optional<Checkpoint> TrainingRun::find_checkpoint() {
+// It is applied once: a later start with the same configuration goes on from what came of it.
+bool TrainingRun::load_step_is_due() {
   const std::int64_t load_step = config_.checkpoint.load_step;
-  if (load_step == 0) {
-    return newest_whole(
-        checkpoints(),
-        [this](const std::string& line) {
-          if (job_.is_root()) log_.warning("{}", line);
-        },
-        job_.world());
+  if (load_step == 0) return false;
+  const std::string applied = run_on_root(job_.world(), "checkpoint.load_step", [this] {
+    return std::to_string(applied_load_step(folder_));
+  });
+  if (applied != std::to_string(load_step)) return true;
+  log_.info(
+      "checkpoint.load_step={} was applied by an earlier start; to go back to that step once "
+      "more, remove {}",
+      load_step, load_step_file(folder_).string());
+  return false;
+}
+
+std::optional<Checkpoint> TrainingRun::find_checkpoint() {
+  if (goes_back_) {
+    return open_whole_checkpoint(checkpoints() / checkpoint_name(config_.checkpoint.load_step),
+                                 job_.world());
   }
-  return open_whole_checkpoint(checkpoints() / checkpoint_name(load_step), job_.world());
+  const std::optional<Checkpoint> newest = newest_whole(
+      checkpoints(),
+      [this](const std::string& line) {
+        if (job_.is_root()) log_.warning("{}", line);
+      },
+      job_.world());
+  if (newest) return newest;
+  run_on_root(job_.world(), "run folder", [this] {
+    check_never_saved(folder_);
+    return std::string();
+  });
+  return {};
+}
+
+// Of the start before this one; none: this is the first.
+std::optional<RunConfig> TrainingRun::read_earlier_config() {
+  const std::string text = run_on_root(job_.world(), "run folder", [this] {
+    const std::optional<std::string> yaml = earlier_config_text(folder_);
+    if (yaml) parse_earlier_config(*yaml, folder_);
+    return yaml.value_or("");
+  });
+  if (text.empty()) return {};
+  return parse_earlier_config(text, folder_);
 }
 
 // Refuses a checkpoint of another model or tokenizer; tells what of the configuration has changed.
 void TrainingRun::check_fits(const Checkpoint& checkpoint) {
   const CheckpointManifest& manifest = checkpoint.manifest;
-  RunConfig before = previous_config(folder_ / "config.yaml", config_, job_.world());
+  RunConfig before = earlier_config_.value_or(config_);
   before.model = parse_model(manifest.model);
   for (const ConfigChange& change : check_resume(before, config_)) {
     log_.info("changed since the last start: {}: {} -> {}", change.key, change.before,
@@ -237,22 +279,46 @@ void TrainingRun::begin() {
   if (config_.train.init_from.empty()) {
     trainer_->initialize();
   } else {
-    const Checkpoint source = open_whole_checkpoint(config_.train.init_from, job_.world());
-    CHECK_AS(ExitCode::data, source.manifest.tokenizer_hash == data_.tokenizer_hash,
-             "{} was trained with tokenizer {}, the corpora have {}", source.folder.string(),
-             source.manifest.tokenizer_hash, data_.tokenizer_hash);
-    load_slices(source, weights_of(trainer_->model().parameters()), SliceAccess(device_, *stream_));
-    log_.info("weights from {}", source.folder.string());
+    take_weights(find_initial_weights(config_.train.init_from, log_, job_.world()));
   }
   trainer_->start(*data_.training, {});
 }
 
+void TrainingRun::take_weights(const Checkpoint& source) {
+  CHECK_AS(ExitCode::data, source.manifest.tokenizer_hash == data_.tokenizer_hash,
+           "{} was trained with tokenizer {}, the corpora have {}", source.folder.string(),
+           source.manifest.tokenizer_hash, data_.tokenizer_hash);
+  const std::string name = source.folder.string();
+  for (const ConfigChange& change : check_same_function(
+           parse_model(source.manifest.model), config_.model, config_.train.init_changes)) {
+    log_.info("{} is {} here, {} in {}", change.key, change.after, change.before, name);
+  }
+  const std::vector<TensorSlice> wanted = weights_of(trainer_->model().parameters());
+  const std::vector<std::string> left_out = weights_left_out(source, wanted, job_.world());
+  if (!left_out.empty() && job_.is_root())
+    log_.warning("this model has no place for {} of {}", fmt::join(left_out, ", "), name);
+  load_slices(source, wanted, SliceAccess(device_, *stream_));
+  log_.info("weights from {}", name);
+}
+
 ExitCode TrainingRun::run() {
   if (trainer_->progress().step >= total_steps_) {
-    log_.info("{} has all of its {} steps already", folder_.string(), total_steps_);
+    const std::int64_t step = trainer_->progress().step;
+    if (step > total_steps_) {
+      log_.info("{} is at step {} already; the configuration asks for {}", folder_.string(), step,
+                total_steps_);
+    } else {
+      log_.info("{} has all of its {} steps already", folder_.string(), total_steps_);
+    }
     write_done();
     return ExitCode::success;
   }
+  if (stop_is_requested_on_any_rank()) {
+    log_.info("stopped before step {} of {}; the same command goes on from here",
+              trainer_->progress().step + 1, total_steps_);
+    return ExitCode::stopped;
+  }
+  make_up_validation();
   while (trainer_->progress().step < total_steps_) {
     const auto start = Clock::now();
     job_.operations().at_step(trainer_->progress().step + 1);
@@ -273,14 +339,29 @@ ExitCode TrainingRun::run() {
     }
     if (last || save_is_due(result.requests)) save();
     if (result.requests.stop && !last) {
-      log_.info("stopped after step {} of {}, saved; the same command{} goes on from here",
-                trainer_->progress().step, total_steps_,
-                config_.checkpoint.load_step == 0 ? "" : " without checkpoint.load_step");
+      log_.info("stopped after step {} of {}, saved; the same command goes on from here",
+                trainer_->progress().step, total_steps_);
       return ExitCode::stopped;
     }
   }
   finish();
   return ExitCode::success;
+}
+
+bool TrainingRun::stop_is_requested_on_any_rank() {
+  const std::vector<std::string> asked =
+      job_.world().all_gather(stop_was_requested() ? "stop" : "");
+  return std::ranges::count(asked, "stop") > 0;
+}
+
+// A stop leaves out the validation of its step; the next start makes it before it trains on.
+void TrainingRun::make_up_validation() {
+  const std::int64_t step = trainer_->progress().step, every = config_.train.validation_every_steps;
+  if (step == 0 || every == 0 || step % every != 0) return;
+  const std::string has_one = run_on_root(job_.world(), "metrics", [this] {
+    return std::string(records_->metrics().has_validation() ? "yes" : "");
+  });
+  if (has_one.empty()) validate();
 }
 
 // What this rank asks for: its signals; on rank 0 also the files `stop` and `save`, and the clock.
@@ -307,8 +388,9 @@ void TrainingRun::record_step(const StepResult& result, double step_ms) {
   const StepMetrics m =
       step_metrics(setting_, config_.model, result, trainer_->progress(), step_ms);
   records_->write(m);
+  since_last_line_.add(m);
   if (m.step % config_.logging.every_steps == 0 || m.step == total_steps_ || m.step == 1) {
-    log_.info("{}", console_line(m, total_steps_));
+    log_.info("{}", console_line(since_last_line_.take(), total_steps_));
   }
 }
 
@@ -378,14 +460,26 @@ void TrainingRun::finish() {
   write_done();
   if (!job_.is_root()) return;
   log_.info("finished {} steps in {}", total_steps_, folder_.string());
-  const RunLosses losses = read_losses(folder_ / "metrics.jsonl");
-  write_file(folder_ / "loss.svg", draw_losses_as_svg(losses, 800, 450), ExitCode::checkpoint);
-  fmt::print("{}", draw_losses_as_text(losses, 78, 16));
+  draw_losses();
+}
+
+// Rank 0's. The run is done already: a picture that cannot be drawn is no failure of it.
+void TrainingRun::draw_losses() {
+  const std::filesystem::path picture = folder_ / "loss.svg";
+  try {
+    const RunLosses losses = read_losses(folder_ / "metrics.jsonl");
+    fmt::print("{}", draw_losses_as_text(losses, 78, 16));
+    write_file(picture, draw_losses_as_svg(losses, 800, 450), ExitCode::checkpoint);
+  } catch (const std::exception& error) {
+    remove_if_there(picture.string() + ".partial");
+    log_.warning("the loss curve is not drawn: {}", error.what());
+  }
 }
 
 void TrainingRun::write_done() {
   if (!job_.is_root()) return;
-  write_file(folder_ / "DONE", fmt::format("{} steps\n", total_steps_), ExitCode::checkpoint);
+  write_file(folder_ / "DONE", fmt::format("{} steps\n", trainer_->progress().step),
+             ExitCode::checkpoint);
 }
 
 // What the last bits of a result may depend on besides seed and layout.

@@ -10,7 +10,9 @@
 //             checkpoints/
 //             loss.svg           the loss curve, drawn at the end
 //             profile/           where `profile` names steps, a trace of these for each of its
-//             ranks DONE               the run reached its last step
+//             ranks load_step.applied  the checkpoint.load_step that was applied last DONE the run
+//             reached its last step
+//             *.before-1         what another run has left under that name
 #pragma once
 
 #include <chrono>
@@ -21,6 +23,7 @@
 #include "core/log.h"
 #include "data/checkpoint_folder.h"
 #include "data/run_lock.h"
+#include "launcher/console_line.h"
 #include "launcher/job.h"
 #include "launcher/profiler.h"
 #include "launcher/run_config.h"
@@ -42,14 +45,21 @@ class TrainingRun {
   using Clock = std::chrono::steady_clock;
 
   std::filesystem::path checkpoints() const { return folder_ / "checkpoints"; }
+  LockPatience lock_patience();
   StepSetting step_setting() const;
   void prepare_folder();
+  void keep_earlier_history();
   void report_plan();
+  bool load_step_is_due();
   std::optional<Checkpoint> find_checkpoint();
+  std::optional<RunConfig> read_earlier_config();
   void check_fits(const Checkpoint& checkpoint);
   void compare_environment(const Checkpoint& checkpoint);
   void resume(const Checkpoint& checkpoint);
   void begin();
+  void take_weights(const Checkpoint& source);
+  bool stop_is_requested_on_any_rank();
+  void make_up_validation();
   StepRequests requests() const;
   void record_step(const StepResult& result, double step_ms);
   std::map<std::string, std::string> environment() const;
@@ -57,6 +67,7 @@ class TrainingRun {
   void save();
   void validate();
   void finish();
+  void draw_losses();
   void write_done();
 
   RunConfig config_;
@@ -71,11 +82,14 @@ class TrainingRun {
   Device& device_;  // the profiler's
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Communicator> device_ranks_;  // the job's, for memory that the host cannot read
+  bool goes_back_;  // to checkpoint.load_step, which was not applied before
+  std::optional<RunConfig> earlier_config_;
   std::int64_t total_steps_ = 0;
   std::unique_ptr<Trainer> trainer_;
   std::string kernels_;  // checksum of the algorithms chosen; empty: none had to be
   StepSetting setting_;  // rank 0's, as the records are
   std::optional<RunRecords> records_;
+  StepAverage since_last_line_;
   std::int64_t saved_step_ = 0;
   Clock::time_point saved_at_;
 };

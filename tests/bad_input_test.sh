@@ -60,6 +60,14 @@ expect "shard cut short" 3 "$(basename "$shard")" train run.name=bad 'data.corpo
 corpus_copy
 printf '\xff\xff' | dd of="$shard" bs=1 seek=$(($(stat -c %s "$shard") - 3000)) conv=notrunc status=none
 expect "flipped byte" 3 "$(basename "$shard")" "$dualpath" data verify damaged
+# Trial C2: a shard that is cut short while a run reads it.
+corpus_copy
+("$dualpath" train config.yaml run.name=reading train.steps=10000000 'data.corpora=[{path: damaged}]' >output 2>&1; echo $? >code) &
+for _ in $(seq 600); do [ -s runs/reading/metrics.jsonl ] && break; sleep 0.05; done
+truncate -s 100 "$shard"
+wait $!
+[ "$(cat code)" = 3 ] && grep -q "dualpath: .*$(basename "$shard"): was cut short while it was read" output ||
+  fail "a shard cut short while it is read: exit code $(cat code), wanted 3" output
 expect "too short a text" 3 'too few' train run.name=bad model.sequence_length=1000000
 # Trial C4: what is no regular file is refused at once, and not waited for.
 for file in corpus.yaml tokenizer.json; do
@@ -78,8 +86,28 @@ mkfifo runs/odd/config.yaml
 expect "config.yaml that is a fifo" 4 'config.yaml: is not a regular file' timeout 60 "$dualpath" train config.yaml run.name=odd train.steps=6
 expect "another model" 2 'model.layers: 1 in the checkpoint, 2 now' train run.name=good train.steps=6 model.layers=2
 expect "no such checkpoint" 4 'step-00000002' train run.name=good train.steps=6 checkpoint.load_step=2
-expect "weights of another model" 4 'embedding|deep' train run.name=bad train.init_from=runs/good/checkpoints/step-00000003 model.hidden_size=64
+expect "weights of another model" 2 'model.hidden_size: 32 there, 64 here' \
+  train run.name=bad train.init_from=runs/good/checkpoints/step-00000003 model.hidden_size=64
+# Trial S7: a run's folder is its newest checkpoint; another function of the weights is refused, or told.
+expect "weights from a run" 0 'weights from runs/good/checkpoints/step-00000003' \
+  train run.name=from_run train.init_from=runs/good
+expect "weights of no run" 4 'train.init_from: runs is neither a checkpoint, .* nor a run' train run.name=bad train.init_from=runs
+tied="train.init_from=runs/good model.tied_embeddings=true"
+expect "another function" 2 'model.tied_embeddings: false there, true here' train run.name=bad $tied
+expect "another function, knowingly" 0 'no place for parameters/head.* of runs/good/checkpoints/step-00000003' \
+  train run.name=tied $tied train.init_changes=model.tied_embeddings
 rm -rf runs/bad
+
+# Trial R17: a picture that cannot be drawn is no failure of a finished run.
+mkdir -p runs/undrawn/loss.svg/x
+expect "loss.svg cannot be written" 0 'warning: the loss curve is not drawn: .*loss.svg' train run.name=undrawn
+[ -e runs/undrawn/DONE ] && [ ! -e runs/undrawn/loss.svg.partial ] || fail "what a picture that failed leaves"
+# Trial R7.
+CUDA_VISIBLE_DEVICES=0 expect "GPUs that cannot be used" 2 'CUDA_VISIBLE_DEVICES=0 tells of GPUs, but .*cpu' \
+  train run.name=bad
+CUDA_VISIBLE_DEVICES=0 expect "the CPU is asked for" 0 finished train run.name=cpu train.device=cpu
+CUDA_VISIBLE_DEVICES= expect "no GPU" 0 'computing on the CPU: ' train run.name=auto
+grep -q 'computing on the CPU: ' runs/auto/log.txt || fail "the choice of device is not in log.txt" runs/auto/log.txt
 touch file
 expect "run folder cannot be made" 4 'file/run' train run.folder=file/run
 expect "run folder cannot be written" 4 '/proc/dualpath' train run.folder=/proc/dualpath

@@ -233,5 +233,37 @@ TEST(RunLock, IsFreeWhenItsHolderIsKilled) {
   EXPECT_EQ(checkpoint_error([&] { RunLock lock(folder.path()); }), "");
 }
 
+// Trial C6: a rank whose mpirun was killed holds the folder for a moment. Here it goes when it is
+// known that somebody waits.
+TEST(RunLock, WaitsForAnOrphan) {
+  const TemporaryFolder folder;
+  int ready[2], go[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  ASSERT_EQ(::pipe(go), 0);
+  const pid_t parent = start_process([&] {
+    start_process([&] {
+      const RunLock lock(folder.path());
+      char byte = 0;
+      if (::write(ready[1], "x", 1) != 1 || ::read(go[0], &byte, 1) != 1) std::abort();
+    });
+    ::pause();
+  });
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  EXPECT_THAT(checkpoint_error([&] { RunLock lock(folder.path(), {.seconds = 60}); }),
+              HasSubstr("is in use by process "));
+  kill_and_wait(parent);
+  EXPECT_THAT(checkpoint_error([&] { RunLock lock(folder.path(), {.seconds = 0}); }),
+              HasSubstr("is in use by process "));
+  std::string told;
+  const LockPatience patience{.seconds = 60, .tell = [&](const std::string& line) {
+                                told += line;
+                                EXPECT_EQ(::write(go[1], "x", 1), 1);
+                              }};
+  EXPECT_EQ(checkpoint_error([&] { RunLock lock(folder.path(), patience); }), "");
+  EXPECT_THAT(told, HasSubstr("waiting up to 60 s for process "));
+  for (const int end : {ready[0], ready[1], go[0], go[1]}) ::close(end);
+}
+
 }  // namespace
 }  // namespace dualpath

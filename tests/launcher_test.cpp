@@ -5,12 +5,16 @@
 
 #include "core/error.h"
 #include "launcher/arguments.h"
+#include "launcher/device_choice.h"
+#include "launcher/initial_weights.h"
 #include "launcher/report_error.h"
+#include "tests/expect_error.h"
 
 namespace dualpath {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 std::string message_of(const std::vector<std::string>& words, std::size_t min, std::size_t max) {
@@ -66,6 +70,54 @@ TEST(DescribeError, EveryLineIsPrefixed) {
   print_error({ExitCode::data, "a\nb"}, "[rank 1] dualpath: ");
   EXPECT_EQ(::testing::internal::GetCapturedStderr(),
             "[rank 1] dualpath: a\n[rank 1] dualpath: b\n");
+}
+
+// Trial R7.
+TEST(GivenGpus, AreToldByTheEnvironment) {
+  const auto given = [](const std::string& name, const char* value) {
+    return given_gpus([&](const char* asked) { return asked == name ? value : nullptr; });
+  };
+  EXPECT_EQ(given("PATH", "/bin"), "");
+  EXPECT_EQ(given("CUDA_VISIBLE_DEVICES", "0,1"), "CUDA_VISIBLE_DEVICES=0,1");
+  for (const char* none : {"", "-1", "NoDevFiles", "none"})
+    EXPECT_EQ(given("CUDA_VISIBLE_DEVICES", none), "");
+  EXPECT_EQ(given("SLURM_JOB_GPUS", "0"), "SLURM_JOB_GPUS=0");
+  EXPECT_EQ(given("SLURM_GPUS_ON_NODE", "4"), "SLURM_GPUS_ON_NODE=4");
+  EXPECT_EQ(given("SLURM_GPUS_PER_NODE", "h200:8"), "SLURM_GPUS_PER_NODE=h200:8");
+  EXPECT_EQ(given("SLURM_GPUS_ON_NODE", "0"), "");
+}
+
+// Trial S7: weights are not taken into another function of them without a word.
+TEST(InitialWeights, FieldsThatMakeAnotherFunctionAreRefusedByName) {
+  const auto refusal = [](auto change, std::vector<std::string> allowed = {}) {
+    const ModelConfig source;
+    ModelConfig model = source;
+    change(model);
+    return error_of(ExitCode::configuration, [&] { check_same_function(source, model, allowed); });
+  };
+  const auto theta = [](ModelConfig& m) { m.rope_theta = 10000; };
+  EXPECT_THAT(refusal(theta), HasSubstr("model.rope_theta: 500000 there, 10000 here"));
+  EXPECT_THAT(refusal(theta), HasSubstr("train.init_changes=[model.rope_theta]"));
+  EXPECT_EQ(refusal(theta, {"model.rope_theta"}), "");
+  EXPECT_THAT(refusal(theta, {"model.gate.mode"}), HasSubstr("model.rope_theta"));
+  EXPECT_THAT(refusal(theta, {"model.rope_thet"}), HasSubstr("did you mean model.rope_theta?"));
+  const std::pair<const char*, void (*)(ModelConfig&)> changes[] = {
+      {"model.tied_embeddings", [](ModelConfig& m) { m.tied_embeddings = true; }},
+      {"model.norm_epsilon", [](ModelConfig& m) { m.norm_epsilon = 1e-6; }},
+      {"model.qk_norm", [](ModelConfig& m) { m.qk_norm = QkNorm::before_rope; }},
+      {"model.deep.input_injection", [](ModelConfig& m) { m.deep.input_injection = true; }},
+      {"model.deep.iterations", [](ModelConfig& m) { m.deep.iterations = 2; }},
+      {"model.deep.combine", [](ModelConfig& m) { m.deep.combine = LoopCombine::final; }},
+      {"model.gate.mode", [](ModelConfig& m) { m.gate.mode = GateMode::convex; }},
+      {"model.gate.target", [](ModelConfig& m) { m.gate.target = GateTarget::updates; }}};
+  for (const auto& [name, change] : changes) EXPECT_THAT(refusal(change), HasSubstr(name));
+  EXPECT_EQ(refusal([](ModelConfig& m) {
+              m.sequence_length = 512;
+              m.init_std = 0.5;
+              m.deep.gain_init = 0;
+              m.budget_rule = BudgetRule::paper;
+            }),
+            "");
 }
 
 TEST(Check, NamesItsPlaceFromTheSourceRoot) {

@@ -158,6 +158,62 @@ TEST_F(Metrics, ResumingDropsWhatTheRunWillDoAgain) {
   EXPECT_THAT(steps(), ElementsAre());
 }
 
+// Trial S5: history is not dropped unasked.
+TEST_F(Metrics, RowsOfAnotherHistoryAreKeptAside) {
+  for (int step = 1; step <= 3; ++step) {
+    MetricsWriter writer(jsonl(), step - 1);
+    writer.write(step_metrics(step));
+  }
+  const std::string before = read_file(jsonl());
+  EXPECT_EQ(MetricsWriter(jsonl(), 3, LaterRows::another_runs).kept_aside(), "");
+  EXPECT_EQ(MetricsWriter(jsonl(), 1, LaterRows::another_runs).kept_aside(), jsonl() + ".before-1");
+  EXPECT_EQ(read_file(jsonl() + ".before-1"), before);
+  EXPECT_THAT(steps(), ElementsAre(1));
+  EXPECT_EQ(MetricsWriter(jsonl(), 0, LaterRows::another_runs).kept_aside(), jsonl() + ".before-2");
+  EXPECT_EQ(read_file(jsonl() + ".before-1"), before);
+  EXPECT_THAT(steps(), ElementsAre());
+
+  std::ofstream(jsonl()) << "notes of somebody\n";
+  EXPECT_EQ(MetricsWriter(jsonl(), 1).kept_aside(), jsonl() + ".before-3");
+  EXPECT_EQ(read_file(jsonl() + ".before-3"), "notes of somebody\n");
+}
+
+// Trial S5: a file that cannot be read is not taken for an empty one.
+TEST_F(Metrics, WhatCannotBeReadIsAnError) {
+  std::filesystem::create_directory(jsonl());
+  EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { MetricsWriter(jsonl(), 1); }),
+              HasSubstr(jsonl() + ": cannot be read"));
+  EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { last_saved_step(jsonl()); }),
+              HasSubstr(jsonl() + ": cannot be read"));
+}
+
+TEST_F(Metrics, TellWhatWasSavedAndValidated) {
+  EXPECT_EQ(last_saved_step(jsonl()), 0);
+  {
+    MetricsWriter writer(jsonl(), 0);
+    for (int step = 1; step <= 3; ++step) writer.write(step_metrics(step));
+    EXPECT_EQ(last_saved_step(jsonl()), 0);
+    writer.write(SaveMetrics{.step = 2});
+    writer.write(validation_metrics(2));
+  }
+  EXPECT_EQ(last_saved_step(jsonl()), 2);
+  EXPECT_FALSE(MetricsWriter(jsonl(), 3).has_validation());
+  EXPECT_TRUE(MetricsWriter(jsonl(), 2).has_validation());
+}
+
+// Trial R16.
+TEST_F(Metrics, AFileThatIsGoneIsNoticedAndAnotherInItsPlaceIsUsed) {
+  MetricsWriter writer(jsonl(), 0);
+  writer.write(step_metrics(1));
+  std::filesystem::copy_file(jsonl(), folder_ / "copy");
+  std::filesystem::rename(folder_ / "copy", jsonl());
+  writer.write(step_metrics(2));
+  EXPECT_THAT(steps(), ElementsAre(1, 2));
+  std::filesystem::remove(jsonl());
+  EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { writer.write(step_metrics(3)); }),
+              HasSubstr(jsonl() + " is gone"));
+}
+
 TEST_F(Metrics, AFolderThatIsNotThereIsNamed) {
   const std::string path = folder_ / "nowhere/metrics.jsonl";
   EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { MetricsWriter(path, 0); }), HasSubstr(path));
@@ -314,6 +370,37 @@ TEST(ConsoleLine, ReadsLikeMegatron) {
             "step ms: 250.0 | exposed comm ms: 1.2 | data wait ms: 0.5 | ETA: 1:02:05");
   metrics.mfu_percent = 41.26;
   EXPECT_THAT(console_line(metrics, 100), HasSubstr(" | MFU %: 41.3 | "));
+}
+
+// Trial R11.
+TEST(ConsoleLine, ShowsMeansSinceTheLineBefore) {
+  StepAverage average;
+  StepMetrics metrics = step_metrics(1);
+  average.add(metrics);
+  EXPECT_EQ(console_line(average.take(), 100), console_line(metrics, 100));
+  metrics = step_metrics(2);  // 1024 tokens in 0.25 s
+  metrics.mfu_percent = 40;
+  average.add(metrics);
+  metrics.step = 3;
+  metrics.loss = 0.5;
+  metrics.grad_norm = 0.25;
+  metrics.step_ms = 750;  // 1024 tokens in 0.75 s
+  metrics.tokens_per_second = 4096 / 3.;
+  metrics.mfu_percent = 40 / 3.;
+  metrics.communication_ms = 2.25;
+  metrics.data_wait_ms = 1.5;
+  metrics.eta = Seconds(750);  // 1000 steps more
+  average.add(metrics);
+  const StepMetrics mean = average.take();
+  EXPECT_EQ(mean.step, 3);
+  EXPECT_DOUBLE_EQ(mean.loss, 1.5);
+  EXPECT_EQ(mean.grad_norm, 0.25);
+  EXPECT_DOUBLE_EQ(mean.step_ms, 500);
+  EXPECT_DOUBLE_EQ(mean.tokens_per_second, 2048);
+  EXPECT_DOUBLE_EQ(*mean.mfu_percent, 20);
+  EXPECT_DOUBLE_EQ(mean.communication_ms, 1.75);
+  EXPECT_DOUBLE_EQ(mean.data_wait_ms, 1);
+  EXPECT_DOUBLE_EQ(mean.eta.count(), 500);
 }
 
 TEST(ConsoleLine, OfAValidation) {

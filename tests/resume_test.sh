@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# resume_test.sh DUALPATH MPIEXEC: stopping, killing and resuming runs; each must end bit-equal to the
+# resume_test.sh DUALPATH MPIEXEC SIGNAL_AT_START_LIBRARY: stopping, killing and resuming runs; each must end bit-equal to the
 # run that nothing happened to.
 set -u
 here=$(dirname "$(realpath "$0")")
@@ -7,6 +7,7 @@ here=$(dirname "$(realpath "$0")")
 . "$here/../launcher/mpi_environment.sh"
 program_test "$1"
 mpiexec=$2
+signals_at_start=$3
 
 cat >config.yaml <<'YAML'
 model: {layers: 2, hidden_size: 32, attention_heads: 2, sequence_length: 32, vocab_size: 128,
@@ -66,6 +67,22 @@ kill -USR1 $!
 wait $!
 code=$?
 [ $code -eq 75 ] || fail "USR1 to mpirun: exit code $code, wanted 75" output
+
+# Trial R16: a run whose folder has gone ends soon.
+start run.name=moved $long checkpoint.every_steps=0 &
+wait_for_step runs/moved 2
+mv runs/moved runs/moved_away
+wait $!
+code=$?
+[ $code -eq 4 ] && grep -q 'runs/moved/metrics.jsonl is gone' output || fail "folder gone: exit code $code, wanted 4" output
+
+# Trial C5: a signal while the libraries start is a stop signal too.
+for signal in USR1 USR2 TERM INT; do
+  expect "SIG$signal at the start" 75 'stopped before step 1 of 40; the same command goes on' \
+    env LD_PRELOAD="$signals_at_start" SIGNAL_AT_START="$(kill -l $signal)" "$dualpath" train config.yaml run.name=at_start
+done
+env LD_PRELOAD="$signals_at_start" SIGNAL_AT_START="$(kill -l TERM)" "$dualpath" --version >output
+[ $? -eq $((128 + $(kill -l TERM))) ] || fail "SIGTERM does not end another verb" output
 
 # The same by hand.
 start run.name=by_hand $long checkpoint.every_steps=0 &
@@ -138,4 +155,68 @@ same_history "after a damaged checkpoint" runs/at_once runs/longer
 expect "back to step 35" 0 'finished 40 steps' train run.name=whole checkpoint.load_step=35 checkpoint.keep_last=1
 [ -d runs/whole/checkpoints/abandoned-step-00000040 ] || fail "newer checkpoint is not set aside"
 [ -d runs/whole/checkpoints/step-00000040 ] || fail "the new history's last checkpoint is not there"
+
+# Trial S8: load_step is applied once, and never deletes what it set aside before.
+back="run.name=whole checkpoint.load_step=40 checkpoint.keep_last=0"
+resumed() { grep -q "resumed from runs/whole/checkpoints/step-000000$1" "$scratch/output" || fail "$2" "$scratch/output"; }
+[ -s runs/whole/metrics.jsonl.before-1 ] || fail "rows of the other history are gone"
+expect "two steps more" 0 finished train run.name=whole train.steps=42 checkpoint.every_steps=1 checkpoint.keep_last=0
+expect "another load_step" 0 'set aside: runs/whole/checkpoints/abandoned-step-00000042' train $back train.steps=42
+stat -c %i runs/whole/checkpoints/abandoned-step-00000042 >first_set
+expect "the same load_step" 0 'load_step=40 was applied by an earlier start.* remove runs/whole/load_step.applied' \
+  train $back train.steps=43
+resumed 42 "load_step is applied again"
+rm runs/whole/load_step.applied
+expect "load_step once more" 0 'set aside: runs/whole/checkpoints/abandoned-step-00000042-2' train $back train.steps=41
+resumed 40 "load_step is not applied"
+stat -c %i runs/whole/checkpoints/abandoned-step-00000042 | cmp - first_set || fail "the first set is not what it was"
+[ -d runs/whole/checkpoints/abandoned-step-00000043-2 ] || fail "a set has several numbers"
+
+# Fewer steps than are done.
+expect "fewer steps" 0 'runs/whole is at step 41 already; the configuration asks for 30' train run.name=whole train.steps=30
+grep -qx '41 steps' runs/whole/DONE || fail "DONE tells other steps" runs/whole/DONE
+
+# Trial S6: a run whose checkpoints are gone does not start anew.
+cp runs/whole/metrics.jsonl metrics
+mv runs/whole/checkpoints elsewhere
+expect "no checkpoints" 4 'file DONE, but there is no checkpoint in runs/whole/checkpoints' train run.name=whole
+rm runs/whole/DONE
+expect "no checkpoints, not done" 4 'step 41 was saved, but there is no checkpoint' train run.name=whole
+cmp -s metrics runs/whole/metrics.jsonl || fail "metrics.jsonl is not as it was"
+mv elsewhere runs/whole/checkpoints
+
+# Trial S5: what cannot be read is neither replaced nor passed over.
+for record in metrics.jsonl config.yaml log.txt load_step.applied; do
+  mv runs/whole/$record kept
+  mkdir runs/whole/$record
+  expect "$record cannot be read" 4 "runs/whole/$record: " train $back train.steps=44
+  rmdir runs/whole/$record
+  mv kept runs/whole/$record
+done
+echo '{' >runs/whole/config.yaml
+expect "malformed config.yaml" 4 'config.yaml is what this run was last started with' train run.name=whole train.steps=42
+
+# Without ever having saved a run starts anew by itself; another run's rows are kept.
+expect "5 steps" 0 finished train run.name=anew train.steps=5 checkpoint.every_steps=0
+sed -i /save_s/d runs/anew/metrics.jsonl
+rm -r runs/anew/checkpoints runs/anew/DONE
+cp runs/anew/metrics.jsonl metrics
+expect "never saved" 0 finished train run.name=anew train.steps=5 checkpoint.every_steps=0
+[ ! -e runs/anew/metrics.jsonl.before-1 ] || fail "rows made again are kept"
+sed -i /save_s/d runs/anew/metrics.jsonl
+rm -r runs/anew/checkpoints runs/anew/DONE
+cp runs/anew/metrics.jsonl metrics
+expect "another seed" 0 'kept in runs/anew/metrics.jsonl.before-1' train run.name=anew train.steps=5 train.seed=9
+cmp -s metrics runs/anew/metrics.jsonl.before-1 || fail "the other run's rows are not kept"
+grep -q 'seed: 1' runs/anew/config.yaml.before-1 || fail "the other run's configuration is not kept"
+
+# Trial S11: the validation that a stop leaves out is made by the next start, in its place.
+validating="run.name=validating train.validation_every_steps=1 train.validation_sequences=2"
+mkdir -p runs/validating
+touch runs/validating/stop
+expect "stopped at a validation" 75 'stopped after step 1' train $validating
+expect "its validation is made up" 0 'validation at step 1 ' train $validating train.steps=2
+[ "$(grep -o '"step":[0-9]*\|validation_loss' runs/validating/metrics.jsonl | tr '\n' ' ')" = \
+  '"step":1 "step":1 "step":1 validation_loss "step":2 "step":2 validation_loss "step":2 ' ] ||
+  fail "rows out of order" runs/validating/metrics.jsonl
 finish

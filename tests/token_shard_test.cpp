@@ -1,6 +1,7 @@
 #include "data/token_shard.h"
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <gmock/gmock.h>
@@ -8,6 +9,7 @@
 
 #include "core/random.h"
 #include "data/hdf5_file.h"
+#include "data/mapped_file_guard.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"
 
@@ -162,6 +164,44 @@ TEST(TokenShard, RefusesWhatContradictsItself) {
   EXPECT_THAT(problem({.num_documents = 1}), HasSubstr("num_documents = 1"));
   EXPECT_THAT(problem({.offsets = {0, 2, 5}}), HasSubstr("[0, 5) instead of [0, 6)"));
   EXPECT_THAT(problem({.offsets = {0, 7, 6}}), HasSubstr("document 1"));
+}
+
+// Trial C2: the kernel answers a read of what is no longer there with a bus error.
+TEST(TokenShard, CutShortWhileMappedEndsTheProcessNamingIt) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.h5";
+  TokenShardWriter writer(path, "abc", 50000);
+  writer.add_document(random_tokens(20000, 50000));
+  writer.finish();
+  EXPECT_EXIT(
+      {
+        { const TokenShard closed = TokenShard::open(path); }
+        const TokenShard shard = TokenShard::open(path);
+        set_mapping_message_prefix("[rank 1] ");
+        std::filesystem::resize_file(path, 4096);
+        std::vector<std::int32_t> tokens(100);
+        shard.read(19000, tokens);
+      },
+      testing::ExitedWithCode(3),
+      "^\\[rank 1\\] dualpath: .*/a.h5: was cut short while it was read: byte [0-9]+ is wanted, it "
+      "has "
+      "4096\n$");
+}
+
+// Bus errors anywhere else end the process as they do without us.
+TEST(TokenShard, OtherBusErrorsAreNoDataErrors) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.h5";
+  TokenShardWriter writer(path, "abc", 50000);
+  writer.add_document(random_tokens(100, 50000));
+  writer.finish();
+  EXPECT_EXIT(
+      {
+        const TokenShard shard = TokenShard::open(path);
+        raise(SIGBUS);
+        raise(SIGBUS);
+      },
+      testing::KilledBySignal(SIGBUS), "");
 }
 
 }  // namespace

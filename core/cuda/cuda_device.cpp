@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cublasLt.h>
+#include <unistd.h>
 
 #include "core/cuda/cuda_check.h"
 #include "core/cuda/cuda_ops.h"
@@ -173,11 +174,20 @@ std::string version(std::size_t number, std::size_t unit) {
   return fmt::format("{}.{}", number / unit, number % unit / (unit / 100));
 }
 
+bool driver_is_here() {
+  const auto is_here = [](const char* file) { return ::access(file, F_OK) == 0; };
+  return is_here("/proc/driver/nvidia") || is_here("/dev/nvidiactl") || is_here("/dev/dxg") ||
+         is_here("/dev/nvhost-ctrl");
+}
+
 }  // namespace
 
 CudaDevices find_cuda_devices() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
+  // What the runtime says where there is no driver, too.
+  if (status == cudaErrorInsufficientDriver && !driver_is_here())
+    return {0, "there is no GPU here, nor a driver of one"};
   if (status != cudaSuccess)
     return {0, fmt::format("no GPU can be used: {}", cudaGetErrorString(status))};
   return {count, count == 0 ? "there is no GPU" : ""};

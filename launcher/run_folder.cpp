@@ -1,0 +1,165 @@
+#include "launcher/run_folder.h"
+
+#include <algorithm>
+#include <charconv>
+#include <system_error>
+
+#include "data/checkpoint_folder.h"
+#include "data/file_io.h"
+#include "launcher/metrics_writer.h"
+
+namespace dualpath {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Also of a link that leads nowhere.
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(path, error);
+  CHECK_AS(ExitCode::checkpoint, status.type() != fs::file_type::none,
+           "{}: cannot be looked at: {}", path.string(), error.message());
+  return fs::exists(status);
+}
+
+fs::path name_before(const fs::path& file) {
+  for (int number = 1;; ++number) {
+    const fs::path name = fmt::format("{}.before-{}", file.string(), number);
+    if (!is_there(name)) return name;
+  }
+}
+
+void give_name(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  fs::rename(from, to, error);
+  CHECK_AS(ExitCode::checkpoint, !error, "{}: cannot be renamed to {}: {}", from.string(),
+           to.string(), error.message());
+}
+
+std::string read_text(const fs::path& file) {
+  std::error_code error;
+  CHECK_AS(ExitCode::checkpoint, fs::is_regular_file(file, error), "{}: not a regular file",
+           file.string());
+  return read_file(file, ExitCode::checkpoint);
+}
+
+}  // namespace
+
+fs::path set_aside(const fs::path& file) {
+  const fs::path name = name_before(file);
+  give_name(file, name);
+  return name;
+}
+
+fs::path keep_aside(const fs::path& file, std::string_view text) {
+  const fs::path name = name_before(file);
+  write_file(name, text, ExitCode::checkpoint);
+  return name;
+}
+
+void check_never_saved(const fs::path& folder) {
+  std::string sign;
+  if (is_there(folder / "DONE")) {
+    sign = "it has a file DONE";
+  } else if (const std::int64_t step = last_saved_step(folder / "metrics.jsonl"); step > 0) {
+    sign = fmt::format("its metrics.jsonl tells that step {} was saved", step);
+  }
+  CHECK_AS(ExitCode::checkpoint, sign.empty(),
+           "{} has been trained, for {}, but there is no checkpoint in {}: moved away, or not "
+           "mounted? Bring them back; or give another run.folder; or remove {} to start anew",
+           folder.string(), sign, (folder / "checkpoints").string(), folder.string());
+}
+
+std::optional<std::string> earlier_config_text(const fs::path& folder) {
+  const fs::path file = folder / "config.yaml";
+  if (!is_there(file)) return {};
+  return read_text(file);
+}
+
+RunConfig parse_earlier_config(const std::string& yaml, const fs::path& folder) {
+  const std::string file = folder / "config.yaml";
+  try {
+    ConfigSource source;
+    source.add_text(yaml, file);
+    ConfigProblems problems;
+    const auto config = read_config<RunConfig>(source, problems);
+    throw_if_any(problems, source);
+    return config;
+  } catch (const Error& error) {
+    DUALPATH_FAIL(ExitCode::checkpoint,
+                  "{}\n{} is what this run was last started with, and what this start is compared "
+                  "with; repair it, or move it away to go on without",
+                  error.what(), file);
+  }
+}
+
+bool makes_same_steps(const RunConfig& one, const RunConfig& other) {
+  for (const ConfigChange& change : compare_configs(one, other)) {
+    const auto begins = [&](std::string_view section) { return change.key.starts_with(section); };
+    if (!begins("run.") && !begins("checkpoint.") && !begins("logging.") && !begins("fault.") &&
+        !begins("profile."))
+      return false;
+  }
+  return true;
+}
+
+std::vector<fs::path> set_run_aside(const fs::path& folder) {
+  std::vector<fs::path> files, names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename();
+    const bool is_events =
+        name.starts_with("events.out.tfevents.") && name.find(".before-") == name.npos;
+    if (is_events || name == "config.yaml") files.push_back(it->path());
+  }
+  CHECK_AS(ExitCode::checkpoint, !error, "{}: cannot be listed: {}", folder.string(),
+           error.message());
+  for (const fs::path& file : files) names.push_back(set_aside(file));
+  return names;
+}
+
+fs::path load_step_file(const fs::path& folder) {
+  return folder / "load_step.applied";
+}
+
+std::int64_t applied_load_step(const fs::path& folder) {
+  const fs::path file = load_step_file(folder);
+  if (!is_there(file)) return 0;
+  const std::string text = read_text(file);
+  std::int64_t step = 0;
+  const auto result = std::from_chars(text.data(), text.data() + text.size(), step);
+  CHECK_AS(ExitCode::checkpoint, result.ec == std::errc() && step > 0,
+           "{}: does not begin with a step; remove it to have checkpoint.load_step applied",
+           file.string());
+  return step;
+}
+
+std::vector<fs::path> go_back_to(const fs::path& folder, std::int64_t step) {
+  std::vector<fs::path> later, names;
+  for (const CheckpointEntry& entry : list_checkpoints(folder / "checkpoints")) {
+    if (entry.step > step) later.push_back(entry.folder);
+  }
+  // One number for all of them, so that they can be told from those of other times.
+  const auto name_of = [](const fs::path& checkpoint, int number) {
+    const std::string name = "abandoned-" + checkpoint.filename().string();
+    return checkpoint.parent_path() / (number == 1 ? name : fmt::format("{}-{}", name, number));
+  };
+  int number = 1;
+  while (
+      std::ranges::any_of(later, [&](const fs::path& c) { return is_there(name_of(c, number)); }))
+    ++number;
+  for (const fs::path& checkpoint : later) {
+    names.push_back(name_of(checkpoint, number));
+    give_name(checkpoint, names.back());
+  }
+  // Last: where this start ends before, the next one goes back again.
+  write_file(load_step_file(folder),
+             fmt::format("{}: checkpoint.load_step has gone back to this step; without this file "
+                         "it does so again\n",
+                         step),
+             ExitCode::checkpoint);
+  return names;
+}
+
+}  // namespace dualpath

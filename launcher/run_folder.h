@@ -1,0 +1,45 @@
+// What earlier starts have left in a run folder: none of it is overwritten or dropped unasked. All
+// failures are Error(checkpoint). For rank 0, which holds the folder's lock.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "launcher/run_config.h"
+
+namespace dualpath {
+
+// Gives a file or folder the name FILE.before-1, or with the first number that is free; returns it.
+std::filesystem::path set_aside(const std::filesystem::path& file);
+// Writes the text under such a name.
+std::filesystem::path keep_aside(const std::filesystem::path& file, std::string_view text);
+
+// A run without a checkpoint starts anew. Throws where this one has had checkpoints: they are gone,
+// moved or not mounted.
+void check_never_saved(const std::filesystem::path& folder);
+
+// The configuration of the start before this one, in YAML; none: this is the first.
+std::optional<std::string> earlier_config_text(const std::filesystem::path& folder);
+RunConfig parse_earlier_config(const std::string& yaml, const std::filesystem::path& folder);
+
+// Whether the steps that one run makes again are those that the other has made.
+bool makes_same_steps(const RunConfig& one, const RunConfig& other);
+
+// Sets aside what a run with another configuration has left: its config.yaml and its TensorBoard
+// files. Returns the new names.
+std::vector<std::filesystem::path> set_run_aside(const std::filesystem::path& folder);
+
+// The step that checkpoint.load_step named when it was last applied; 0: never.
+std::int64_t applied_load_step(const std::filesystem::path& folder);
+std::filesystem::path load_step_file(const std::filesystem::path& folder);
+
+// Applies checkpoint.load_step: the checkpoints of later steps get names that do not count, for
+// they belong to another history, and the step is remembered. Returns the new names.
+std::vector<std::filesystem::path> go_back_to(const std::filesystem::path& folder,
+                                              std::int64_t step);
+
+}  // namespace dualpath
