@@ -17,6 +17,7 @@
 #include "data/file_io.h"
 #include "launcher/sweep/markup.h"
 #include "launcher/text_format.h"
+#include "launcher/work_folder.h"
 
 namespace dualpath {
 
@@ -177,25 +178,14 @@ void run_gnuplot(const fs::path& script, const fs::path& messages) {
            "gnuplot failed: {}", read_file(messages.string(), ExitCode::configuration));
 }
 
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (fs::temp_directory_path() / "dualpath-charts-XXXXXX").string();
-    CHECK_AS(ExitCode::configuration, ::mkdtemp(name.data()) != nullptr, "{}: {}", name,
-             std::strerror(errno));
-    path_ = name;
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  ~ScratchFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
+// Where scratch folders lie; those that killed processes left are removed.
+fs::path scratch_prefix() {
+  std::error_code error;
+  const fs::path prefix = fs::temp_directory_path(error) / "dualpath-charts-";
+  CHECK_AS(ExitCode::configuration, !error, "TMPDIR: {}", error.message());
+  remove_abandoned(prefix);
+  return prefix;
+}
 
 }  // namespace
 
@@ -264,7 +254,7 @@ std::string embedded_svg(const std::string& file, const std::string& prefix,
 
 std::vector<std::string> draw(const std::vector<Chart>& charts) {
   if (charts.empty()) return {};
-  const ScratchFolder scratch;
+  const WorkFolder scratch(scratch_prefix(), ExitCode::configuration);
   const auto file = [&](std::size_t i) {
     return (scratch.path() / fmt::format("{}.svg", i)).string();
   };
