@@ -20,15 +20,6 @@ namespace fs = std::filesystem;
 constexpr const char* new_name = "new";  // in the work folder: what is being written
 constexpr const char* old_name = "old";  // what it replaces, while neither bears the final name
 
-// Without a slash at the end; a link's target, which stays where it is.
-fs::path final_name(const std::string& name) {
-  const fs::path path = fs::path(name + "/").lexically_normal().parent_path();
-  std::error_code ignored;
-  if (!fs::is_symlink(path, ignored)) return path;
-  const fs::path target = fs::weakly_canonical(path, ignored);
-  return target.empty() ? path : target;
-}
-
 fs::path prefix_of(const fs::path& name) {
   return fmt::format("{}.partial-", name.string());
 }
@@ -57,8 +48,21 @@ void restore(const fs::path& old, const fs::path& name, std::vector<std::string>
 
 }  // namespace
 
+// A link stays where it is; what it leads to need not exist.
+fs::path output_path(const std::string& name) {
+  constexpr int most_links = 40;  // of one path, as the kernel has it
+  fs::path path = fs::path(name + "/").lexically_normal().parent_path();
+  for (int i = 0; i < most_links; ++i) {
+    std::error_code none;
+    const fs::path target = fs::read_symlink(path, none);
+    if (none) return path;
+    path = (path.parent_path() / target / "").lexically_normal().parent_path();
+  }
+  DUALPATH_FAIL(ExitCode::data, "{}: too many symbolic links", name);
+}
+
 OutputFolder::OutputFolder(const std::string& name)
-    : name_(final_name(name)),
+    : name_(output_path(name)),
       work_(prefix_of(name_), ExitCode::data),
       partial_(work_.path() / new_name) {
   CHECK_AS(ExitCode::data, !is_mount_point(name_),
@@ -73,6 +77,8 @@ void OutputFolder::finish() {
     publish(partial_.string(), name_.string(), ExitCode::data);
     return;
   }
+  CHECK_AS(ExitCode::data, fs::is_directory(name_, ignored),
+           "{}: is no folder, and will not be replaced", name_.string());
   sync_path(partial_.string(), ExitCode::data);
   if (exchange(partial_, name_)) {
     sync_path((name_ / "..").string(), ExitCode::data);
@@ -91,7 +97,7 @@ void OutputFolder::finish() {
 }
 
 std::vector<std::string> clear_leftovers(const std::string& name) {
-  const fs::path path = final_name(name);
+  const fs::path path = output_path(name);
   std::vector<std::string> told;
   const AbandonedFolders found = remove_abandoned(
       prefix_of(path), [&](const fs::path& folder) { restore(folder / old_name, path, told); });

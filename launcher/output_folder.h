@@ -9,6 +9,10 @@
 
 namespace dualpath {
 
+// The folder that `name` means: without a slash at its end, and of a symbolic link the target.
+// Throws Error(data) where links lead nowhere.
+std::filesystem::path output_path(const std::string& name);
+
 class OutputFolder {
  public:
   // Makes a folder NAME.partial-xxxxxx beside `name` to write to. It is removed with this object.

@@ -155,7 +155,7 @@ fs::path find_foreign_file(const fs::path& folder) {
 // Refuses to replace anything but an empty folder and, if told to, a corpus and nothing else.
 void check_output(const std::string& output, bool overwrite) {
   std::error_code error;
-  const fs::path folder = output;
+  const fs::path folder = output_path(output);
   const bool exists = fs::exists(folder, error);
   CHECK_AS(ExitCode::data, !error, "output={}: {}", output, error.message());
   if (!exists) return;
@@ -184,7 +184,7 @@ void check_output(const std::string& output, bool overwrite) {
 // Whatever their names are.
 void check_inputs_stay(const std::string& output, const TextFiles& files) {
   std::error_code error;
-  const fs::path folder = fs::weakly_canonical(output, error) / "";
+  const fs::path folder = fs::weakly_canonical(output_path(output), error) / "";
   for (const fs::path& file : files.files) {
     const std::string path = fs::weakly_canonical(file, error).string();
     CHECK_AS(ExitCode::configuration, !path.starts_with(folder.string()),
@@ -213,6 +213,12 @@ void warn_of(std::string_view what, const std::vector<std::string>& paths) {
 }
 
 void warn_of(const TextFiles& files) {
+  std::vector<std::string> json;
+  for (const fs::path& file : files.files) {
+    const fs::path kind = without_compression(file).extension();
+    if (kind == ".json" || kind == ".ndjson") json.push_back(file.string());
+  }
+  warn_of("files of JSON are read as one text each, *.jsonl as a document a line", json);
   warn_of("files of other kinds are passed over", files.passed_over);
   warn_of("folders that several paths lead to are read once", files.met_again);
   warn_of("symbolic links to nothing are passed over", files.dangling);
@@ -300,8 +306,20 @@ std::string write_corpora(const TextSource& source, const Tokenizer& tokenizer,
                                                             elapsed.count(), source.num_threads));
 }
 
+// A file whose name reads as an option.
+void check_no_file_is_meant(std::span<const std::string> overrides) {
+  for (const std::string& word : overrides) {
+    std::error_code ignored;
+    CHECK_AS(ExitCode::configuration, !fs::exists(word, ignored),
+             "{} is a file, but reads as an option; write ./{}", word, word);
+  }
+}
+
 ExitCode run_tokenize(std::span<const std::string> words) {
-  const Arguments arguments = split_arguments(words, usage, 1, words.size());
+  const Arguments arguments = split_arguments(words, usage, 0, words.size());
+  check_no_file_is_meant(arguments.overrides);
+  CHECK_AS(ExitCode::configuration, !arguments.positional.empty(), "no INPUT is given\nusage: {}",
+           usage);
   const TokenizeOptions options = read_tokenize_options(arguments.overrides);
   TextSource source{.inputs = arguments.positional,
                     .files = find_text_files(arguments.positional),

@@ -233,6 +233,11 @@ TEST_F(TextReaderTest, DamagedCompressedFilesAreNamed) {
   std::string damaged = gzip(std::string(10'000, 'x') + random_bytes(1, 10'000));
   damaged[damaged.size() - 6] ^= 1;  // its checksum
   EXPECT_THAT(read_error(write(folder_ / "a.txt.gz", damaged)), HasSubstr("a.txt.gz"));
+  // A stream behind the first that has lost its beginning was passed over.
+  EXPECT_THAT(read_error(write(folder_ / "a.txt.gz", gzip("one") + gzip("two").substr(1))),
+              HasSubstr("a.txt.gz: goes on with what is not in gzip format"));
+  EXPECT_THAT(documents({write(folder_ / "a.txt.gz", gzip("one") + std::string(999, '\0'))}),
+              ElementsAre("one"));
 }
 
 TEST_F(TextReaderTest, MissingInputs) {

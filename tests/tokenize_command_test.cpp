@@ -191,12 +191,13 @@ TEST_F(TokenizeCommand, ReplacesNothingElse) {
   fs::create_directory(folder_ / "papers");
   write("papers/thesis", "years of work");
   write("empty", "");
-  for (const char* name : {"papers", "a.txt", "empty"}) {
+  for (const char* name : {"papers", "a.txt", "a.txt/", "empty", "empty/"}) {
     EXPECT_THAT(error(ExitCode::configuration, {folder_ / "a.txt", output(name), "overwrite=true"}),
                 HasSubstr("is no corpus"));
   }
   EXPECT_TRUE(fs::exists(folder_ / "papers/thesis"));
   EXPECT_TRUE(fs::is_regular_file(folder_ / "empty"));
+  EXPECT_TRUE(fs::is_regular_file(folder_ / "a.txt"));
 }
 
 TEST_F(TokenizeCommand, AFailureLeavesTheOldCorpusAndNothingElse) {
@@ -330,6 +331,11 @@ TEST_F(TokenizeCommand, OptionsWithoutEffectAreRefused) {
               HasSubstr("document_separator=x is for text"));
   EXPECT_THAT(warnings({text, output("c"), load(kFixture), "document_separator=x"}),
               HasSubstr("document_separator=x is nowhere in the text"));
+}
+
+TEST_F(TokenizeCommand, TellsOfJsonThatIsReadAsText) {
+  EXPECT_THAT(warnings({write("a.json", "[]"), output("c"), load(kFixture)}),
+              HasSubstr("files of JSON are read as one text each"));
 }
 
 TEST_F(TokenizeCommand, TellsOfZeros) {
