@@ -57,6 +57,38 @@ touch no_such_partition
 expect "refused by sbatch" 2 'sbatch has refused the job' with_sbatch model.layers=2 train.steps=8
 expect "in its words" 2 'invalid partition' with_sbatch model.layers=2 train.steps=8
 
+# A start of the job, whose ranks are `rank`; scontrol tells of RESTARTS.
+printf '%s\n' '#!/usr/bin/env bash' 'while [[ $1 == --* ]]; do shift; done; exec "$@"' >bin/srun
+printf '%s\n' '#!/usr/bin/env bash' 'echo "   JobState=COMPLETING Reason=${REASON-None} Dependency=(null)"' \
+  'echo "   Requeue=1 Restarts=${RESTARTS-0} BatchFlag=1"; [[ $1 != requeue ]]' >bin/scontrol
+printf '%s\n' '#!/usr/bin/env bash' 'echo "COMPLETING None"' >bin/squeue
+printf '%s\n' '#!/usr/bin/env bash' 'env | grep ^OMPI_MCA_ | sort | tr "\n" " "; exit "$RANK_CODE"' >rank
+printf '%s\n' '#!/usr/bin/env bash' "exec $(command -v sleep) 0.02" >bin/sleep  # the script looks once a second
+chmod +x bin/srun bin/scontrol bin/squeue bin/sleep rank
+start() {
+  env SLURM_JOB_ID=7 SLURM_CPUS_PER_TASK=1 SLURM_JOB_NODELIST=here PATH="$PWD/bin:$PATH" "$@" bash start.sbatch
+}
+with_sbatch model.layers=2 train.steps=8 submit.program=./rank --dry-run >start.sbatch
+
+# Trial R13: who requeued it, and whether it goes on.
+expect "stopped" 75 'job 7: stopped; to go on, submit it again$' start RANK_CODE=75
+expect "requeued by an administrator" 75 'job 7: stopped; requeued by Slurm, it goes on by itself$' start RANK_CODE=75 RESTARTS=1
+expect "requeued and held" 75 'job 7: stopped; requeued by Slurm, it is held: `scontrol release 7` lets it go on$' \
+  start RANK_CODE=75 RESTARTS=1 REASON=job_requeued_in_held_state
+expect "killed and requeued" 75 'job 7: ends with exit code 137; requeued by Slurm, it goes on by itself$' \
+  start RANK_CODE=137 RESTARTS=3 SLURM_RESTART_COUNT=2
+expect "failed in its second start" 2 'job 7: ends with exit code 2, not to be requeued$' \
+  start RANK_CODE=2 RESTARTS=1 SLURM_RESTART_COUNT=1
+
+# Trial R14: what the user has set, in setup or before, is not undone; but what mpi_environment.sh has set.
+unset "${!OMPI_MCA_@}"
+yield=OMPI_MCA_mpi_yield_when_idle=1
+expect "environment of one machine" 2 "^$yield [0-9]{4}-" start RANK_CODE=2 OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader
+expect "environment of the user" 2 "^OMPI_MCA_btl=self,tcp $yield OMPI_MCA_pml=ob1 " start RANK_CODE=2 OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,tcp
+with_sbatch model.layers=2 train.steps=8 submit.program=./rank --dry-run \
+  'submit.setup=["export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader OMPI_MCA_mpi_yield_when_idle=0"]' >start.sbatch
+expect "environment of setup" 2 '^OMPI_MCA_btl=self,vader OMPI_MCA_mpi_yield_when_idle=0 OMPI_MCA_pml=ob1 ' start RANK_CODE=2
+
 # A sweep as a job array.
 cat >sweep.yaml <<'YAML'
 sweep: {base: config.yaml, name: s, seeds: [1, 2, 3], parallel_runs: 2}
@@ -87,8 +119,6 @@ expect "sweep, a folder and words" 2 "sweeps/s is a sweep's folder, which sweep.
   "$dualpath" sweep status sweeps/s sweep.nam=t
 
 # A task of the array: of a run that another process has, it says nothing.
-printf '%s\n' '#!/usr/bin/env bash' 'while [[ $1 == --* ]]; do shift; done; exec "$@"' >bin/srun
-chmod +x bin/srun
 run=sweeps/s/runs/dual_path-k2-lr5e-4-s1
 task() {
   SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=0 SLURM_CPUS_PER_TASK=1 SLURM_JOB_NODELIST=here \
