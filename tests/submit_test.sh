@@ -28,6 +28,8 @@ expect "ranks" 2 'config.yaml:3: train.global_batch_size: 8 is no multiple .* th
   with_sbatch submit.nodes=3
 expect "unknown key" 2 'submit.node: unknown key, did you mean submit.nodes\?' with_sbatch submit.node=3
 expect "time limit" 2 'submit.time_limit: "soon" is no time; ' with_sbatch submit.time_limit=soon
+expect "setup that is no shell" 2 'submit.setup: is no shell: .*syntax error' with_sbatch 'submit.setup=["if true"]'
+expect "no MPI" 2 'submit.mpi: empty; srun' with_sbatch submit.mpi=
 expect "missing corpus" 3 'nowhere' with_sbatch data.mock=false 'data.corpora=[{path: nowhere}]'
 expect "no such checkpoint" 4 'step-00000007' with_sbatch checkpoint.load_step=7
 expect "no sbatch" 2 'sbatch cannot be run: No such file' env PATH=/nowhere "$dualpath" submit config.yaml run.name=missing
@@ -53,6 +55,13 @@ rm runs/run/DONE
 expect "another model than the checkpoint's" 2 'model.layers: 2 in the checkpoint, 1 now' with_sbatch
 echo '{"step":4,"step_ms":4000}' >runs/run/metrics.jsonl
 expect "lead from the run" 0 'to stop 42 s before' with_sbatch model.layers=2 train.steps=8
+expect "a program that is elsewhere" 0 'warning: submit.program=/nowhere/dualpath: no such file here' \
+  with_sbatch model.layers=2 train.steps=8 submit.program=/nowhere/dualpath --dry-run
+cp bin/sbatch sbatch_before
+printf '%s\n' '#!/usr/bin/env bash' 'echo "Submitted batch job 5"' >bin/sbatch
+expect "an answer that is no number" 2 'answers "Submitted batch job 5", which is no job' \
+  with_sbatch model.layers=2 train.steps=8
+mv sbatch_before bin/sbatch
 touch no_such_partition
 expect "refused by sbatch" 2 'sbatch has refused the job' with_sbatch model.layers=2 train.steps=8
 expect "in its words" 2 'invalid partition' with_sbatch model.layers=2 train.steps=8
@@ -97,6 +106,7 @@ sweep() { PATH=$PWD/bin:$PATH "$dualpath" sweep submit sweep.yaml "$@"; }
 rm no_such_partition sbatch_calls
 expect "sweep, ranks" 2 'train.global_batch_size: 8 is no multiple .* \(run dual_path-k2-lr5e-4-s1 and 2 others\)' \
   sweep submit.nodes=3
+expect "sweep, setup that is no shell" 2 'submit.setup: is no shell' sweep 'submit.setup=["}"]'
 expect "sweep, no sbatch" 2 'sbatch cannot be run: No such file' env PATH=/nowhere "$dualpath" sweep submit sweep.yaml sweep.name=missing
 for spelling in --dry-run submit.dry_run=true; do
   expect "sweep, dry run" 0 '^#SBATCH --array=0-2%2$' sweep submit.nodes=2 $spelling

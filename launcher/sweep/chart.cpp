@@ -226,7 +226,7 @@ void run_gnuplot(const fs::path& script, const fs::path& messages) {
 fs::path scratch_prefix() {
   std::error_code error;
   const fs::path prefix = fs::temp_directory_path(error) / "dualpath-charts-";
-  CHECK_AS(ExitCode::configuration, !error, "TMPDIR: {}", error.message());
+  CHECK_AS(ExitCode::configuration, !error, "TMPDIR names no folder: {}", error.message());
   remove_abandoned(prefix);
   return prefix;
 }

@@ -148,11 +148,14 @@ std::vector<Chart> size_charts(const SweepResults& results) {
               .y_label = loss_label(results),
               .logarithmic_x = true};
   std::map<std::string, std::size_t> colours;  // of curves that budgets have in common
-  for (std::size_t i = 0; i < results.budgets.size(); ++i) {
+  const std::size_t num_budgets = results.budgets.size();
+  for (std::size_t i = 0; i < num_budgets; ++i) {
     for (const IsoFlopCurve& curve : iso_flop_curves(results, results.budgets[i])) {
       Series series = curve_series(results, curve);
       const std::size_t colour = colours.emplace(curve.name, colours.size()).first->second;
-      series.colour = colour % num_chart_colours + i * num_chart_colours;
+      // Budgets differ in their points.
+      const std::size_t round = colour / num_chart_colours * num_budgets + i;
+      series.colour = colour % num_chart_colours + round * num_chart_colours;
       series.name += fmt::format(" ({})", short_text_of(results.budgets[i].budget));
       chart.series.push_back(std::move(series));
     }
