@@ -288,7 +288,7 @@ TEST_F(TokenizeCommand, ALinkLeadsToTheOutput) {
 TEST_F(TokenizeCommand, OverwritingRemovesNothingButACorpus) {
   const std::string text = write("a.txt", "text");
   for (const char* fraction : {"validation_fraction=0", "validation_fraction=0.5"}) {
-    write("a.txt", "text\nand more\n");
+    write("a.txt", "text\nand more\nand more\n");
     tokenize({text, output("c"), load(kFixture), fraction});
     for (const char* file : {"c/notes.md", "c/train/notes.md"}) {
       if (!fs::exists(fs::path(folder_ / file).parent_path())) continue;
