@@ -44,37 +44,66 @@ class PlainFile final : public InputFile {
   std::uint64_t stored_bytes_read_ = 0;
 };
 
+// One gzip stream or several in a row. Zeros behind the last one are padding.
 class GzipFile final : public InputFile {
  public:
-  explicit GzipFile(const fs::path& path)
-      : path_(path.string()), file_(::gzopen(path.c_str(), "rb")) {
-    CHECK_AS(ExitCode::data, file_, "{}: cannot be opened: {}", path_, std::strerror(errno));
-    ::gzbuffer(file_.get(), 1 << 18);
-    CHECK_AS(ExitCode::data, ::gzdirect(file_.get()) == 0, "{}: is not in gzip format", path_);
+  explicit GzipFile(const fs::path& path) : file_(path), buffer_(std::size_t{1} << 18) {
+    constexpr int gzip_header = 16 + MAX_WBITS;
+    CHECK(::inflateInit2(&stream_, gzip_header) == Z_OK, "no memory for a gzip stream");
   }
+  GzipFile(const GzipFile&) = delete;
+  GzipFile& operator=(const GzipFile&) = delete;
+  ~GzipFile() override { ::inflateEnd(&stream_); }
 
   std::size_t read(std::span<char> out) override {
     const std::size_t wanted = std::min(out.size(), std::size_t{1} << 30);
-    const int count = ::gzread(file_.get(), out.data(), static_cast<unsigned>(wanted));
-    int error = Z_OK;
-    const char* message = ::gzerror(file_.get(), &error);
-    CHECK_AS(ExitCode::data, error != Z_BUF_ERROR, "{}: is cut short", path_);
-    CHECK_AS(ExitCode::data, count >= 0 && error == Z_OK, "{}: {}", path_,
-             error == Z_ERRNO ? std::strerror(errno) : message);
-    return static_cast<std::size_t>(count);
+    stream_.next_out = reinterpret_cast<Bytef*>(out.data());
+    stream_.avail_out = static_cast<uInt>(wanted);
+    while (stream_.avail_out > 0 && (in_stream_ || begin_stream())) {
+      CHECK_AS(ExitCode::data, stream_.avail_in > 0 || refill(), "{}: is cut short", file_.path());
+      const int status = ::inflate(&stream_, Z_NO_FLUSH);
+      CHECK_AS(ExitCode::data, status == Z_OK || status == Z_STREAM_END, "{}: is damaged: {}",
+               file_.path(), stream_.msg != nullptr ? stream_.msg : ::zError(status));
+      in_stream_ = status != Z_STREAM_END;
+    }
+    return wanted - stream_.avail_out;
   }
 
   std::uint64_t stored_bytes_read() const override {
-    return static_cast<std::uint64_t>(::gzoffset(file_.get()));
+    return file_.stored_bytes_read() - stream_.avail_in;
   }
 
  private:
-  struct Close {
-    void operator()(gzFile file) const { ::gzclose(file); }
-  };
+  bool refill() {
+    stream_.next_in = reinterpret_cast<Bytef*>(buffer_.data());
+    stream_.avail_in = static_cast<uInt>(file_.read(buffer_));
+    return stream_.avail_in > 0;
+  }
 
-  std::string path_;
-  std::unique_ptr<gzFile_s, Close> file_;
+  // Of the next stream; false at the end of the file.
+  bool begin_stream() {
+    constexpr Bytef first_byte = 0x1f;
+    while (stream_.avail_in > 0 || refill()) {
+      const bool is_padding = !is_first_ && *stream_.next_in == 0;
+      if (!is_padding) {
+        CHECK_AS(ExitCode::data, *stream_.next_in == first_byte, "{}: {}", file_.path(),
+                 is_first_ ? "is not in gzip format" : "goes on with what is not in gzip format");
+        ::inflateReset(&stream_);
+        is_first_ = false;
+        return in_stream_ = true;
+      }
+      ++stream_.next_in;
+      --stream_.avail_in;
+    }
+    CHECK_AS(ExitCode::data, !is_first_, "{}: is empty, and so not in gzip format", file_.path());
+    return false;
+  }
+
+  PlainFile file_;
+  std::vector<char> buffer_;
+  z_stream stream_{};
+  bool in_stream_ = false;
+  bool is_first_ = true;
 };
 
 class ZstdFile final : public InputFile {

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <fmt/ranges.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -49,7 +51,32 @@ std::string output_of(const std::vector<std::string>& command) {
 
 std::string sbatch(const std::filesystem::path& script) {
   const std::string answer = output_of({"sbatch", "--parsable", script});
-  return answer.substr(0, answer.find(';'));  // "JOB" or "JOB;CLUSTER"
+  const std::string job = answer.substr(0, answer.find(';'));  // "JOB" or "JOB;CLUSTER"
+  const bool is_number = !job.empty() && job.find_first_not_of("0123456789") == job.npos;
+  CHECK_AS(ExitCode::configuration, is_number,
+           "sbatch --parsable {} answers \"{}\", which is no job's number", script.string(),
+           answer);
+  return job;
+}
+
+void check_job(const SubmitSection& submit, ConfigProblems& problems) {
+  if (submit.mpi.empty()) problems.add("submit.mpi", "empty; srun --mpi=list tells the kinds");
+  if (!submit.setup.empty()) {
+    const std::string lines = fmt::format("{}\n", fmt::join(submit.setup, "\n"));
+    const std::string errors =
+        output_of({"bash", "-c", "bash -n -c \"$0\" 2>&1 || true", "f() {\n:\n" + lines + "}\n"});
+    if (!errors.empty()) problems.add("submit.setup", "is no shell: " + errors);
+  }
+  std::error_code ignored;
+  namespace fs = std::filesystem;
+  const auto warn_unless_file = [&](const char* name, const std::string& path) {
+    const bool is_path = path.find('/') != path.npos && path.find("://") == path.npos;
+    if (!is_path || fs::is_regular_file(path, ignored)) return;
+    fmt::print(stderr, "warning: {}={}: no such file here; the nodes must have it\n", name, path);
+  };
+  if (submit.container.empty()) warn_unless_file("submit.program", submit.program);
+  if (!fs::is_directory(submit.container, ignored))  // as an unpacked image is
+    warn_unless_file("submit.container", submit.container);
 }
 
 std::filesystem::path submitted_program(const SubmitSection& submit) {

@@ -43,6 +43,7 @@ Request read_request(std::span<const std::string> words) {
   request.config = read_config<SubmitConfig>(request.source, problems);
   const auto& [submit, run] = request.config;
   validate(run, submit.num_ranks(), problems);
+  check_job(submit, problems);
   request.lead_seconds = signal_lead_seconds(submit, {run.folder()}, problems);
   throw_if_any(problems, request.source);
   return request;

@@ -233,6 +233,7 @@ std::int64_t lead_of(const Request& request, std::span<const std::string> runs) 
   std::vector<fs::path> folders;
   for (const std::string& run : runs) folders.push_back(run_folder(request.config.folder(), run));
   ConfigProblems problems;
+  check_job(request.config.submit, problems);
   const std::int64_t lead = signal_lead_seconds(request.config.submit, folders, problems);
   throw_if_any(problems, request.source);
   return lead;

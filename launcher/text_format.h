@@ -40,4 +40,18 @@ inline std::string duration_text(double seconds) {
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
+// Seconds with the digits that tell something: "42 ms", "3.1 s", "1:02:03".
+inline std::string elapsed_text(double seconds) {
+  if (seconds < 1) return fmt::format("{:.0f} ms", std::ceil(seconds * 1e3));
+  return seconds < 100 ? fmt::format("{:.1f} s", seconds) : duration_text(seconds);
+}
+
+// 1234 bytes as "1.2 kB"
+inline std::string bytes_text(double bytes) {
+  if (bytes < 1e3) return plural(static_cast<std::size_t>(bytes), "byte");
+  if (bytes < 1e6) return fmt::format("{:.1f} kB", bytes / 1e3);
+  return bytes < 1e9 ? fmt::format("{:.1f} MB", bytes / 1e6)
+                     : fmt::format("{:.2f} GB", bytes / 1e9);
+}
+
 }  // namespace dualpath

@@ -1,5 +1,6 @@
 // dualpath tokenize: text files to a corpus of token shards.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -20,6 +21,8 @@ namespace dualpath {
 
 namespace fs = std::filesystem;
 
+constexpr const char* default_text_field = "text";
+
 struct TokenizerOptions {
   std::string load;
   std::string end_of_text;
@@ -32,7 +35,8 @@ struct TokenizerOptions {
 struct TokenizeOptions {
   std::string output;
   TokenizerOptions tokenizer;
-  std::string text_field = "text";
+  std::string text_field = default_text_field;
+  std::string document_separator;
   double validation_fraction = 0;
   std::int64_t shard_tokens = 1 << 28;
   std::int64_t threads = 0;
@@ -67,6 +71,10 @@ void visit_fields(Visitor& visit, TokenizeOptions& c) {
   visit.field("output", c.output, {.help = "folder of the corpus; must be given"});
   visit.section("tokenizer", c.tokenizer, "the tokenizer, loaded or trained");
   visit.field("text_field", c.text_field, {.help = "field of the JSON lines that holds the text"});
+  visit.field("document_separator", c.document_separator,
+              {.help = "text at which the other files are cut into documents, as <|endoftext|>; it "
+                       "belongs to none of them, nor does a line break right behind it; empty: a "
+                       "file is one document"});
   visit.field("validation_fraction", c.validation_fraction,
               {.help = "share of the text, at its end, that goes to OUTPUT/validation, the rest to "
                        "OUTPUT/train; 0: all to OUTPUT",
@@ -90,10 +98,13 @@ std::string tokenize_help() {
       "Turns text into token shards for training.\n\n"
       "usage: {}\n\n"
       "INPUT is a file or a folder, which is searched for .txt, .text, .md, .jsonl and .dict.\n"
-      "A line of *.jsonl is a document; any other file is one document. All of them may be\n"
-      "compressed: .gz, .dz (gzip) or .zst. <|endoftext|>, or what the tokenizer has in its "
-      "place,\n"
-      "follows every document.\n\n"
+      "A line of *.jsonl is a document; any other file is one document, unless "
+      "document_separator=\n"
+      "cuts it. All of them may be compressed: .gz, .dz (gzip) or .zst. <|endoftext|>, or what "
+      "the\n"
+      "tokenizer has in its place, follows every document. Text is taken as it is, line breaks of "
+      "any\n"
+      "kind and bytes 0 included, but for a byte order mark at a file's beginning.\n\n"
       "The tokenizer is a byte-level BPE: that of a tokenizer.json of the kind of GPT-2, Llama 3 "
       "or\n"
       "Qwen 2, or one trained on the text. It is saved in the corpus. Text that spells a special\n"
@@ -120,17 +131,116 @@ TokenizeOptions read_tokenize_options(std::span<const std::string> overrides) {
   return options;
 }
 
-// Refuses to replace anything but an empty folder and, if told to, a corpus.
+// Whether the file is part of a corpus, by its name.
+bool is_corpus_file(const fs::directory_entry& entry) {
+  constexpr std::array kinds = {".h5", ".json", ".yaml"};
+  return entry.is_regular_file() &&
+         std::ranges::find(kinds, entry.path().extension()) != kinds.end();
+}
+
+// What replacing a corpus would remove besides it; empty: nothing.
+fs::path find_foreign_file(const fs::path& folder) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const fs::path name = entry.path().filename();
+    const bool is_part = entry.is_directory() && (name == train_part || name == validation_part);
+    if (!is_part && !is_corpus_file(entry)) return entry.path();
+    if (!is_part) continue;
+    for (const fs::directory_entry& inner : fs::directory_iterator(entry.path())) {
+      if (!is_corpus_file(inner)) return inner.path();
+    }
+  }
+  return {};
+}
+
+// Refuses to replace anything but an empty folder and, if told to, a corpus and nothing else.
 void check_output(const std::string& output, bool overwrite) {
   std::error_code error;
-  const fs::path folder = output;
-  if (!fs::exists(folder, error) || fs::is_empty(folder, error)) return;
+  const fs::path folder = output_path(output);
+  const bool exists = fs::exists(folder, error);
+  CHECK_AS(ExitCode::data, !error, "output={}: {}", output, error.message());
+  if (!exists) return;
+  CHECK_AS(ExitCode::configuration, fs::is_directory(folder, error),
+           "output={}: exists and is no corpus, but a file; choose another folder", output);
+  CHECK_AS(ExitCode::configuration, !fs::equivalent(folder, fs::current_path(), error),
+           "output={}: is the working folder; choose a folder in it", output);
+  if (fs::is_empty(folder, error)) return;
   CHECK_AS(ExitCode::configuration,
            fs::exists(corpus_manifest_path(folder), error) ||
                fs::exists(corpus_manifest_path(folder / train_part), error),
            "output={}: exists and is no corpus; choose another folder", output);
   CHECK_AS(ExitCode::configuration, overwrite,
            "output={}: holds a corpus already; overwrite=true replaces it", output);
+  try {
+    const fs::path foreign = find_foreign_file(folder);
+    CHECK_AS(ExitCode::configuration, foreign.empty(),
+             "output={}: {} lies in it and is no part of a corpus; overwrite=true would remove it: "
+             "move it, or choose another folder",
+             output, foreign.string());
+  } catch (const fs::filesystem_error& failure) {
+    DUALPATH_FAIL(ExitCode::data, "{}: {}", failure.path1().string(), failure.code().message());
+  }
+}
+
+// Whatever their names are.
+void check_inputs_stay(const std::string& output, const TextFiles& files) {
+  std::error_code error;
+  const fs::path folder = fs::weakly_canonical(output_path(output), error) / "";
+  for (const fs::path& file : files.files) {
+    const std::string path = fs::weakly_canonical(file, error).string();
+    CHECK_AS(ExitCode::configuration, !path.starts_with(folder.string()),
+             "output={}: holds the input {}, which would go with what is replaced; choose another "
+             "folder",
+             output, file.string());
+  }
+}
+
+// Options that would have no effect on these files.
+void check_kinds(const TokenizeOptions& options, const TextFiles& files) {
+  const auto num_json = std::ranges::count_if(files.files, is_json_lines);
+  CHECK_AS(ExitCode::configuration, options.text_field == default_text_field || num_json > 0,
+           "text_field={} is for JSON lines, but no input is *.jsonl, compressed or not: {}",
+           options.text_field, files.files.front().string());
+  CHECK_AS(ExitCode::configuration,
+           options.document_separator.empty() || num_json < std::ssize(files.files),
+           "document_separator={} is for text, but all inputs are JSON lines, of which each is a "
+           "document",
+           options.document_separator);
+}
+
+void warn_of(std::string_view what, const std::vector<std::string>& paths) {
+  if (paths.empty()) return;
+  fmt::print(stderr, "warning: {}, {} in all, as {}\n", what, paths.size(), paths.front());
+}
+
+void warn_of(const TextFiles& files) {
+  std::vector<std::string> json;
+  for (const fs::path& file : files.files) {
+    const fs::path kind = without_compression(file).extension();
+    if (kind == ".json" || kind == ".ndjson") json.push_back(file.string());
+  }
+  warn_of("files of JSON are read as one text each, *.jsonl as a document a line", json);
+  warn_of("files of other kinds are passed over", files.passed_over);
+  warn_of("folders that several paths lead to are read once", files.met_again);
+  warn_of("symbolic links to nothing are passed over", files.dangling);
+}
+
+void warn_of(const TextFindings& findings, const TextSource& source, const Tokenizer& tokenizer) {
+  warn_of("files with bytes 0, which text does not have", findings.files_with_zeros);
+  if (!source.separator.empty() && findings.separators == 0) {
+    fmt::print(stderr, "warning: document_separator={} is nowhere in the text\n", source.separator);
+  }
+  const bool all_json = std::ranges::all_of(source.files.files, is_json_lines);
+  for (const auto& [name, count] : findings.special_tokens) {
+    fmt::print(stderr, "warning: the text spells {} {}; it is encoded as text", name,
+               plural(count, "time"));
+    if (name != tokenizer.tokens()[tokenizer.end_of_text()]) {
+      fmt::print(stderr, ", not as this special token\n");
+    } else if (all_json) {
+      fmt::print(stderr, " and ends no document; a line of its own does\n");
+    } else {
+      fmt::print(stderr, " and ends no document; document_separator='{}' ends one there\n", name);
+    }
+  }
 }
 
 Tokenizer make_tokenizer(const TokenizerOptions& options, const TextSource& source) {
@@ -151,6 +261,13 @@ fs::path folder_of(const fs::path& output, const std::string& part) {
   return part.empty() ? output : output / part;
 }
 
+// A rate only where the time is no matter of starting.
+std::string speed_text(double bytes, double seconds, std::size_t threads) {
+  std::string text = fmt::format("{} in {}", bytes_text(bytes), elapsed_text(seconds));
+  if (seconds >= 1) text += fmt::format(", {}/s", bytes_text(bytes / seconds));
+  return text + fmt::format(" on {}", plural(threads, "thread"));
+}
+
 // Writes the corpora, one a part, and returns the lines that tell what they hold.
 std::string write_corpora(const TextSource& source, const Tokenizer& tokenizer,
                           const OutputFolder& output, std::span<const char* const> parts,
@@ -164,7 +281,7 @@ std::string write_corpora(const TextSource& source, const Tokenizer& tokenizer,
                                     .end_of_document = tokenizer.end_of_text()},
                          static_cast<std::uint64_t>(shard_tokens));
   }
-  write_tokens(source, tokenizer, writers.front(), writers.back());
+  const TextFindings findings = write_tokens(source, tokenizer, writers.front(), writers.back());
   CHECK_AS(ExitCode::data, writers.front().num_tokens() > 0, "there is no text in {}",
            fmt::join(source.inputs, ", "));
   CHECK_AS(ExitCode::data, writers.back().num_tokens() > 0,
@@ -184,24 +301,37 @@ std::string write_corpora(const TextSource& source, const Tokenizer& tokenizer,
         static_cast<double>(manifest.text_bytes) / static_cast<double>(manifest.num_tokens));
   }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  return summary +
-         fmt::format("tokenised in {:.1f} s, {:.1f} MB/s on {} threads\n", elapsed.count(),
-                     static_cast<double>(text_bytes) / 1e6 / elapsed.count(), source.num_threads);
+  warn_of(findings, source, tokenizer);
+  return summary + fmt::format("tokenised {}\n", speed_text(static_cast<double>(text_bytes),
+                                                            elapsed.count(), source.num_threads));
+}
+
+// A file whose name reads as an option.
+void check_no_file_is_meant(std::span<const std::string> overrides) {
+  for (const std::string& word : overrides) {
+    std::error_code ignored;
+    CHECK_AS(ExitCode::configuration, !fs::exists(word, ignored),
+             "{} is a file, but reads as an option; write ./{}", word, word);
+  }
 }
 
 ExitCode run_tokenize(std::span<const std::string> words) {
-  const Arguments arguments = split_arguments(words, usage, 1, words.size());
+  const Arguments arguments = split_arguments(words, usage, 0, words.size());
+  check_no_file_is_meant(arguments.overrides);
+  CHECK_AS(ExitCode::configuration, !arguments.positional.empty(), "no INPUT is given\nusage: {}",
+           usage);
   const TokenizeOptions options = read_tokenize_options(arguments.overrides);
   TextSource source{.inputs = arguments.positional,
                     .files = find_text_files(arguments.positional),
                     .field = options.text_field,
+                    .separator = options.document_separator,
                     .extent = {},
                     .num_threads = static_cast<std::size_t>(options.threads)};
+  check_kinds(options, source.files);
+  for (const std::string& line : clear_leftovers(options.output)) fmt::print(stderr, "{}\n", line);
   check_output(options.output, options.overwrite);
-  if (!source.files.passed_over.empty()) {
-    fmt::print(stderr, "warning: files of other kinds are passed over, {} in all, as {}\n",
-               source.files.passed_over.size(), source.files.passed_over.front());
-  }
+  check_inputs_stay(options.output, source.files);
+  warn_of(source.files);
 
   remember_stop_signals();
   OutputFolder output(options.output);
@@ -213,6 +343,7 @@ ExitCode run_tokenize(std::span<const std::string> words) {
   }
   const Tokenizer tokenizer = make_tokenizer(options.tokenizer, source);
   const std::string summary = write_corpora(source, tokenizer, output, parts, options.shard_tokens);
+  check_output(options.output, options.overwrite);  // another may have written it meanwhile
   output.finish();
   fmt::print("tokenizer: {} tokens, {}, {}\n{}", grouped(tokenizer.vocab_size()),
              options.tokenizer.load.empty() ? "trained on this text" : options.tokenizer.load,

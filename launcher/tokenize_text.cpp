@@ -1,10 +1,12 @@
 #include "launcher/tokenize_text.h"
 
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
 #include "core/ordered_map.h"
+#include "data/added_tokens.h"
 #include "data/bpe_trainer.h"
 #include "data/encoder.h"
 #include "launcher/progress.h"
@@ -31,6 +33,7 @@ struct TokenBatch {
   };
   std::vector<std::uint32_t> ids;
   std::vector<Part> parts;
+  std::vector<std::uint64_t> spelt;  // [special token]: how often
   std::size_t num_training;
   std::uint64_t bytes;
   std::uint64_t stored_bytes_read;
@@ -53,8 +56,8 @@ std::optional<TextBatch> read_batch(SplitReader& reader) {
 }
 
 SplitReader open(const TextSource& source, const Segmenter& segmenter) {
-  return SplitReader(TextReader(source.files.files, source.field, segmenter), source.extent,
-                     source.held_out);
+  return SplitReader(TextReader(source.files.files, source.field, segmenter, source.separator),
+                     source.extent, source.held_out);
 }
 
 // The line of one pass over the text.
@@ -76,14 +79,44 @@ class TextProgress {
   std::uint64_t text_bytes_ = 0;
 };
 
-TokenBatch encode(const TextBatch& text, Encoder& encoder) {
+// A tokenizer's special tokens where text spells them: there they are text like any other.
+class SpeltTokens {
+ public:
+  explicit SpeltTokens(const Tokenizer& tokenizer)
+      : words_(special_tokens(tokenizer)), matcher_(words_) {}
+
+  const std::vector<std::string>& words() const { return words_; }
+  void count(std::string_view text, std::vector<std::uint64_t>& counts) const {
+    std::size_t from = 0;
+    while (const auto match = matcher_.find(text, from)) {
+      ++counts[match->word];
+      from = match->end;
+    }
+  }
+
+ private:
+  static std::vector<std::string> special_tokens(const Tokenizer& tokenizer) {
+    std::set<std::string> words;  // each once
+    for (const AddedToken& token : tokenizer.parts().added) {
+      if (token.special) words.insert(token.content);
+    }
+    return {words.begin(), words.end()};
+  }
+
+  std::vector<std::string> words_;
+  WordMatcher matcher_;
+};
+
+TokenBatch encode(const TextBatch& text, Encoder& encoder, const SpeltTokens& special) {
   TokenBatch tokens{.ids = {},
                     .parts = {},
+                    .spelt = std::vector<std::uint64_t>(special.words().size()),
                     .num_training = text.num_training,
                     .bytes = text.bytes,
                     .stored_bytes_read = text.stored_bytes_read};
   for (const TextPart& part : text.parts) {
     encoder.encode(part.text, tokens.ids);
+    special.count(part.text, tokens.spelt);
     tokens.parts.push_back({tokens.ids.size(), part.text.size(), part.ends_document});
   }
   return tokens;
@@ -139,7 +172,8 @@ PieceCounts count_pieces(const TextSource& source, std::uint64_t max_bytes,
 TextExtent measure_text(const TextSource& source) {
   TextProgress progress("measuring", source);
   const Segmenter segmenter(SplitRule::gpt2);
-  SplitReader reader(TextReader(source.files.files, source.field, segmenter), {}, 0);
+  SplitReader reader(TextReader(source.files.files, source.field, segmenter, source.separator), {},
+                     0);
   TextExtent extent;
   while (const std::optional<TextBatch> batch = read_batch(reader)) {
     for (const TextPart& part : batch->parts) extent.add(part);
@@ -164,18 +198,30 @@ Tokenizer train_tokenizer(const TextSource& source, SplitRule split, std::uint32
   });
 }
 
-void write_tokens(const TextSource& source, const Tokenizer& tokenizer, CorpusWriter& training,
-                  CorpusWriter& held_out) {
+TextFindings write_tokens(const TextSource& source, const Tokenizer& tokenizer,
+                          CorpusWriter& training, CorpusWriter& held_out) {
   TextProgress progress("tokenising", source);
   SplitReader reader = open(source, tokenizer.segmenter());
   std::vector<Encoder> encoders(source.num_threads, Encoder(tokenizer));
+  const SpeltTokens special(tokenizer);
+  std::vector<std::uint64_t> spelt(special.words().size());
   ordered_map(
       source.num_threads, [&] { return read_batch(reader); },
-      [&](std::size_t worker, const TextBatch& batch) { return encode(batch, encoders[worker]); },
+      [&](std::size_t worker, const TextBatch& batch) {
+        return encode(batch, encoders[worker], special);
+      },
       [&](const TokenBatch& tokens) {
         write(tokens, training, held_out);
+        for (std::size_t i = 0; i < spelt.size(); ++i) spelt[i] += tokens.spelt[i];
         progress.add(tokens.bytes, tokens.stored_bytes_read);
       });
+  TextFindings findings{.special_tokens = {},
+                        .files_with_zeros = reader.reader().files_with_zeros(),
+                        .separators = reader.reader().separators_found()};
+  for (std::size_t i = 0; i < spelt.size(); ++i) {
+    if (spelt[i] > 0) findings.special_tokens.emplace_back(special.words()[i], spelt[i]);
+  }
+  return findings;
 }
 
 }  // namespace dualpath

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # cli_test.sh DUALPATH: what the program itself answers, verbs aside.
 set -u
-dualpath=$1
+dualpath=$(realpath "$1")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 failures=0
@@ -47,6 +47,11 @@ done
 
 check "no output" 2 err '^dualpath: output= is missing$' tokenize "$0"
 check "no such text" 3 err '^dualpath: .*/none.txt: no such file or folder$' tokenize "$scratch/none.txt" output="$scratch/corpus"
+
+touch "$scratch/a=b.txt"
+cd "$scratch" || exit 1
+check "a file that reads as an option" 2 err '^dualpath: a=b.txt is a file, but reads as an option; write ./a=b.txt$' \
+  tokenize a=b.txt output=corpus
 
 # Several ranks say which one speaks; one rank does not.
 OMPI_COMM_WORLD_RANK=3 OMPI_COMM_WORLD_SIZE=4 \

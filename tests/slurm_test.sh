@@ -97,12 +97,14 @@ ln -s "sweeps/array/slurm-${job[array]}_3.out" array.out
 within 60 made_step "$stopped" 3 || fail "no steps in the array" array.out
 scancel --batch --signal=USR1 "${job[array]}_3"
 
-for run in unbroken step validation save early cancelled; do submit_script $run; done
+for run in unbroken step validation save early cancelled requeued; do submit_script $run; done
 submit_script bad model.layers=two
 signal_when early says early 'start 1 on ' &
 signal_when step made_step step 3 &
 signal_when validation is_validating validation &
 signal_when save is_saving save &
+within 60 made_step requeued 3 || fail "no steps to requeue" requeued.out
+scontrol requeue "${job[requeued]}"  # by an administrator: trial R13
 within 60 made_step cancelled 3 || fail "no steps to cancel" cancelled.out
 scancel "${job[cancelled]}"
 wait %1 %2 %3 %4
@@ -121,16 +123,19 @@ says bad 'ends with exit code 2,' || fail "a bad configuration: exit code" bad.o
 
 within 60 has_left unbroken || fail "the unbroken run never ends" unbroken.out
 [ -e runs/unbroken/DONE ] || fail "the unbroken run leaves no DONE" unbroken.out
-for run in step validation save early cancelled; do
+for run in step validation save early cancelled requeued; do
   within 60 has_left $run || fail "$run never ends" $run.out
   [ -e runs/$run/DONE ] || fail "$run leaves no DONE" $run.out
   says $run 'resumed from runs/' || fail "$run: was not stopped" $run.out
   same_history "$run" runs/unbroken runs/$run
   diff <(validations_of runs/unbroken) <(validations_of runs/$run) || fail "validations of $run"
 done
-for run in step validation save early; do
+for run in step validation save early requeued; do
   says $run "job ${job[$run]}: start 2 on " || fail "$run: was not requeued" $run.out
 done
+
+says requeued 'stopped; requeued by Slurm, it goes on by itself$' || fail "requeued: is told otherwise" requeued.out
+says requeued 'submit it again' && fail "requeued: is to be submitted again" requeued.out
 
 # The array: one task was requeued, alone; the failed ones tell why.
 within 60 has_left array || fail "the array never ends" array.out

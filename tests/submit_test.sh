@@ -28,6 +28,8 @@ expect "ranks" 2 'config.yaml:3: train.global_batch_size: 8 is no multiple .* th
   with_sbatch submit.nodes=3
 expect "unknown key" 2 'submit.node: unknown key, did you mean submit.nodes\?' with_sbatch submit.node=3
 expect "time limit" 2 'submit.time_limit: "soon" is no time; ' with_sbatch submit.time_limit=soon
+expect "setup that is no shell" 2 'submit.setup: is no shell: .*syntax error' with_sbatch 'submit.setup=["if true"]'
+expect "no MPI" 2 'submit.mpi: empty; srun' with_sbatch submit.mpi=
 expect "missing corpus" 3 'nowhere' with_sbatch data.mock=false 'data.corpora=[{path: nowhere}]'
 expect "no such checkpoint" 4 'step-00000007' with_sbatch checkpoint.load_step=7
 expect "no sbatch" 2 'sbatch cannot be run: No such file' env PATH=/nowhere "$dualpath" submit config.yaml run.name=missing
@@ -53,9 +55,48 @@ rm runs/run/DONE
 expect "another model than the checkpoint's" 2 'model.layers: 2 in the checkpoint, 1 now' with_sbatch
 echo '{"step":4,"step_ms":4000}' >runs/run/metrics.jsonl
 expect "lead from the run" 0 'to stop 42 s before' with_sbatch model.layers=2 train.steps=8
+expect "a program that is elsewhere" 0 'warning: submit.program=/nowhere/dualpath: no such file here' \
+  with_sbatch model.layers=2 train.steps=8 submit.program=/nowhere/dualpath --dry-run
+cp bin/sbatch sbatch_before
+printf '%s\n' '#!/usr/bin/env bash' 'echo "Submitted batch job 5"' >bin/sbatch
+expect "an answer that is no number" 2 'answers "Submitted batch job 5", which is no job' \
+  with_sbatch model.layers=2 train.steps=8
+mv sbatch_before bin/sbatch
 touch no_such_partition
 expect "refused by sbatch" 2 'sbatch has refused the job' with_sbatch model.layers=2 train.steps=8
 expect "in its words" 2 'invalid partition' with_sbatch model.layers=2 train.steps=8
+
+# A start of the job, whose ranks are `rank`; scontrol tells of RESTARTS.
+printf '%s\n' '#!/usr/bin/env bash' 'while [[ $1 == --* ]]; do shift; done; exec "$@"' >bin/srun
+printf '%s\n' '#!/usr/bin/env bash' 'echo "   JobState=COMPLETING Reason=${REASON-None} Dependency=(null)"' \
+  'echo "   Requeue=1 Restarts=${RESTARTS-0} BatchFlag=1"; [[ $1 != requeue ]]' >bin/scontrol
+printf '%s\n' '#!/usr/bin/env bash' 'echo "COMPLETING None"' >bin/squeue
+printf '%s\n' '#!/usr/bin/env bash' 'env | grep ^OMPI_MCA_ | sort | tr "\n" " "; exit "$RANK_CODE"' >rank
+printf '%s\n' '#!/usr/bin/env bash' "exec $(command -v sleep) 0.02" >bin/sleep  # the script looks once a second
+chmod +x bin/srun bin/scontrol bin/squeue bin/sleep rank
+start() {
+  env SLURM_JOB_ID=7 SLURM_CPUS_PER_TASK=1 SLURM_JOB_NODELIST=here PATH="$PWD/bin:$PATH" "$@" bash start.sbatch
+}
+with_sbatch model.layers=2 train.steps=8 submit.program=./rank --dry-run >start.sbatch
+
+# Trial R13: who requeued it, and whether it goes on.
+expect "stopped" 75 'job 7: stopped; to go on, submit it again$' start RANK_CODE=75
+expect "requeued by an administrator" 75 'job 7: stopped; requeued by Slurm, it goes on by itself$' start RANK_CODE=75 RESTARTS=1
+expect "requeued and held" 75 'job 7: stopped; requeued by Slurm, it is held: `scontrol release 7` lets it go on$' \
+  start RANK_CODE=75 RESTARTS=1 REASON=job_requeued_in_held_state
+expect "killed and requeued" 75 'job 7: ends with exit code 137; requeued by Slurm, it goes on by itself$' \
+  start RANK_CODE=137 RESTARTS=3 SLURM_RESTART_COUNT=2
+expect "failed in its second start" 2 'job 7: ends with exit code 2, not to be requeued$' \
+  start RANK_CODE=2 RESTARTS=1 SLURM_RESTART_COUNT=1
+
+# Trial R14: what the user has set, in setup or before, is not undone; but what mpi_environment.sh has set.
+unset "${!OMPI_MCA_@}"
+yield=OMPI_MCA_mpi_yield_when_idle=1
+expect "environment of one machine" 2 "^$yield [0-9]{4}-" start RANK_CODE=2 OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader
+expect "environment of the user" 2 "^OMPI_MCA_btl=self,tcp $yield OMPI_MCA_pml=ob1 " start RANK_CODE=2 OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,tcp
+with_sbatch model.layers=2 train.steps=8 submit.program=./rank --dry-run \
+  'submit.setup=["export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader OMPI_MCA_mpi_yield_when_idle=0"]' >start.sbatch
+expect "environment of setup" 2 '^OMPI_MCA_btl=self,vader OMPI_MCA_mpi_yield_when_idle=0 OMPI_MCA_pml=ob1 ' start RANK_CODE=2
 
 # A sweep as a job array.
 cat >sweep.yaml <<'YAML'
@@ -65,6 +106,7 @@ sweep() { PATH=$PWD/bin:$PATH "$dualpath" sweep submit sweep.yaml "$@"; }
 rm no_such_partition sbatch_calls
 expect "sweep, ranks" 2 'train.global_batch_size: 8 is no multiple .* \(run dual_path-k2-lr5e-4-s1 and 2 others\)' \
   sweep submit.nodes=3
+expect "sweep, setup that is no shell" 2 'submit.setup: is no shell' sweep 'submit.setup=["}"]'
 expect "sweep, no sbatch" 2 'sbatch cannot be run: No such file' env PATH=/nowhere "$dualpath" sweep submit sweep.yaml sweep.name=missing
 for spelling in --dry-run submit.dry_run=true; do
   expect "sweep, dry run" 0 '^#SBATCH --array=0-2%2$' sweep submit.nodes=2 $spelling
@@ -87,8 +129,6 @@ expect "sweep, a folder and words" 2 "sweeps/s is a sweep's folder, which sweep.
   "$dualpath" sweep status sweeps/s sweep.nam=t
 
 # A task of the array: of a run that another process has, it says nothing.
-printf '%s\n' '#!/usr/bin/env bash' 'while [[ $1 == --* ]]; do shift; done; exec "$@"' >bin/srun
-chmod +x bin/srun
 run=sweeps/s/runs/dual_path-k2-lr5e-4-s1
 task() {
   SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=0 SLURM_CPUS_PER_TASK=1 SLURM_JOB_NODELIST=here \

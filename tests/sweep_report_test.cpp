@@ -7,11 +7,13 @@
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <regex>
 
 #include "data/file_io.h"
 #include "launcher/metrics_writer.h"
 #include "launcher/sweep/chart.h"
 #include "launcher/sweep/markup.h"
+#include "launcher/sweep/report_page.h"
 #include "launcher/sweep/sweep_folder.h"
 #include "launcher/text_format.h"
 #include "tests/expect_error.h"
@@ -53,10 +55,10 @@ TEST(TextFormat, ScaledNumbers) {
 Chart example_chart() {
   return {
       .title = "It's <one> & `only`",
-      .x_label = "parameters",
+      .x_label = "it's $x_1",
       .y_label = "loss",
       .logarithmic_x = true,
-      .series = {{.name = "it's $x_1",
+      .series = {{.name = "one & two",
                   .colour = 0,
                   .x = {3e8, 5e8, 7e8},
                   .y = {3, 2.5, 2.75},
@@ -67,10 +69,69 @@ Chart example_chart() {
 TEST(Chart, ScriptQuotesItsTextsAndPicksRoundTicks) {
   const std::string script = gnuplot_script(example_chart(), "/tmp/o'clock.svg");
   EXPECT_THAT(script, HasSubstr("set output '/tmp/o''clock.svg'\n"));
-  EXPECT_THAT(script, HasSubstr("set title 'It''s <one> & `only`'"));
-  EXPECT_THAT(script, HasSubstr("title 'it''s $x_1'"));
+  EXPECT_THAT(script, HasSubstr("set xlabel 'it''s $x_1'"));
   EXPECT_THAT(script, HasSubstr("300000000 3 0.1\n500000000 2.5 0\n700000000 2.75 0.2\nEND\n"));
   EXPECT_THAT(script, HasSubstr("set xtics ('300M' 300000000, '400M' 400000000,"));
+}
+
+// The places that "set xtics ('1k' 1000, ...)" labels.
+std::vector<std::pair<std::string, double>> ticks_of(const std::string& script) {
+  const std::size_t begin = script.find("set xtics (") + 11;
+  const std::string list = script.substr(begin, script.find(")\n", begin) - begin);
+  static const std::regex tick("'([^']*)' ([0-9.e+-]+)");
+  std::vector<std::pair<std::string, double>> ticks;
+  for (std::sregex_iterator it(list.begin(), list.end(), tick), end; it != end; ++it)
+    ticks.emplace_back((*it)[1], std::stod((*it)[2]));
+  return ticks;
+}
+
+// "750k800k850k" stood below an axis.
+TEST(Chart, LabelsOfTheAxisStandApart) {
+  for (const auto& [low, high] : std::vector<std::pair<double, double>>{{684'800, 895'300},
+                                                                        {1.2e5, 1.23e6},
+                                                                        {2048, 1.2e6},
+                                                                        {100, 101},
+                                                                        {8.1234e8, 8.1235e8},
+                                                                        {1, 1e12},
+                                                                        {1e-3, 5},
+                                                                        {7e8, 1.3e9},
+                                                                        {3, 3},
+                                                                        {1e6, 3.2e14}}) {
+    const Chart chart{.logarithmic_x = true, .series = {{.x = {low, high}, .y = {1, 2}}}};
+    const std::string script = gnuplot_script(chart, "o.svg");
+    const auto ticks = ticks_of(script);
+    EXPECT_GE(ticks.size(), 2u) << low << " to " << high;
+    EXPECT_LE(ticks.size(), 8u);
+    // Of the plot's 340, a character 9 wide.
+    const std::size_t at = script.find("set xrange [") + 12;
+    const double begin = std::stod(script.substr(at));
+    const double end = std::stod(script.substr(script.find(':', at) + 1));
+    for (std::size_t i = 1; i < ticks.size(); ++i) {
+      const auto& [text, x] = ticks[i];
+      const auto& [text_before, x_before] = ticks[i - 1];
+      EXPECT_NE(text, text_before);
+      const double distance = 340 * std::log(x / x_before) / std::log(end / begin);
+      EXPECT_GT(distance, 4.5 * static_cast<double>(text.size() + text_before.size()))
+          << text_before << " and " << text << " of " << low << " to " << high;
+    }
+  }
+}
+
+// Of 28 lines gnuplot's own legend shows 20, and names cut off.
+TEST(Chart, TheLegendNamesEverySeries) {
+  Chart chart;
+  for (std::size_t i = 0; i < 28; ++i)
+    chart.series.push_back({.name = fmt::format("series <{}>", i), .colour = i});
+  chart.series.push_back({.name = ""});
+  const std::string html = legend(chart);
+  for (std::size_t i = 0; i < 28; ++i)
+    EXPECT_THAT(html, HasSubstr(fmt::format("</svg>series &lt;{}&gt;</li>", i)));
+  std::size_t items = 0;
+  for (std::size_t at = html.find("<li>"); at != html.npos; at = html.find("<li>", at + 1)) ++items;
+  EXPECT_EQ(items, 28u);
+  EXPECT_THAT(html, AllOf(HasSubstr("color: var(--series-0)"), HasSubstr("color: var(--series-7)"),
+                          HasSubstr("stroke-dasharray")));
+  EXPECT_EQ(legend({}), "");
 }
 
 TEST(Chart, LayersHaveWholeTicks) {
@@ -88,6 +149,7 @@ TEST(Chart, PicturesAreElementsOfThePage) {
     EXPECT_THAT(svg, AllOf(HasSubstr("var(--series-0)"), HasSubstr("var(--series-1)"),
                            HasSubstr("var(--axis)"), HasSubstr("var(--text)"),
                            HasSubstr("var(--grid)"), HasSubstr(">it's $x_1</text>")));
+    EXPECT_THAT(svg, Not(HasSubstr("<title>")));
     EXPECT_THAT(svg, Not(HasSubstr("rgb(")));
   }
   EXPECT_THAT(pictures[0],
@@ -184,7 +246,7 @@ TEST_F(SweepReport, OfASweepUnderWay) {
                               "1 cell of the grid has no model."));
   EXPECT_THAT(html, HasSubstr("★ looped"));
   // Seeds 1 to 4 of K 3, the best: 3 + 0.01/16 + 0.0025, sqrt(5/3) thousandths apart.
-  EXPECT_THAT(html, HasSubstr("<td>3.0031 ± 0.0013</td>"));
+  EXPECT_THAT(html, HasSubstr("<td>3.0031 ±\u00a00.0013</td>"));
   EXPECT_THAT(html, HasSubstr("<td>1 of 4</td>"));
   EXPECT_THAT(html, HasSubstr("looped: loss = "));
   EXPECT_THAT(html, HasSubstr("through 3 sizes, exactly"));
@@ -249,7 +311,50 @@ TEST_F(SweepReport, DualSingleIsThePointOfDualPathAtKOne) {
     finish(run);
   }
   write_sweep_report(sweep_);
-  EXPECT_THAT(page(), AllOf(HasSubstr(">Loss against K"), HasSubstr(">dual_path, α 0.5</text>")));
+  EXPECT_THAT(page(),
+              AllOf(HasSubstr(">Loss against K"), HasSubstr("</svg>dual_path, α 0.5</li>")));
+}
+
+// A scroll bar hid the loss that models are compared by, in a window of 1,100 pixels.
+TEST_F(SweepReport, TheLossStandsBeforeWhatAModelCosts) {
+  train_all();
+  write_sweep_report(sweep_);
+  const std::string html = page();
+  EXPECT_THAT(html, HasSubstr("<th class=\"text\">architecture</th><th>K</th><th>α</th>"
+                              "<th>validation loss</th><th>training loss</th>"));
+  EXPECT_THAT(html, Not(HasSubstr("nowrap")));
+}
+
+// Models of two layer budgets were joined by one line.
+TEST_F(SweepReport, LinesJoinModelsOfOneLayerBudget) {
+  plan_.runs.resize(12);
+  for (std::size_t i = 0; i < plan_.runs.size(); ++i) {
+    SweepRun& run = plan_.runs[i];
+    run.cell = {SweepArchitecture::dual_path, 2 + static_cast<std::int64_t>(i / 3 % 2),
+                0.25 * static_cast<double>(1 + i % 3), i < 6 ? 8e7 : 16e7};
+    run.training_flops = 1e18;
+    run.seed = 1;
+    run.parameters += 1'000'000 * static_cast<std::int64_t>(i);
+  }
+  write_sweep_plan(sweep_, plan_);
+  for (const SweepRun& run : plan_.runs) {
+    train(run, 40);
+    finish(run);
+  }
+  const std::vector<ReportSection> sections = report_sections(read_sweep_results(sweep_));
+  const auto sizes =
+      std::ranges::find(sections, "Sizes, 1e+18 FLOPs of training", &ReportSection::heading);
+  ASSERT_NE(sizes, sections.end());
+  ASSERT_THAT(sizes->charts, SizeIs(2));
+  for (const Series& series : sizes->charts[0].series)
+    EXPECT_EQ(series.style, Series::Style::points) << series.name;
+  std::vector<std::string> names;
+  for (const Series& series : sizes->charts[1].series) {
+    names.push_back(series.name);
+    EXPECT_THAT(series.x, ElementsAre(0.25, 0.5, 0.75));
+  }
+  EXPECT_THAT(names, ElementsAre("dual_path, K 2, F 160M", "dual_path, K 2, F 80M",
+                                 "dual_path, K 3, F 160M", "dual_path, K 3, F 80M"));
 }
 
 TEST(NoSweep, IsRefused) {

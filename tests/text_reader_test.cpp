@@ -19,6 +19,8 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 const Segmenter kSegmenter(SplitRule::gpt2);
 
@@ -49,8 +51,9 @@ std::string zstd(const std::string& text) {
 }
 
 std::vector<std::string> documents(const std::vector<std::string>& inputs,
-                                   const std::string& field = "text") {
-  TextReader reader(find_text_files(inputs).files, field, kSegmenter);
+                                   const std::string& field = "text",
+                                   const std::string& separator = "") {
+  TextReader reader(find_text_files(inputs).files, field, kSegmenter, separator);
   std::vector<std::string> found;
   bool begins = true;
   for (TextPart part; reader.next(part);) {
@@ -105,6 +108,64 @@ TEST_F(TextReaderTest, FoldersAreSortedAndDeep) {
   EXPECT_EQ(found.files.size(), 3u);
   EXPECT_THAT(found.passed_over, ElementsAre(EndsWith("picture.png")));
   EXPECT_THAT(documents({folder_ / "in"}), ElementsAre("a/z", "b", "c"));
+}
+
+// Loops of symbolic links ended tokenize.
+TEST_F(TextReaderTest, EachFolderIsReadOnceWhateverLinksLeadThere) {
+  namespace fs = std::filesystem;
+  write(folder_ / "in/b/b.txt", "b");
+  write(folder_ / "elsewhere/c.txt", "c");
+  fs::create_directory_symlink(".", folder_ / "in/a_loop");
+  fs::create_directory_symlink("../b", folder_ / "in/b/loop");
+  fs::create_directory_symlink("b", folder_ / "in/a_link");
+  fs::create_directory_symlink("../elsewhere", folder_ / "in/c_link");
+  fs::create_symlink("itself", folder_ / "in/itself");
+  fs::create_symlink("nothing", folder_ / "in/gone.txt");
+  const TextFiles found = find_text_files(std::vector<std::string>{folder_ / "in"});
+  EXPECT_THAT(found.files, ElementsAre(folder_ / "in/b/b.txt", folder_ / "in/c_link/c.txt"));
+  EXPECT_THAT(found.met_again, UnorderedElementsAre(EndsWith("in/a_loop"), EndsWith("in/b/loop"),
+                                                    EndsWith("in/a_link")));
+  EXPECT_THAT(found.dangling, UnorderedElementsAre(EndsWith("itself"), EndsWith("gone.txt")));
+}
+
+TEST_F(TextReaderTest, SeparatorsCutTextIntoDocuments) {
+  const auto cut = [&](const std::string& text, const std::string& separator) {
+    return documents({write(folder_ / "a.txt", text)}, "text", separator);
+  };
+  EXPECT_THAT(cut("one|two|", "|"), ElementsAre("one", "two"));
+  EXPECT_THAT(cut("||one||", "|"), ElementsAre("one"));
+  EXPECT_THAT(cut("one\n<|end|>\ntwo<|end|>\r\n\nthree<|end|", "<|end|>"),
+              ElementsAre("one\n", "two", "\nthree<|end|"));
+  EXPECT_THAT(cut("|||", "|"), IsEmpty());
+  EXPECT_THAT(documents({write(folder_ / "a.jsonl", "{\"text\": \"a|b\"}")}, "text", "|"),
+              ElementsAre("a|b"));
+}
+
+// Where parts of a long text meet, too.
+TEST_F(TextReaderTest, SeparatorsAreFoundWhereverTheyStand) {
+  const std::string separator = "\n\n* * *\n";
+  std::string text;
+  std::vector<std::string> wanted;
+  for (std::size_t size : {1'048'570, 3, 1'048'576, 200'000, 1'048'560, 2'097'152, 1}) {
+    std::string document;
+    while (document.size() < size) document += "some words\n\n* * ";
+    document.resize(size, 'x');
+    document.back() = 'x';
+    text += (text.empty() ? "" : separator) + document;
+    wanted.push_back(document);
+  }
+  EXPECT_EQ(documents({write(folder_ / "a.txt", text)}, "text", separator), wanted);
+}
+
+TEST_F(TextReaderTest, ByteOrderMarks) {
+  EXPECT_THAT(documents({write(folder_ / "a.txt", "\xef\xbb\xbfone\xef\xbb\xbf\r\n"),
+                         write(folder_ / "b.txt", "\xef\xbb\xbf"), write(folder_ / "c.txt", "\xef"),
+                         write(folder_ / "d.jsonl", "\xef\xbb\xbf{\"text\": \"two\"}\r\n")}),
+              ElementsAre("one\xef\xbb\xbf\r\n", "\xef", "two"));
+  for (const char* mark : {"\xff\xfe", "\xfe\xff"}) {
+    EXPECT_THAT(read_error(write(folder_ / "a.txt", std::string(mark) + "o")),
+                AllOf(HasSubstr("a.txt: "), HasSubstr("UTF-16"), HasSubstr("iconv")));
+  }
 }
 
 TEST_F(TextReaderTest, LargeFilesComeInParts) {
@@ -172,6 +233,11 @@ TEST_F(TextReaderTest, DamagedCompressedFilesAreNamed) {
   std::string damaged = gzip(std::string(10'000, 'x') + random_bytes(1, 10'000));
   damaged[damaged.size() - 6] ^= 1;  // its checksum
   EXPECT_THAT(read_error(write(folder_ / "a.txt.gz", damaged)), HasSubstr("a.txt.gz"));
+  // A stream behind the first that has lost its beginning was passed over.
+  EXPECT_THAT(read_error(write(folder_ / "a.txt.gz", gzip("one") + gzip("two").substr(1))),
+              HasSubstr("a.txt.gz: goes on with what is not in gzip format"));
+  EXPECT_THAT(documents({write(folder_ / "a.txt.gz", gzip("one") + std::string(999, '\0'))}),
+              ElementsAre("one"));
 }
 
 TEST_F(TextReaderTest, MissingInputs) {

@@ -1,12 +1,16 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "data/corpus.h"
 #include "data/tokenizer_files.h"
 #include "launcher/commands.h"
+#include "launcher/output_folder.h"
 #include "tests/expect_error.h"
 #include "tests/random_text.h"
 #include "tests/temporary_folder.h"
@@ -19,6 +23,8 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
 const char kFixture[] = DUALPATH_SOURCE_DIR "/tests/tokenizer_fixture";
@@ -42,6 +48,13 @@ class TokenizeCommand : public testing::Test {
     testing::internal::CaptureStdout();
     EXPECT_EQ(tokenize_command.run(words), ExitCode::success);
     return testing::internal::GetCapturedStdout();
+  }
+
+  // What it warns of.
+  static std::string warnings(const std::vector<std::string>& words) {
+    testing::internal::CaptureStderr();
+    tokenize(words);
+    return testing::internal::GetCapturedStderr();
   }
 
   static std::string error(ExitCode code, const std::vector<std::string>& words) {
@@ -80,6 +93,18 @@ class TokenizeCommand : public testing::Test {
       names.push_back(entry.path().filename());
     }
     return names;
+  }
+
+  // What a process does that is killed then: nothing is destroyed.
+  static void as_killed(const std::function<void()>& action) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      action();
+      ::_exit(9);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 9);
   }
 
   TemporaryFolder folder_;
@@ -165,11 +190,14 @@ TEST_F(TokenizeCommand, ReplacesNothingElse) {
   write("a.txt", "text");
   fs::create_directory(folder_ / "papers");
   write("papers/thesis", "years of work");
-  for (const char* name : {"papers", "a.txt"}) {
+  write("empty", "");
+  for (const char* name : {"papers", "a.txt", "a.txt/", "empty", "empty/"}) {
     EXPECT_THAT(error(ExitCode::configuration, {folder_ / "a.txt", output(name), "overwrite=true"}),
                 HasSubstr("is no corpus"));
   }
   EXPECT_TRUE(fs::exists(folder_ / "papers/thesis"));
+  EXPECT_TRUE(fs::is_regular_file(folder_ / "empty"));
+  EXPECT_TRUE(fs::is_regular_file(folder_ / "a.txt"));
 }
 
 TEST_F(TokenizeCommand, AFailureLeavesTheOldCorpusAndNothingElse) {
@@ -206,6 +234,123 @@ TEST_F(TokenizeCommand, WrongInputs) {
                     {text, output("c"), "tokenizer.load=x", "tokenizer.vocab_size=300"}),
               HasSubstr("trained here"));
   EXPECT_THAT(names_in_folder(), UnorderedElementsAre("a.txt", "empty.txt"));
+}
+
+// Trial C8: whoever is killed leaves his folder, the next one to the same output removes it.
+TEST_F(TokenizeCommand, WhatAKilledProcessLeftIsRemoved) {
+  as_killed([&] {
+    const auto* output = new OutputFolder(folder_ / "c");
+    std::ofstream(output->partial() / "tokens.h5") << "half";
+  });
+  as_killed([&] { fs::create_directory(folder_ / "c.partial-Ab12Xy"); });  // before it is locked
+  const OutputFolder alive(folder_ / "c");
+  std::ofstream(alive.partial() / "tokens.h5") << "half";
+  fs::create_directory(folder_ / "c.partial-copy-of-mine");
+  const std::string text = write("a.txt", "text of the next");
+  EXPECT_THAT(warnings({text, output("c/"), load(kFixture)}),
+              AllOf(HasSubstr("is removed: its process was killed"), HasSubstr(".partial-"),
+                    HasSubstr("is left: another process is writing it")));
+  EXPECT_THAT(names_in_folder(),
+              UnorderedElementsAre("a.txt", "c", "c.partial-copy-of-mine",
+                                   alive.partial().parent_path().filename().string()));
+  EXPECT_TRUE(fs::exists(alive.partial() / "tokens.h5"));
+  EXPECT_THAT(documents(folder_ / "c"), ElementsAre("text of the next"));
+  EXPECT_THAT(clear_leftovers("c"), IsEmpty());
+}
+
+// Trial C8, where the file system cannot exchange two names: killed between two renames.
+TEST_F(TokenizeCommand, AResultThatWasBeingReplacedComesBack) {
+  const std::string text = write("a.txt", "the earlier text");
+  tokenize({text, output("c"), load(kFixture)});
+  as_killed([&] {
+    const auto* output = new OutputFolder(folder_ / "c");
+    fs::rename(folder_ / "c", output->partial().parent_path() / "old");
+  });
+  write("a.txt", "another");
+  // It needs overwrite=true again.
+  testing::internal::CaptureStderr();
+  EXPECT_THAT(error(ExitCode::configuration, {text, output("c"), load(kFixture)}),
+              HasSubstr("overwrite=true"));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("/c is restored from "));
+  EXPECT_THAT(documents(folder_ / "c"), ElementsAre("the earlier text"));
+  EXPECT_THAT(names_in_folder(), UnorderedElementsAre("a.txt", "c"));
+}
+
+TEST_F(TokenizeCommand, ALinkLeadsToTheOutput) {
+  fs::create_directory(folder_ / "disk");
+  fs::create_directory_symlink("disk/c", folder_ / "c");
+  tokenize({write("a.txt", "text"), output("c"), load(kFixture)});
+  EXPECT_TRUE(fs::is_symlink(folder_ / "c"));
+  EXPECT_THAT(documents(folder_ / "disk/c"), ElementsAre("text"));
+}
+
+// A corpus' folder may hold more than the corpus.
+TEST_F(TokenizeCommand, OverwritingRemovesNothingButACorpus) {
+  const std::string text = write("a.txt", "text");
+  for (const char* fraction : {"validation_fraction=0", "validation_fraction=0.5"}) {
+    write("a.txt", "text\nand more\nand more\n");
+    tokenize({text, output("c"), load(kFixture), fraction});
+    for (const char* file : {"c/notes.md", "c/train/notes.md"}) {
+      if (!fs::exists(fs::path(folder_ / file).parent_path())) continue;
+      write(file, "years of work");
+      EXPECT_THAT(
+          error(ExitCode::configuration, {text, output("c"), load(kFixture), "overwrite=true"}),
+          AllOf(HasSubstr(file), HasSubstr("no part of a corpus")));
+      fs::remove(folder_ / file);
+    }
+    fs::remove_all(folder_ / "c");
+  }
+  tokenize({text, output("c"), load(kFixture)});
+  const std::string inside = write("c/input.json", "text");
+  EXPECT_THAT(
+      error(ExitCode::configuration, {inside, output("c"), load(kFixture), "overwrite=true"}),
+      HasSubstr("holds the input"));
+  EXPECT_TRUE(fs::exists(inside));
+}
+
+// "<|endoftext|>" between the documents of a file was one document without a word.
+TEST_F(TokenizeCommand, TellsOfSpecialTokensInTheText) {
+  const std::string text = write("a.txt", "one<|endoftext|>\ntwo<|endoftext|>");
+  EXPECT_THAT(warnings({text, output("c"), load(kFixture)}),
+              AllOf(HasSubstr("the text spells <|endoftext|> 2 times;"),
+                    HasSubstr("document_separator='<|endoftext|>' ends one there")));
+  EXPECT_THAT(documents(folder_ / "c"), ElementsAre("one<|endoftext|>\ntwo<|endoftext|>"));
+  EXPECT_THAT(warnings({text, output("d"), load(kFixture), "document_separator=<|endoftext|>"}),
+              Not(HasSubstr("spells")));
+  EXPECT_THAT(documents(folder_ / "d"), ElementsAre("one", "two"));
+  const std::string line = write("a.jsonl", "{\"text\": \"<|endoftext|>\"}");
+  EXPECT_THAT(warnings({line, output("e"), load(kFixture)}),
+              AllOf(HasSubstr("<|endoftext|> 1 time;"), Not(HasSubstr("document_separator"))));
+}
+
+TEST_F(TokenizeCommand, OptionsWithoutEffectAreRefused) {
+  const std::string text = write("a.txt", "one"), line = write("a.jsonl", "{\"text\": \"one\"}");
+  EXPECT_THAT(error(ExitCode::configuration, {text, output("c"), "text_field=body"}),
+              HasSubstr("text_field=body is for JSON lines"));
+  EXPECT_THAT(error(ExitCode::configuration, {line, output("c"), "document_separator=x"}),
+              HasSubstr("document_separator=x is for text"));
+  EXPECT_THAT(warnings({text, output("c"), load(kFixture), "document_separator=x"}),
+              HasSubstr("document_separator=x is nowhere in the text"));
+}
+
+TEST_F(TokenizeCommand, TellsOfJsonThatIsReadAsText) {
+  EXPECT_THAT(warnings({write("a.json", "[]"), output("c"), load(kFixture)}),
+              HasSubstr("files of JSON are read as one text each"));
+}
+
+TEST_F(TokenizeCommand, TellsOfZeros) {
+  const std::string text = write("a.txt", std::string("a\0b", 3));
+  EXPECT_THAT(
+      warnings({text, write("b.txt", "b"), output("c"), load(kFixture)}),
+      AllOf(HasSubstr("files with bytes 0"), HasSubstr("1 in all, as "), HasSubstr("a.txt")));
+  EXPECT_THAT(documents(folder_ / "c"), ElementsAre(std::string("a\0b", 3), "b"));
+}
+
+// "tokenised in 0.0 s" tells nothing.
+TEST_F(TokenizeCommand, TellsTimeWithDigitsThatMeanSomething) {
+  EXPECT_THAT(tokenize({write("a.txt", "one two"), output("c"), load(kFixture), "threads=1"}),
+              AllOf(HasSubstr("1 documents, 7 bytes"), HasSubstr("tokenised 7 bytes in "),
+                    HasSubstr(" on 1 thread\n"), Not(HasSubstr(" in 0"))));
 }
 
 }  // namespace

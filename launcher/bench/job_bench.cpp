@@ -1,12 +1,14 @@
 #include "launcher/bench/job_bench.h"
 
-#include <cstdlib>
+#include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "data/checkpoint_names.h"
 #include "data/checkpoint_store.h"
 #include "data/run_together.h"
 #include "launcher/training_options.h"
+#include "launcher/work_folder.h"
 #include "model/counts.h"
 
 namespace dualpath {
@@ -17,27 +19,22 @@ std::string binary_size(std::int64_t bytes) {
   return fmt::format("{} KiB", bytes >> 10);
 }
 
-// A new folder that goes with this object. Collective.
+// A new folder that goes with this object, and with it those that killed processes left.
+// Collective.
 class SharedTemporaryFolder {
  public:
-  SharedTemporaryFolder(const std::string& parent, Communicator& ranks) : ranks_(ranks) {
+  SharedTemporaryFolder(const std::string& parent, Communicator& ranks) {
     path_ = run_on_root(ranks, "bench.folder", [&] {
-      std::string name = parent + "/dualpath-bench-XXXXXX";
-      CHECK_AS(ExitCode::checkpoint, ::mkdtemp(name.data()) != nullptr,
-               "no folder can be made in {}", parent);
-      return name;
+      const std::filesystem::path prefix = std::filesystem::path(parent) / "dualpath-bench-";
+      for (const std::filesystem::path& folder : remove_abandoned(prefix).removed)
+        fmt::print(stderr, "{} is removed: its process was killed\n", folder.string());
+      return folder_.emplace(prefix, ExitCode::checkpoint).path().string();
     });
-  }
-  SharedTemporaryFolder(const SharedTemporaryFolder&) = delete;
-  SharedTemporaryFolder& operator=(const SharedTemporaryFolder&) = delete;
-  ~SharedTemporaryFolder() {
-    std::error_code ignored;
-    if (ranks_.rank() == 0) std::filesystem::remove_all(path_, ignored);
   }
   const std::string& path() const { return path_; }
 
  private:
-  Communicator& ranks_;
+  std::optional<WorkFolder> folder_;  // on rank 0
   std::string path_;
 };
 

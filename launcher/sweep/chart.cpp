@@ -17,6 +17,7 @@
 #include "data/file_io.h"
 #include "launcher/sweep/markup.h"
 #include "launcher/text_format.h"
+#include "launcher/work_folder.h"
 
 namespace dualpath {
 
@@ -78,24 +79,64 @@ Range y_range(const Chart& chart) {
   return range.widened();
 }
 
-// Round numbers between 10^low and 10^high: as few to the decade as give four of them.
-std::vector<double> logarithmic_ticks(Range range) {
-  const std::vector<double> choices[] = {
-      {1}, {1, 3}, {1, 2, 5}, {1, 1.5, 2, 3, 4, 5, 6, 8}, {1,   1.2, 1.4, 1.6, 1.8, 2,   2.5,
-                                                           3,   3.5, 4,   4.5, 5,   5.5, 6,
-                                                           6.5, 7,   7.5, 8,   8.5, 9,   9.5}};
+// Of the picture, in its own units, which a page shows as about a pixel each.
+constexpr double picture_width = 480, plot_height = 250, axis_height = 58, top_margin = 12;
+constexpr double least_plot_width = 340;  // beside the y axis with its numbers
+constexpr double digit_width = 9;         // of the axes' font, 14 high, at the most
+
+// Whether labels at these places, in a plot of the range, stand apart by a digit at least.
+bool labels_fit(const std::vector<double>& ticks, Range logarithms) {
+  const double scale = least_plot_width / (logarithms.high - logarithms.low);
+  for (std::size_t i = 1; i < ticks.size(); ++i) {
+    const std::string before = scaled(ticks[i - 1]), label = scaled(ticks[i]);
+    const double wanted = digit_width * (static_cast<double>(before.size() + label.size()) / 2 + 1);
+    if (before == label || scale * std::log10(ticks[i] / ticks[i - 1]) < wanted) return false;
+  }
+  return true;
+}
+
+// Multiples of the step from 10^low to 10^high; none where there are too many to be labelled.
+std::vector<double> multiples(double step, Range logarithms) {
+  constexpr double most = 100;
   std::vector<double> ticks;
-  for (const std::vector<double>& factors : choices) {
-    ticks.clear();
-    for (double decade = std::floor(range.low); decade <= range.high; ++decade) {
-      for (const double factor : factors) {
-        const double tick = factor * std::pow(10, decade);
-        if (std::log10(tick) >= range.low && std::log10(tick) <= range.high) ticks.push_back(tick);
-      }
+  const double first = std::ceil(std::pow(10, logarithms.low) / step);
+  const double last = std::floor(std::pow(10, logarithms.high) / step);
+  if (last - first > most) return {};
+  for (double i = std::max(1.0, first); i <= last; ++i) ticks.push_back(i * step);
+  return ticks;
+}
+
+// Factors of every n-th power of ten.
+std::vector<double> powers(const std::vector<double>& factors, int every, Range logarithms) {
+  std::vector<double> ticks;
+  for (double decade = every * std::floor(logarithms.low / every); decade <= logarithms.high;
+       decade += every) {
+    for (const double factor : factors) {
+      const double tick = factor * std::pow(10, decade);
+      if (std::log10(tick) >= logarithms.low && std::log10(tick) <= logarithms.high)
+        ticks.push_back(tick);
     }
-    if (ticks.size() >= 4) break;
   }
   return ticks;
+}
+
+// Of round numbers between 10^low and 10^high the most whose labels stand apart, 8 at most.
+std::vector<double> logarithmic_ticks(Range range) {
+  constexpr std::size_t most = 8;
+  std::vector<std::vector<double>> choices = {powers({1, 2, 5}, 1, range),
+                                              powers({1, 3}, 1, range)};
+  for (const int every : {1, 2, 3, 5, 10, 20}) choices.push_back(powers({1}, every, range));
+  const double decade = std::floor(range.high);
+  for (double exponent = decade; exponent > decade - 6; --exponent) {
+    for (const double factor : {5.0, 2.0, 1.0})
+      choices.push_back(multiples(factor * std::pow(10, exponent), range));
+  }
+  std::vector<double> best;
+  for (std::vector<double>& ticks : choices) {
+    if (ticks.size() > best.size() && ticks.size() <= most && labels_fit(ticks, range))
+      best = std::move(ticks);
+  }
+  return best;
 }
 
 bool has_whole_x(const Chart& chart) {
@@ -125,31 +166,35 @@ std::string data_block(const Series& series, std::size_t index) {
   return text + "END\n";
 }
 
-std::string plot_clause(const Series& series, std::size_t index) {
-  const std::size_t round = series.colour / num_chart_colours;
-  const std::string look = fmt::format(
-      "lc {} lw {} dt {} pt {} ps 0.7", stand_in(series.colour % num_chart_colours),
-      series.style == Series::Style::line ? "1.5" : "1.2", round + 1, round % 2 == 0 ? 7 : 6);
-  const auto clause = [&](const char* columns, const char* style, bool named) {
-    return fmt::format(
-        "$series{} using {} with {} {} {}", index, columns, style, look,
-        named && !series.name.empty() ? "title " + in_quotes(series.name) : "notitle");
-  };
-  if (series.style == Series::Style::line) return clause("1:2", "lines", true);
-  const bool line = series.style == Series::Style::line_and_points;
-  if (series.error.empty()) return clause("1:2", line ? "linespoints" : "points", true);
-  const std::string points = clause("1:2:3", "yerrorbars", true);
-  return line ? points + ", " + clause("1:2", "lines", false) : points;
+// How the series of one colour differ, eight colours at a time.
+struct Look {
+  int gnuplot_dashes, gnuplot_point;
+  const char* dashes;  // of SVG; "": none
+  const char* point;   // an SVG element around (0, 0)
+};
+constexpr Look looks[] = {
+    {1, 7, "", R"(<circle r="3.2" fill="currentColor"/>)"},
+    {2, 6, "6 4", R"(<circle r="2.8" fill="none" stroke="currentColor"/>)"},
+    {3, 5, "2 3", R"(<path d="M-3-3H3V3H-3Z" fill="currentColor"/>)"},
+    {4, 8, "7 3 2 3", R"(<path d="M-3.5 2.8H3.5L0-3.4Z" fill="none" stroke="currentColor"/>)"},
+};
+const Look& look_of(const Series& series) {
+  return looks[series.colour / num_chart_colours % std::size(looks)];
 }
 
-// Of the legend below the plot, which has two columns where the names are short.
-std::size_t legend_rows(const Chart& chart) {
-  std::size_t entries = 0, longest = 0;
-  for (const Series& series : chart.series) {
-    entries += series.name.empty() ? 0 : 1;
-    longest = std::max(longest, series.name.size());
-  }
-  return longest <= 26 ? (entries + 1) / 2 : entries;
+std::string plot_clause(const Series& series, std::size_t index) {
+  const Look& own = look_of(series);
+  const std::string look = fmt::format(
+      "lc {} lw {} dt {} pt {} ps 0.7", stand_in(series.colour % num_chart_colours),
+      series.style == Series::Style::line ? "1.5" : "1.2", own.gnuplot_dashes, own.gnuplot_point);
+  const auto clause = [&](const char* columns, const char* style) {
+    return fmt::format("$series{} using {} with {} {} notitle", index, columns, style, look);
+  };
+  if (series.style == Series::Style::line) return clause("1:2", "lines");
+  const bool line = series.style == Series::Style::line_and_points;
+  if (series.error.empty()) return clause("1:2", line ? "linespoints" : "points");
+  const std::string points = clause("1:2:3", "yerrorbars");
+  return line ? points + ", " + clause("1:2", "lines") : points;
 }
 
 // Throws unless gnuplot has carried out the script.
@@ -177,51 +222,33 @@ void run_gnuplot(const fs::path& script, const fs::path& messages) {
            "gnuplot failed: {}", read_file(messages.string(), ExitCode::configuration));
 }
 
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (fs::temp_directory_path() / "dualpath-charts-XXXXXX").string();
-    CHECK_AS(ExitCode::configuration, ::mkdtemp(name.data()) != nullptr, "{}: {}", name,
-             std::strerror(errno));
-    path_ = name;
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  ~ScratchFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
+// Where scratch folders lie; those that killed processes left are removed.
+fs::path scratch_prefix() {
+  std::error_code error;
+  const fs::path prefix = fs::temp_directory_path(error) / "dualpath-charts-";
+  CHECK_AS(ExitCode::configuration, !error, "TMPDIR names no folder: {}", error.message());
+  remove_abandoned(prefix);
+  return prefix;
+}
 
 }  // namespace
 
 std::string gnuplot_script(const Chart& chart, const std::string& svg_path) {
-  constexpr double plot = 250, above = 34, axis_text = 48, legend_row = 19;  // heights
-  const std::size_t rows = legend_rows(chart);
-  const double below = axis_text + legend_row * (static_cast<double>(rows) + 0.5);
-  const double height = above + plot + below;
+  constexpr double height = top_margin + plot_height + axis_height;
   const Range y = y_range(chart);
   const std::string text = "textcolor " + stand_in(text_colour);
   std::string script = fmt::format(
       "reset\nset encoding utf8\n"
-      "set terminal svg size 520,{} dynamic noenhanced rounded font 'sans-serif,13'\n"
+      "set terminal svg size {},{} dynamic noenhanced rounded font 'sans-serif,14'\n"
       "set output {}\n",
-      height, in_quotes(svg_path));
-  script += fmt::format("set tmargin at screen {}\nset bmargin at screen {}\n", 1 - above / height,
-                        below / height);
-  script += fmt::format("set title {} {}\nset xlabel {} offset 0,0.4 {}\nset ylabel {} {}\n",
-                        in_quotes(chart.title), text, in_quotes(chart.x_label), text,
-                        in_quotes(chart.y_label), text);
+      picture_width, height, in_quotes(svg_path));
+  script += fmt::format("set tmargin at screen {}\nset bmargin at screen {}\n",
+                        1 - top_margin / height, axis_height / height);
+  script += fmt::format("set xlabel {} offset 0,0.2 {}\nset ylabel {} {}\n",
+                        in_quotes(chart.x_label), text, in_quotes(chart.y_label), text);
   script += fmt::format("set border 3 lc {}\nset tics nomirror {}\nset grid lc {} dt 1 lw 0.6\n",
                         stand_in(axis_colour), text, stand_in(grid_colour));
-  script += fmt::format(
-      "set errorbars 0.6\nset pointintervalbox 0\n"
-      "set key at screen 0.12,{} left top Left reverse vertical maxrows {} samplen 2 width -3 {}\n",
-      (below - axis_text) / height, std::max<std::size_t>(1, rows), text);
+  script += "set errorbars 0.6\nset pointintervalbox 0\nunset key\n";
   script += fmt::format("set yrange [{}:{}]\n{}", y.low, y.high, x_axis(chart));
   std::vector<std::string> clauses;
   for (std::size_t i = 0; i < chart.series.size(); ++i) {
@@ -229,6 +256,27 @@ std::string gnuplot_script(const Chart& chart, const std::string& svg_path) {
     clauses.push_back(plot_clause(chart.series[i], i));
   }
   return script + fmt::format("plot {}\nset output\n", fmt::join(clauses, ", "));
+}
+
+std::string legend(const Chart& chart) {
+  std::string items;
+  for (const Series& series : chart.series) {
+    if (series.name.empty()) continue;
+    const Look& look = look_of(series);
+    std::string sign;
+    if (series.style != Series::Style::points) {
+      const std::string dashes =
+          *look.dashes ? fmt::format(" stroke-dasharray=\"{}\"", look.dashes) : "";
+      sign = fmt::format("<path d=\"M-14 0H14\" stroke=\"currentColor\" stroke-width=\"1.5\"{}/>",
+                         dashes);
+    }
+    if (series.style != Series::Style::line) sign += look.point;
+    items += fmt::format(
+        "<li><svg style=\"color: var({})\" viewBox=\"-14 -5 28 10\" aria-hidden=\"true\">{}</svg>"
+        "{}</li>\n",
+        page_variables[series.colour % num_chart_colours], sign, escaped(series.name));
+  }
+  return items.empty() ? "" : "<ul class=\"legend\">\n" + items + "</ul>\n";
 }
 
 void replace_all(std::string& text, const std::string& from, const std::string& to) {
@@ -249,8 +297,8 @@ std::string embedded_svg(const std::string& file, const std::string& prefix,
   CHECK(begin != std::string::npos, "gnuplot wrote no SVG");
   std::string svg = file.substr(begin);
   svg.insert(4, fmt::format(" role=\"img\" aria-label=\"{}\"", escaped(title)));
-  remove_between(svg, "<title>", "</title>");
   remove_between(svg, "<desc>", "</desc>");
+  while (svg.find("<title>") != svg.npos) remove_between(svg, "<title>", "</title>");
   for (const std::string reference : {" id='", " id=\"", "href='#", "url(#"})
     replace_all(svg, reference, reference + prefix);
   for (std::size_t i = 0; i < std::size(page_variables); ++i) {
@@ -264,7 +312,7 @@ std::string embedded_svg(const std::string& file, const std::string& prefix,
 
 std::vector<std::string> draw(const std::vector<Chart>& charts) {
   if (charts.empty()) return {};
-  const ScratchFolder scratch;
+  const WorkFolder scratch(scratch_prefix(), ExitCode::configuration);
   const auto file = [&](std::size_t i) {
     return (scratch.path() / fmt::format("{}.svg", i)).string();
   };

@@ -10,7 +10,7 @@ namespace dualpath {
 struct Series {
   enum class Style { line, points, line_and_points };
   std::string name = {};   // in the legend; "": not there
-  std::size_t colour = 0;  // series of one colour belong together; from 8 on dashed
+  std::size_t colour = 0;  // series of one colour belong together; from 8 on they look otherwise
   Style style = Style::line_and_points;
   std::vector<double> x = {};
   std::vector<double> y = {};
@@ -29,13 +29,17 @@ struct Chart {
 // --grid and --background.
 inline constexpr std::size_t num_chart_colours = 8;
 
-// The gnuplot commands that draw the chart into an SVG file.
+// The gnuplot commands that draw the chart into an SVG file, without its title and legend: text of
+// the page, which finds room for them.
 std::string gnuplot_script(const Chart& chart, const std::string& svg_path);
 
 // Gnuplot's file as an element of an HTML page: without its header, with colours that are the
 // page's variables, and with ids that begin with `prefix`, so that pictures do not share them.
 std::string embedded_svg(const std::string& file, const std::string& prefix,
                          const std::string& title);
+
+// A list of HTML: each name with its line and point as the picture has them.
+std::string legend(const Chart& chart);
 
 // An <svg> element for each chart. Throws Error(configuration) where gnuplot is not there, or
 // fails.

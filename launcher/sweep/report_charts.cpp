@@ -39,8 +39,9 @@ void drop_empty_errors(Chart& chart) {
     if (std::ranges::all_of(series.error, [](double e) { return e == 0; })) series.error.clear();
 }
 
+// Points that no line joins: what they differ in is not on the axis.
 Series curve_series(const SweepResults& results, const IsoFlopCurve& curve) {
-  Series series{.name = curve.name};
+  Series series{.name = curve.name, .style = Series::Style::points};
   for (const SeedGroup* group : curve.points)
     add_point(series, parameters(*group), *results.loss(*group));
   return series;
@@ -84,7 +85,8 @@ constexpr Variable iterations = {
       return name;
     }};
 
-// A series has two points at least. Of models that differ in size alone the best is taken.
+// Models of a series differ in the variable alone, and those of another F are another series. It
+// has two points at least.
 Chart variable_chart(const SweepResults& results, const BudgetResults& budget,
                      const std::vector<IsoFlopCurve>& curves, const Variable& variable) {
   std::map<std::string, std::map<double, const SeedGroup*>> series;
@@ -92,19 +94,23 @@ Chart variable_chart(const SweepResults& results, const BudgetResults& budget,
     for (const SeedGroup* group : curve.points) {
       const SweepCell& cell = group->any_run().cell;
       if (variable.of(cell) <= 0) continue;
-      const SeedGroup*& best = series[variable.other(cell)][variable.of(cell)];
-      if (best == nullptr || results.loss(*group)->mean < results.loss(*best)->mean) best = group;
+      std::string name = variable.other(cell);
+      if (budget.varies_layer_budget) name += ", F " + scaled(cell.layer_flop_budget);
+      series[name][variable.of(cell)] = group;
     }
   }
+  std::erase_if(series, [](const auto& named) { return named.second.size() < 2; });
   Chart chart{.title = at_budget(variable.title, budget.budget),
               .x_label = variable.label,
               .y_label = loss_label(results)};
+  const bool shares_names = std::ranges::any_of(
+      curves, [&](const IsoFlopCurve& curve) { return series.contains(curve.name); });
   for (const auto& [name, points] : series) {
-    if (points.size() < 2) continue;
     // The colour that a curve of this name has beside it.
     const auto curve = std::ranges::find(curves, name, &IsoFlopCurve::name);
-    const auto colour = curve == curves.end() ? curves.size() + chart.series.size()
-                                              : static_cast<std::size_t>(curve - curves.begin());
+    const auto other = (shares_names ? curves.size() : 0) + chart.series.size();
+    const auto colour =
+        curve == curves.end() ? other : static_cast<std::size_t>(curve - curves.begin());
     chart.series.push_back({.name = name, .colour = colour});
     for (const auto& [x, group] : points) add_point(chart.series.back(), x, *results.loss(*group));
   }
@@ -142,11 +148,14 @@ std::vector<Chart> size_charts(const SweepResults& results) {
               .y_label = loss_label(results),
               .logarithmic_x = true};
   std::map<std::string, std::size_t> colours;  // of curves that budgets have in common
-  for (std::size_t i = 0; i < results.budgets.size(); ++i) {
+  const std::size_t num_budgets = results.budgets.size();
+  for (std::size_t i = 0; i < num_budgets; ++i) {
     for (const IsoFlopCurve& curve : iso_flop_curves(results, results.budgets[i])) {
       Series series = curve_series(results, curve);
       const std::size_t colour = colours.emplace(curve.name, colours.size()).first->second;
-      series.colour = colour % num_chart_colours + i * num_chart_colours;
+      // Budgets differ in their points.
+      const std::size_t round = colour / num_chart_colours * num_budgets + i;
+      series.colour = colour % num_chart_colours + round * num_chart_colours;
       series.name += fmt::format(" ({})", short_text_of(results.budgets[i].budget));
       chart.series.push_back(std::move(series));
     }
@@ -167,10 +176,7 @@ std::vector<Chart> iso_flop_charts(const SweepResults& results, const BudgetResu
   for (const IsoFlopCurve& curve : curves) {
     Series points = curve_series(results, curve);
     points.colour = colour;
-    if (curve.fit.parabola) {
-      points.style = Series::Style::points;
-      add_fit(chart, curve, colour);
-    }
+    if (curve.fit.parabola) add_fit(chart, curve, colour);
     chart.series.push_back(std::move(points));
     ++colour;
   }

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <functional>
+#include <map>
 
 #include "core/error.h"
 #include "launcher/sweep/markup.h"
@@ -54,7 +57,7 @@ std::string paragraph(std::string_view text) {
 std::string text_of(const std::optional<Spread>& spread) {
   if (!spread) return "–";
   if (spread->count == 1) return fmt::format("{:.4f}", spread->mean);
-  return fmt::format("{:.4f} ± {:.4f}", spread->mean, spread->deviation);
+  return fmt::format("{:.4f} ±\u00a0{:.4f}", spread->mean, spread->deviation);
 }
 
 std::string number_or_dash(double value) {
@@ -85,27 +88,58 @@ std::string runs_text(const SeedGroup& group) {
                              : fmt::format("{} of {}", finished, planned);
 }
 
+// What a column of the results tells of a model.
+struct Column {
+  const char* name;
+  std::function<std::string(const SeedGroup&)> text;
+};
+
+// What tells models apart, then what they are compared by, then what they cost.
+std::vector<Column> result_columns(const BudgetResults& budget) {
+  std::vector<Column> columns{
+      {"architecture",
+       [](const SeedGroup& g) {
+         return fmt::format("{}{}", g.is_best ? "★ " : "",
+                            enum_name(g.any_run().cell.architecture));
+       }},
+      {"K",
+       [](const SeedGroup& g) {
+         return number_or_dash(static_cast<double>(g.any_run().cell.iterations));
+       }},
+      {"α", [](const SeedGroup& g) { return number_or_dash(g.any_run().cell.deep_share); }}};
+  if (budget.varies_layer_budget) {
+    columns.push_back({"FLOPs a token and layer", [](const SeedGroup& g) {
+                         return scaled(g.any_run().cell.layer_flop_budget);
+                       }});
+  }
+  if (budget.varies_learning_rate) {
+    columns.push_back({"learning rate", [](const SeedGroup& g) {
+                         return fmt::format("{:g}", g.any_run().learning_rate);
+                       }});
+  }
+  for (Column& column : std::vector<Column>{
+           {"validation loss", [](const SeedGroup& g) { return text_of(g.validation_loss); }},
+           {"training loss", [](const SeedGroup& g) { return text_of(g.training_loss); }},
+           {"bits per byte", [](const SeedGroup& g) { return text_of(g.bits_per_byte); }},
+           {"parameters",
+            [](const SeedGroup& g) { return scaled(static_cast<double>(g.any_run().parameters)); }},
+           {"FLOPs a token",
+            [](const SeedGroup& g) { return scaled(g.any_run().flops_per_token); }},
+           {"FLOPs", [](const SeedGroup& g) { return scaled(g.any_run().realised_flops()); }},
+           {"runs", runs_text}}) {
+    columns.push_back(std::move(column));
+  }
+  return columns;
+}
+
 std::string result_table(const BudgetResults& budget) {
-  std::vector<std::string> names{"architecture", "K", "α"};
-  if (budget.varies_layer_budget) names.push_back("FLOPs a token and layer");
-  if (budget.varies_learning_rate) names.push_back("learning rate");
-  for (const char* name : {"parameters", "FLOPs a token", "FLOPs", "training loss",
-                           "validation loss", "bits per byte", "runs"})
-    names.push_back(name);
+  std::vector<std::string> names;
+  const std::vector<Column> columns = result_columns(budget);
+  for (const Column& column : columns) names.emplace_back(column.name);
   HtmlTable table(at_budget("results", budget.budget), names, 1);
   for (const SeedGroup& group : budget.groups) {
-    const SweepRun& run = group.any_run();
-    std::vector<std::string> row{
-        fmt::format("{}{}", group.is_best ? "★ " : "", enum_name(run.cell.architecture)),
-        number_or_dash(static_cast<double>(run.cell.iterations)),
-        number_or_dash(run.cell.deep_share)};
-    if (budget.varies_layer_budget) row.push_back(scaled(run.cell.layer_flop_budget));
-    if (budget.varies_learning_rate) row.push_back(fmt::format("{:g}", run.learning_rate));
-    for (std::string cell :
-         {scaled(static_cast<double>(run.parameters)), scaled(run.flops_per_token),
-          fmt::format("{:.3g}", run.realised_flops()), text_of(group.training_loss),
-          text_of(group.validation_loss), text_of(group.bits_per_byte), runs_text(group)})
-      row.push_back(std::move(cell));
+    std::vector<std::string> row;
+    for (const Column& column : columns) row.push_back(column.text(group));
     table.add(row, group.is_best ? "best" : "");
   }
   return table.html();
@@ -126,8 +160,8 @@ ReportSection results_section(const SweepResults& results) {
   return section;
 }
 
+// REQUIRES: it has a parabola.
 std::string fit_text(const IsoFlopCurve& curve) {
-  if (!curve.fit.parabola) return fmt::format("{}: no minimum, {}.", curve.name, curve.fit.problem);
   const Parabola& p = *curve.fit.parabola;
   const std::size_t points = curve.points.size();
   return fmt::format(
@@ -144,8 +178,23 @@ ReportSection budget_section(const SweepResults& results, const BudgetResults& b
   ReportSection section{.heading = at_budget("Sizes", budget.budget)};
   section.charts = iso_flop_charts(results, budget);
   std::string fits;
-  for (const IsoFlopCurve& curve : iso_flop_curves(results, budget))
-    fits += fmt::format("<li>{}</li>\n", escaped(fit_text(curve)));
+  std::map<std::string, std::vector<std::string>> without;  // names of curves by what is wrong
+  for (const IsoFlopCurve& curve : iso_flop_curves(results, budget)) {
+    if (curve.fit.parabola) {
+      fits += fmt::format("<li>{}</li>\n", escaped(fit_text(curve)));
+    } else {
+      without[curve.fit.problem].push_back(curve.name);
+    }
+  }
+  for (const auto& [problem, names] : without) {
+    fits += fmt::format("<li>no minimum, {}: {}.</li>\n", escaped(problem),
+                        escaped(fmt::format("{}", fmt::join(names, "; "))));
+  }
+  if (!section.charts.empty()) {
+    section.html = paragraph(
+        "Against parameters a line is a fitted parabola, and points are not joined: a model of "
+        "another size differs in its layers' FLOPs, in α or in K.");
+  }
   if (!fits.empty()) section.after = "<ul>\n" + fits + "</ul>\n";
   return section;
 }
@@ -253,8 +302,9 @@ std::string report_page(const std::string& title, const std::vector<ReportSectio
   for (const ReportSection& section : sections) {
     page += fmt::format("<section>\n<h2>{}</h2>\n{}", escaped(section.heading), section.html);
     if (!section.charts.empty()) page += "<div class=\"charts\">\n";
-    for (std::size_t i = 0; i < section.charts.size(); ++i)
-      page += fmt::format("<figure>\n{}</figure>\n", pictures.at(drawn++));
+    for (const Chart& chart : section.charts)
+      page += fmt::format("<figure>\n<figcaption>{}</figcaption>\n{}{}</figure>\n",
+                          escaped(chart.title), pictures.at(drawn++), legend(chart));
     if (!section.charts.empty()) page += "</div>\n";
     page += section.after + "</section>\n";
   }

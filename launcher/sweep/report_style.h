@@ -30,13 +30,25 @@ h3, h4 { margin: 1.5rem 0 0.5rem; }
 p, li { color: var(--muted); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { font-weight: 600; }
+th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: right; }
+th { font-weight: 600; line-height: 1.2; vertical-align: bottom; }
+td { overflow-wrap: break-word; }
 .text { text-align: left; }
-.best td { background: var(--best); font-weight: 600; }
+tr > :first-child { position: sticky; left: 0; background: var(--background); }
+.best td, .best td:first-child { background: var(--best); font-weight: 600; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
 figure { margin: 0.5rem 0 0; }
-svg { display: block; width: 100%; height: auto; }
+figcaption { font-weight: 600; font-size: 0.95rem; }
+figure > svg { display: block; width: 100%; height: auto; }
+.legend {
+  display: flex; flex-wrap: wrap; gap: 0.1rem 1.2rem; margin: 0.2rem 0 0; padding: 0; list-style: none;
+  font-size: 0.85rem;
+}
+.legend svg { width: 28px; height: 10px; margin-right: 0.4rem; }
+@media (max-width: 40rem) {
+  table { font-size: 0.8rem; }
+  th, td { padding: 0.25rem 0.4rem; }
+}
 summary { cursor: pointer; }
 )";
 

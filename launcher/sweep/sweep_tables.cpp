@@ -113,7 +113,8 @@ std::string status_text(const std::filesystem::path& sweep, const SweepPlan& pla
                loss_cell(progress.validation_loss),
                tells_eta ? Cell(duration_text(*progress.eta_seconds)) : Cell()});
     if (status.state == RunState::failed)
-      reasons += fmt::format("  {}: exit code {}: {}\n", run.name, status.code, status.reason);
+      reasons += fmt::format("  {}: exit code {}{}{}\n", run.name, status.code,
+                             status.reason.empty() ? "" : ": ", status.reason);
   }
   std::string text = plan.runs.empty() ? "" : table.text() + "\n";
   text += plural(plan.runs.size(), "run");
