@@ -350,11 +350,11 @@ case $mode in
     report
     ;;
   some)
-    some train 9 'write .*(h5|metrics|log|manifest|DONE)'
+    some train 9 '(write|close) .*(h5|manifest)|write .*(metrics|log|DONE)'
     some resume 9 'read .*(config|metrics|manifest|h5)|open .*config'
     some train_corpus 6 'read .*(h5|yaml)'
     some train_config 9 read
-    some tokenize 9 'write .*(h5|yaml)|rename .*corpus$'
+    some tokenize 9 'write .*(h5|yaml)|close .*yaml|rename .*corpus$'
     some tokenize_text 9 list
     some overwrite 0 'rename .*corpus$'
     some data_info 0 'read .*h5|stat'

@@ -13,6 +13,9 @@
 //   times;
 //                    with it, equal contents are equal files
 //
+// A close that fails loses the last byte of what was written and not flushed to disk since, as the
+// close of a file on a server may.
+//
 // Streams of the C library call the kernel from within, where nothing can come between. fopen() of
 // a file below the root therefore returns a stream whose reads and writes come here; such a stream
 // has no descriptor. libstdc++ opens its own with fopen64(), then calls read(), write() and
@@ -28,6 +31,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -171,6 +175,32 @@ std::optional<std::size_t> allowed(Operation operation, int descriptor, std::siz
   return result == Outcome::is_short && bytes > 1 ? bytes / 2 : bytes;
 }
 
+// Descriptors written to since they were last flushed to disk.
+std::atomic<bool> unflushed[1 << 16];
+
+void set_unflushed(int descriptor, bool value) {
+  if (descriptor >= 0 && descriptor < std::ssize(unflushed)) unflushed[descriptor] = value;
+}
+ssize_t wrote(int descriptor, ssize_t bytes) {
+  if (bytes > 0) set_unflushed(descriptor, true);
+  return bytes;
+}
+int flushed(int descriptor, int result) {
+  if (result == 0) set_unflushed(descriptor, false);
+  return result;
+}
+
+// Whether the close of this descriptor fails; then the file has lost what it loses.
+bool close_fails(int descriptor) {
+  const bool result = fails(Operation::close, descriptor);
+  if (result && descriptor < std::ssize(unflushed) && unflushed[descriptor]) {
+    const off64_t size = ::lseek64(descriptor, 0, SEEK_END);
+    if (size > 0) ::syscall(SYS_ftruncate, descriptor, size - 1);
+  }
+  set_unflushed(descriptor, false);
+  return result;
+}
+
 bool creates(int flags) {
   return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
 }
@@ -266,7 +296,7 @@ FILE* fopen64(const char* path, const char* mode) {
 int fclose(FILE* file) {
   REAL(fclose);
   const int descriptor = ::fileno(file);
-  if (descriptor < 0 || !fails(Operation::close, descriptor)) return real(file);
+  if (descriptor < 0 || !close_fails(descriptor)) return real(file);
   real(file);
   errno = settings().error;
   return EOF;
@@ -274,7 +304,7 @@ int fclose(FILE* file) {
 
 int close(int descriptor) {
   REAL(close);
-  if (!fails(Operation::close, descriptor)) return real(descriptor);
+  if (!close_fails(descriptor)) return real(descriptor);
   real(descriptor);  // as Linux does
   errno = settings().error;
   return -1;
@@ -299,13 +329,13 @@ ssize_t pread64(int descriptor, void* out, size_t size, off64_t offset) {
 ssize_t write(int descriptor, const void* data, size_t size) {
   REAL(write);
   const auto bytes = allowed(Operation::write, descriptor, size);
-  return bytes ? real(descriptor, data, *bytes) : -1;
+  return bytes ? wrote(descriptor, real(descriptor, data, *bytes)) : -1;
 }
 
 ssize_t pwrite(int descriptor, const void* data, size_t size, off_t offset) {
   REAL(pwrite);
   const auto bytes = allowed(Operation::write, descriptor, size);
-  return bytes ? real(descriptor, data, *bytes, offset) : -1;
+  return bytes ? wrote(descriptor, real(descriptor, data, *bytes, offset)) : -1;
 }
 
 ssize_t pwrite64(int descriptor, const void* data, size_t size, off64_t offset) {
@@ -318,20 +348,20 @@ ssize_t writev(int descriptor, const struct iovec* parts, int count) {
   for (int i = 0; i < count; ++i) size += parts[i].iov_len;
   const auto bytes = allowed(Operation::write, descriptor, size);
   if (!bytes) return -1;
-  if (*bytes == size) return real(descriptor, parts, count);
+  if (*bytes == size) return wrote(descriptor, real(descriptor, parts, count));
   struct iovec first = parts[0];
   first.iov_len = std::min(first.iov_len, *bytes);
-  return real(descriptor, &first, 1);
+  return wrote(descriptor, real(descriptor, &first, 1));
 }
 
 int fsync(int descriptor) {
   REAL(fsync);
-  return fails(Operation::sync, descriptor) ? -1 : real(descriptor);
+  return fails(Operation::sync, descriptor) ? -1 : flushed(descriptor, real(descriptor));
 }
 
 int fdatasync(int descriptor) {
   REAL(fdatasync);
-  return fails(Operation::sync, descriptor) ? -1 : real(descriptor);
+  return fails(Operation::sync, descriptor) ? -1 : flushed(descriptor, real(descriptor));
 }
 
 int rename(const char* from, const char* to) noexcept {
