@@ -288,7 +288,8 @@ full() {
 
 # some SCENARIO EVERY PLACES: a case for every EVERY-th (0: none) of the files that each operation works
 # on, other files for other operations, and for the places (operation and file) that the expression
-# matches. Of a shard's writes, if there are many, three.
+# matches: the first close, which is the writer's, of other calls the middle one, and of a shard's writes,
+# if there are many, three.
 some() {
   local name=$1 operation n file kinds i=0
   calls "$name"
@@ -297,10 +298,12 @@ some() {
     [[ $operation == write && $file == *.h5 ]] && kinds=(EIO ENOSPC EDQUOT)  # trial S1: a single one is lost
     run_case "$name" "$operation" "$n" "${kinds[$((i++ % ${#kinds[@]}))]}"
   done 3< <(awk -v every="$2" -v always="$3" '
-    function choose(place, parts,   words, k) {
+    function choose(place, parts,   words, k, chosen) {
       split(place, words, " ")
-      for (k = 1; k <= parts; ++k)
-        print words[1], number[place, int((2 * k - 1) * n[place] / (2 * parts)) + 1], words[2]
+      for (k = 1; k <= parts; ++k) {
+        chosen = words[1] == "close" ? 1 : int((2 * k - 1) * n[place] / (2 * parts)) + 1
+        print words[1], number[place, chosen], words[2]
+      }
     }
     {
       place = $1 " " $3
