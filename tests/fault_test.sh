@@ -169,25 +169,25 @@ judge_train() {
 
 same_corpus() {
   diff -rq reference/corpus case/out/corpus >/dev/null 2>&1 || problem "$1, another corpus"
-  [ "$(ls -A case/out)" = corpus ] || problem "$1, leftovers: $(ls -A case/out | sed 's/[0-9]*$//' | tr '\n' ' ')"
 }
 
 judge_tokenize() {
+  local again=${command[$1]}
   if [ "$code" -eq 0 ]; then
     same_corpus "exit code 0"
-    return
-  fi
-  if [ "$1" = overwrite ]; then
+    [ "$(ls -A case/out)" = corpus ] && return
+    again="$tokenize overwrite=true"
+  elif [ "$1" = overwrite ]; then
     diff -rq start/other case/out/corpus >/dev/null 2>&1 ||
       diff -rq reference/corpus case/out/corpus >/dev/null 2>&1 || problem "the old corpus is lost"
   elif [ -e case/out/corpus ]; then
     same_corpus "exit code $code"  # it is there, but perhaps not for good
-    return
+    again="$tokenize overwrite=true"
   fi
-  program "$1"
-  local again=$?
-  [ $again -eq 0 ] || { problem "the same command again: exit code $again, $(head -n 1 err)"; return; }
+  start "" $again || { problem "the same command again: exit code $?, $(head -n 1 err)"; return; }
   same_corpus "the same command again"
+  # What could not be removed then is removed now.
+  [ "$(ls -A case/out)" = corpus ] || problem "the same command again, leftovers: $(ls -A case/out | tr '\n' ' ')"
 }
 
 judge_reader() {
