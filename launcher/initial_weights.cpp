@@ -94,7 +94,7 @@ std::vector<std::string> weights_left_out(const Checkpoint& checkpoint,
     for (std::string name; std::getline(lines, name);) loaded.insert(name);
   }
   std::vector<std::string> left_out;
-  for (const CheckpointTensor& tensor : checkpoint.manifest.tensors) {
+  for (const CheckpointTensor& tensor : checkpoint.tensors) {
     if (tensor.name.starts_with("parameters/") && !loaded.contains(tensor.name))
       left_out.push_back(tensor.name);
   }
