@@ -117,6 +117,9 @@ limited() { (trap '' XFSZ; ulimit -f 64; train run.name=full train.steps=6 loggi
 expect "full disk" 4 'step-00000006' limited
 expect "after a full disk" 0 'resumed from .*step-00000003' train run.name=full train.steps=6
 expect "no checkpoint to generate from" 4 'no checkpoint|no run folder' "$dualpath" generate runs/nowhere
+for words in "checkpoint list runs/good" "data info corpus" "plan config.yaml"; do
+  expect "lost output of $words" 3 '^dualpath: standard output cannot be written: ' bash -c "\"\$0\" $words >/dev/full" "$dualpath"
+done
 expect "generate" 0 'Line' "$dualpath" generate runs/good prompt=Line tokens=5
 
 # Numerics.

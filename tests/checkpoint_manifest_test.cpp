@@ -120,6 +120,31 @@ TEST(CheckpointIndex, RefusesListsThatItCannotRead) {
   EXPECT_THAT(problem("a 1 g 0 0 0\n"), HasSubstr("s: "));
 }
 
+TEST(DigestFile, TakesTheChecksumsOfPartsInTheSamePass) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() / "file";
+  std::string text(5 << 19, '\0');  // two and a half blocks
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 2654435761u >> 24);
+  write_file(path, text, ExitCode::checkpoint);
+  const auto bytes = std::as_bytes(std::span(text));
+  constexpr std::int64_t block = 1 << 20;
+  const std::vector<FilePart> parts = {{3, 10},
+                                       {10, 10},
+                                       {10, block},
+                                       {block, block + 1},
+                                       {block + 1, 2 * block + 7},
+                                       {2 * block + 7, std::ssize(text)}};
+  std::vector<std::uint64_t> checksums(parts.size());
+  const FileDigest digest = digest_file(path, parts, checksums, ExitCode::checkpoint);
+  EXPECT_EQ(digest, (FileDigest{std::ssize(text), checksum_of(bytes)}));
+  EXPECT_EQ(digest, digest_file(path, ExitCode::checkpoint));
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto begin = static_cast<std::size_t>(parts[i].begin);
+    const auto end = static_cast<std::size_t>(parts[i].end);
+    EXPECT_EQ(checksums[i], checksum_of(bytes.subspan(begin, end - begin))) << i;
+  }
+}
+
 using Slices = std::vector<std::vector<IndexedSlice>>;
 
 IndexedSlice slice(std::int64_t begin, std::int64_t end, Shape shape = {2, 3},

@@ -37,8 +37,8 @@ check "unknown verb with options" 2 err '^dualpath: unknown verb xyzzyx;' xyzzyx
 for words in --help --version "plan --help"; do
   "$dualpath" $words >/dev/full 2>"$scratch/err"
   found=$?
-  if [ $found -ne 3 ] || [ "$(cat "$scratch/err")" != \
-    "dualpath: standard output cannot be written: No space left on device" ]; then
+  if [ $found -ne 3 ] || [ "$(wc -l <"$scratch/err")" != 1 ] ||
+    ! grep -q '^dualpath: standard output cannot be written: ' "$scratch/err"; then
     echo "FAILED lost output of $words: exit code $found"
     sed 's/^/  err: /' "$scratch/err"
     failures=$((failures + 1))
