@@ -135,7 +135,15 @@ std::int64_t applied_load_step(const fs::path& folder) {
   return step;
 }
 
-std::vector<fs::path> go_back_to(const fs::path& folder, std::int64_t step) {
+void remember_load_step(const fs::path& folder, std::int64_t step) {
+  write_file(load_step_file(folder),
+             fmt::format("{}: checkpoint.load_step has gone back to this step; without this file "
+                         "it does so again\n",
+                         step),
+             ExitCode::checkpoint);
+}
+
+std::vector<fs::path> set_aside_after(const fs::path& folder, std::int64_t step) {
   std::vector<fs::path> later, names;
   for (const CheckpointEntry& entry : list_checkpoints(folder / "checkpoints")) {
     if (entry.step > step) later.push_back(entry.folder);
@@ -153,12 +161,6 @@ std::vector<fs::path> go_back_to(const fs::path& folder, std::int64_t step) {
     names.push_back(name_of(checkpoint, number));
     give_name(checkpoint, names.back());
   }
-  // Last: where this start ends before, the next one goes back again.
-  write_file(load_step_file(folder),
-             fmt::format("{}: checkpoint.load_step has gone back to this step; without this file "
-                         "it does so again\n",
-                         step),
-             ExitCode::checkpoint);
   return names;
 }
 

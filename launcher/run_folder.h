@@ -37,9 +37,11 @@ std::vector<std::filesystem::path> set_run_aside(const std::filesystem::path& fo
 std::int64_t applied_load_step(const std::filesystem::path& folder);
 std::filesystem::path load_step_file(const std::filesystem::path& folder);
 
-// Applies checkpoint.load_step: the checkpoints of later steps get names that do not count, for
-// they belong to another history, and the step is remembered. Returns the new names.
-std::vector<std::filesystem::path> go_back_to(const std::filesystem::path& folder,
-                                              std::int64_t step);
+void remember_load_step(const std::filesystem::path& folder, std::int64_t step);
+
+// Gives the checkpoints of later steps names that do not count: they belong to another history.
+// Returns the new names.
+std::vector<std::filesystem::path> set_aside_after(const std::filesystem::path& folder,
+                                                   std::int64_t step);
 
 }  // namespace dualpath

@@ -136,11 +136,6 @@ void TrainingRun::prepare_folder() {
   run_on_root(job_.world(), "run folder", [this] {
     const std::int64_t step = trainer_->progress().step;
     keep_earlier_history();
-    write_file(folder_ / "config.yaml", print_config(config_), ExitCode::checkpoint);
-    if (data_.tokenizer) {
-      std::filesystem::create_directories(folder_ / "tokenizer");
-      save_tokenizer(*data_.tokenizer, folder_ / "tokenizer");
-    }
     const bool again =
         !goes_back_ && earlier_config_ && makes_same_steps(*earlier_config_, config_);
     records_.emplace(folder_, step, config_.logging.tensorboard,
@@ -148,6 +143,13 @@ void TrainingRun::prepare_folder() {
     if (const auto& kept = records_->metrics().kept_aside(); !kept.empty())
       log_.warning("rows of metrics.jsonl that are not of this run's history are kept in {}",
                    kept.string());
+    // After what it replaces is safe: a start that ends before is made again alike.
+    write_file(folder_ / "config.yaml", print_config(config_), ExitCode::checkpoint);
+    if (data_.tokenizer) {
+      std::filesystem::create_directories(folder_ / "tokenizer");
+      save_tokenizer(*data_.tokenizer, folder_ / "tokenizer");
+    }
+    if (goes_back_) remember_load_step(folder_, config_.checkpoint.load_step);
     if (step < total_steps_) remove_tree(folder_ / "DONE", ExitCode::checkpoint);
     return std::string();
   });
@@ -159,7 +161,7 @@ void TrainingRun::prepare_folder() {
 void TrainingRun::keep_earlier_history() {
   std::vector<std::filesystem::path> names;
   if (goes_back_) {
-    names = go_back_to(folder_, trainer_->progress().step);
+    names = set_aside_after(folder_, trainer_->progress().step);
   } else if (trainer_->progress().step == 0 && earlier_config_ &&
              !makes_same_steps(*earlier_config_, config_)) {
     names = set_run_aside(folder_);

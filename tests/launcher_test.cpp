@@ -98,7 +98,6 @@ TEST(InitialWeights, FieldsThatMakeAnotherFunctionAreRefusedByName) {
   const auto theta = [](ModelConfig& m) { m.rope_theta = 10000; };
   EXPECT_THAT(refusal(theta), HasSubstr("model.rope_theta: 500000 there, 10000 here"));
   EXPECT_THAT(refusal(theta), HasSubstr("train.init_changes=[model.rope_theta]"));
-  EXPECT_EQ(refusal(theta, {"model.rope_theta"}), "");
   EXPECT_THAT(refusal(theta, {"model.gate.mode"}), HasSubstr("model.rope_theta"));
   EXPECT_THAT(refusal(theta, {"model.rope_thet"}), HasSubstr("did you mean model.rope_theta?"));
   const std::pair<const char*, void (*)(ModelConfig&)> changes[] = {
@@ -111,13 +110,21 @@ TEST(InitialWeights, FieldsThatMakeAnotherFunctionAreRefusedByName) {
       {"model.gate.mode", [](ModelConfig& m) { m.gate.mode = GateMode::convex; }},
       {"model.gate.target", [](ModelConfig& m) { m.gate.target = GateTarget::updates; }}};
   for (const auto& [name, change] : changes) EXPECT_THAT(refusal(change), HasSubstr(name));
-  EXPECT_EQ(refusal([](ModelConfig& m) {
-              m.sequence_length = 512;
-              m.init_std = 0.5;
-              m.deep.gain_init = 0;
-              m.budget_rule = BudgetRule::paper;
-            }),
-            "");
+}
+
+TEST(InitialWeights, WhatIsAllowedOrMakesTheSameFunctionIsTaken) {
+  const ModelConfig source;
+  ModelConfig model = source;
+  model.sequence_length = 512;
+  model.init_std = 0.5;
+  model.deep.gain_init = 0;
+  model.budget_rule = BudgetRule::paper;
+  EXPECT_THAT(check_same_function(source, model, {}), IsEmpty());
+  model.rope_theta = 10000;
+  const std::vector<std::string> allowed = {"model.rope_theta"};
+  const std::vector<ConfigChange> changes = check_same_function(source, model, allowed);
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].key, "model.rope_theta");
 }
 
 TEST(Check, NamesItsPlaceFromTheSourceRoot) {
