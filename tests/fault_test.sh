@@ -288,20 +288,22 @@ full() {
 
 # some SCENARIO EVERY PLACES: a case for every EVERY-th (0: none) of the files that each operation works
 # on, other files for other operations, and for the places (operation and file) that the expression
-# matches: the first close, which is the writer's, of other calls the middle one, and of a shard's writes,
-# if there are many, three.
+# matches: the first that opens, reads or closes the file, the middle one of other calls, and of a shard's
+# writes, if there are many, three.
 some() {
   local name=$1 operation n file kinds i=0
   calls "$name"
   while read -r operation n file <&3; do
     kinds=($(kinds_of "$operation"))
     [[ $operation == write && $file == *.h5 ]] && kinds=(EIO ENOSPC EDQUOT)  # trial S1: a single one is lost
+    [[ $operation == read && $file != *.h5 ]] && kinds=(EIO)                 # trial S5: taken for the end
     run_case "$name" "$operation" "$n" "${kinds[$((i++ % ${#kinds[@]}))]}"
   done 3< <(awk -v every="$2" -v always="$3" '
     function choose(place, parts,   words, k, chosen) {
       split(place, words, " ")
       for (k = 1; k <= parts; ++k) {
-        chosen = words[1] == "close" ? 1 : int((2 * k - 1) * n[place] / (2 * parts)) + 1
+        chosen = int((2 * k - 1) * n[place] / (2 * parts)) + 1
+        if (words[1] ~ /^(open|read|close)$/ && place !~ /read .*h5$/) chosen = 1
         print words[1], number[place, chosen], words[2]
       }
     }
@@ -353,15 +355,15 @@ case $mode in
     report
     ;;
   some)
-    some train 9 '(write|close) .*(h5|manifest)|write .*(metrics|log|DONE)'
-    some resume 9 'read .*(config|metrics|manifest|h5)|open .*config'
+    some train 15 '(write|close) .*(h5|manifest)|write .*(metrics|log|DONE)'
+    some resume 15 'read .*(config|metrics|manifest|h5)|open .*config'
     some train_corpus 6 'read .*(h5|yaml)'
     some train_config 9 read
     some tokenize 9 'write .*(h5|yaml)|close .*yaml|rename .*corpus$'
-    some tokenize_text 9 list
+    some tokenize_text 0 'list|read'
     some overwrite 0 'rename .*corpus$'
     some data_info 0 'read .*h5|stat'
-    some data_verify 0 'read|map'
+    some data_verify 0 'read .*h5|map'
     some checkpoint_list 0 'read|stat .*manifest'
     some checkpoint_verify 0 'read|list|stat .*manifest'
     some generate 0 'read .*(h5|json)'
