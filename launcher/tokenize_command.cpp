@@ -177,7 +177,8 @@ void check_output(const std::string& output, bool overwrite) {
              "move it, or choose another folder",
              output, foreign.string());
   } catch (const fs::filesystem_error& failure) {
-    DUALPATH_FAIL(ExitCode::data, "{}: {}", failure.path1().string(), failure.code().message());
+    DUALPATH_FAIL(ExitCode::data, "{}: cannot be listed: {}", failure.path1().string(),
+                  failure.code().message());
   }
 }
 

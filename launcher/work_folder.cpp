@@ -98,6 +98,7 @@ WorkFolder::WorkFolder(const fs::path& prefix, ExitCode code) {
         is_linked(lock_))
       return;
     if (lock_ >= 0) ::close(lock_);
+    remove_work(path_);
     CHECK_AS(code, lock_ >= 0 || reason == ENOENT, "{}: cannot be created: {}",
              (path_ / lock_name).string(), std::strerror(reason));
   }
