@@ -5,6 +5,7 @@
 #include "data/file_io.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
+#include "launcher/run_folder.h"
 #include "launcher/sbatch.h"
 #include "launcher/submit_script.h"
 #include "launcher/training_data.h"
@@ -49,10 +50,12 @@ Request read_request(std::span<const std::string> words) {
   return request;
 }
 
-// Refuses a model that differs from the one in the checkpoint that the run would go on from.
+// Refuses a model that differs from the one in the checkpoint that the run would go on from: that of
+// checkpoint.load_step, unless an earlier start has applied it.
 void check_checkpoint(RunConfig config) {
   const fs::path folder = config.folder() / "checkpoints";
-  const std::int64_t load_step = config.checkpoint.load_step;
+  std::int64_t load_step = config.checkpoint.load_step;
+  if (applied_load_step(config.folder()) == load_step) load_step = 0;
   std::optional<CheckpointEntry> found;
   for (CheckpointEntry& entry : list_checkpoints(folder)) {
     if (entry.looks_whole() && (load_step == 0 || entry.step == load_step)) found = entry;

@@ -98,12 +98,27 @@ with_sbatch model.layers=2 train.steps=8 submit.program=./rank --dry-run \
   'submit.setup=["export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader OMPI_MCA_mpi_yield_when_idle=0"]' >start.sbatch
 expect "environment of setup" 2 '^OMPI_MCA_btl=self,vader OMPI_MCA_mpi_yield_when_idle=0 OMPI_MCA_pml=ob1 ' start RANK_CODE=2
 
+# Trial S8: load_step is applied by the first start; those that follow go on, and so does the run that is
+# submitted once more, when that checkpoint has been pruned.
+rm no_such_partition
+back() { with_sbatch run.name=back train.steps=6 checkpoint.every_steps=1 checkpoint.keep_last=2 "$@"; }
+"$dualpath" train config.yaml run.name=back train.steps=4 checkpoint.every_steps=1 checkpoint.keep_last=0 >output 2>&1 ||
+  fail "a run to go back in" output
+rm runs/back/DONE
+back checkpoint.load_step=2 >output 2>&1 || fail "load_step, submitted" output
+cp runs/back/submit.sbatch start.sbatch
+touch runs/back/stop
+expect "load_step, first start" 75 'stopped after step 3 of 6' start
+expect "load_step, second start" 0 'resumed from .*step-00000003' start
+rm runs/back/DONE
+expect "load_step, submitted again" 0 '^submitted job' back checkpoint.load_step=2 train.steps=8
+
 # A sweep as a job array.
 cat >sweep.yaml <<'YAML'
 sweep: {base: config.yaml, name: s, seeds: [1, 2, 3], parallel_runs: 2}
 YAML
 sweep() { PATH=$PWD/bin:$PATH "$dualpath" sweep submit sweep.yaml "$@"; }
-rm no_such_partition sbatch_calls
+rm sbatch_calls
 expect "sweep, ranks" 2 'train.global_batch_size: 8 is no multiple .* \(run dual_path-k2-lr5e-4-s1 and 2 others\)' \
   sweep submit.nodes=3
 expect "sweep, setup that is no shell" 2 'submit.setup: is no shell' sweep 'submit.setup=["}"]'
