@@ -12,14 +12,17 @@ namespace dualpath {
 
 void throw_if_any(const ConfigProblems& problems, const ConfigSource& source) {
   if (problems.empty()) return;
+  const std::size_t told = std::min(problems.all().size(), most_problems_told);
   std::string text;
-  for (const ConfigProblem& problem : problems.all()) {
+  for (const ConfigProblem& problem : problems.all().first(told)) {
     if (!text.empty()) text += '\n';
     if (!problem.field.empty()) {
       text += fmt::format("{}: {}: ", source.origin_of(problem.field), problem.field);
     }
     text += problem.message;
   }
+  if (told < problems.all().size())
+    text += fmt::format("\nand {} more", problems.all().size() - told);
   DUALPATH_FAIL(ExitCode::configuration, "{}", text);
 }
 

@@ -27,7 +27,7 @@ struct ConfigChange {
 };
 
 // Throws one Error(configuration) that tells every problem with the place its key was given, if
-// there is any.
+// there is any; of more than most_problems_told the first of them, and how many more.
 void throw_if_any(const ConfigProblems& problems, const ConfigSource& source);
 
 std::string print_fields(std::span<const ConfigField> fields);

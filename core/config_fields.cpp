@@ -67,7 +67,7 @@ std::string yaml_value(const std::string& value) {
 
 ConfigField& ConfigFieldLister::add(ConfigField::Kind kind, const char* name,
                                     const FieldInfo& info) {
-  fields_.push_back({kind, key_of(name), name, depth_, begins_element_, "", info, {}});
+  fields_.push_back({kind, key_of(name), name, depth_, begins_element_, "", info, {}, false});
   begins_element_ = false;
   return fields_.back();
 }

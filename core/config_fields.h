@@ -22,6 +22,7 @@ struct ConfigField {
   std::string text;  // the value in YAML; of a list: "" or, without elements, "[]"
   FieldInfo info;
   std::vector<std::string> choices;  // of an enum
+  bool is_number = false;            // or a list of numbers
 };
 
 // A value as YAML that reads back to the same value.
@@ -50,6 +51,8 @@ class ConfigFieldLister {
     } else {
       added.text = yaml_value(value);
     }
+    using Item = typename Value::value_type;
+    added.is_number = std::is_arithmetic_v<Item> && !std::is_same_v<Item, bool>;
     if constexpr (std::is_enum_v<typename Value::value_type>) {
       added.choices = enum_names<typename Value::value_type>();
     }

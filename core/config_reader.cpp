@@ -1,6 +1,7 @@
 #include "core/config_reader.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <fmt/format.h>
@@ -15,6 +16,27 @@ namespace {
 
 using Kind = ConfigNode::Kind;
 
+// What is told of a value.
+std::string shown(const std::string& text) {
+  constexpr std::size_t most = 80;
+  return text.size() <= most ? text : text.substr(0, most) + "...";
+}
+
+// Of a dotted key.
+std::string_view last_part(std::string_view key) {
+  return key.substr(key.rfind('.') + 1);
+}
+
+std::vector<std::string_view> words_of(std::string_view text) {
+  std::vector<std::string_view> words;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    if (end > 0) words.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return words;
+}
+
 std::string wrong_type(const char* wanted, const ConfigNode& node) {
   switch (node.kind) {
     case Kind::empty:
@@ -26,7 +48,8 @@ std::string wrong_type(const char* wanted, const ConfigNode& node) {
     case Kind::scalar:
       break;
   }
-  return fmt::format("wants {}, found {}{}", wanted, node.text, node.quoted ? " in quotes" : "");
+  return fmt::format("wants {}, found {}{}", wanted, shown(node.text),
+                     node.quoted ? " in quotes" : "");
 }
 
 // The whole text as one number; a leading + is allowed, as in YAML.
@@ -38,7 +61,8 @@ std::errc parse_number(std::string_view text, Number& value) {
   return stop == end ? error : std::errc::invalid_argument;
 }
 
-std::string out_of_range(const FieldInfo& info, double value, const std::string& text) {
+std::string out_of_range(const FieldInfo& info, double value, const std::string& given) {
+  const std::string text = shown(given);
   if (value >= info.min && value <= info.max) return "";
   if (!std::isfinite(info.max)) return fmt::format("must be at least {}, found {}", info.min, text);
   if (!std::isfinite(info.min)) return fmt::format("must be at most {}, found {}", info.max, text);
@@ -120,10 +144,10 @@ ConfigReader::ConfigReader(const ConfigSource& source, ConfigProblems& problems)
   levels_.push_back({"", &source.root()});
 }
 
-const ConfigNode* ConfigReader::find(const char* name) {
+const ConfigNode* ConfigReader::find(const char* name, const char* synonyms) {
   Level& level = levels_.back();
   level.names.emplace_back(name);
-  known_.push_back(key_of(name));
+  known_.push_back({key_of(name), synonyms});
   return level.node == nullptr ? nullptr : level.node->find(name);
 }
 
@@ -156,7 +180,7 @@ void ConfigReader::leave() {
     for (const auto& entry : level.node->entries) {
       const auto& names = level.names;
       if (std::find(names.begin(), names.end(), entry.first) == names.end()) {
-        unknown_.push_back(key_of(entry.first));
+        unknown_.emplace_back(key_of(entry.first), &entry.second);
       }
     }
   }
@@ -165,16 +189,64 @@ void ConfigReader::leave() {
 
 void ConfigReader::finish() {
   leave();
-  for (const std::string& key : unknown_) {
-    // The right name in the wrong section is nearer than any misspelling.
-    const std::string name = key.substr(key.rfind('.') + 1);
-    std::string near;
-    for (const std::string& known : known_) {
-      if (near.empty() && known.substr(known.rfind('.') + 1) == name) near = known;
-    }
-    if (near.empty()) near = nearest(key, known_);
-    note(key, near.empty() ? "unknown key" : fmt::format("unknown key, did you mean {}?", near));
+  for (const auto& [key, node] : unknown_) note_unknown(key, *node);
+}
+
+void ConfigReader::note_unknown(const std::string& key, const ConfigNode& node) {
+  // A search for each of very many keys would take long, and nobody would see its results.
+  const bool is_told = problems_.all().size() < most_problems_told;
+  const std::string near = is_told ? suggestion(key) : "";
+  note(key, near.empty() ? "unknown key" : fmt::format("unknown key, did you mean {}?", near));
+  if (!near.empty() || !is_told) return;
+  for (const auto& [name, value] : node.entries) {  // of a section that is none
+    const std::string child = key + "." + name;
+    if (problems_.all().size() >= most_problems_told) return;
+    const std::string meant = suggestion(child);
+    if (!meant.empty()) note(child, fmt::format("unknown key, did you mean {}?", meant));
   }
+}
+
+std::string ConfigReader::suggestion(const std::string& key) const {
+  std::string name(last_part(key));
+  for (char& c : name) {
+    c = c == '-' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  // The right name in the wrong section, and what other tools call it, are nearer than any
+  // misspelling.
+  std::string near = keys_named(name);
+  if (near.empty()) near = keys_with_synonym(name);
+  std::vector<std::string> keys, names, synonyms;
+  for (const KnownKey& known : known_) {
+    keys.push_back(known.key);
+    names.emplace_back(last_part(known.key));
+    for (const std::string_view word : words_of(known.synonyms)) synonyms.emplace_back(word);
+  }
+  if (near.empty()) near = nearest(key, keys);
+  if (name.size() < 4) return near;  // near any short word
+  if (near.empty()) near = keys_named(nearest(name, names));
+  if (near.empty()) near = keys_with_synonym(nearest(name, synonyms));
+  return near;
+}
+
+std::string ConfigReader::keys_named(std::string_view name) const {
+  std::vector<std::string_view> found;
+  for (const KnownKey& known : known_) {
+    if (last_part(known.key) == name) found.emplace_back(known.key);
+  }
+  // Of the elements of a list, one stands for all.
+  const auto is_element = [](std::string_view key) { return key.find('[') != key.npos; };
+  if (found.size() > 1)
+    found.erase(std::remove_if(found.begin() + 1, found.end(), is_element), found.end());
+  return fmt::format("{}", fmt::join(found, " or "));
+}
+
+std::string ConfigReader::keys_with_synonym(std::string_view name) const {
+  std::vector<std::string_view> found;
+  for (const KnownKey& known : known_) {
+    const std::vector<std::string_view> words = words_of(known.synonyms);
+    if (std::find(words.begin(), words.end(), name) != words.end()) found.emplace_back(known.key);
+  }
+  return fmt::format("{}", fmt::join(found, " or "));
 }
 
 void ConfigReader::note(std::string key, std::string problem) {

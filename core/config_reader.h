@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -44,13 +45,16 @@ requires std::is_enum_v<Enum> std::string parse_value(const ConfigNode& node, co
   return problem;
 }
 
+// Of a configuration's problems, the number that is told: more are nobody's reading.
+inline constexpr std::size_t most_problems_told = 20;
+
 class ConfigReader {
  public:
   ConfigReader(const ConfigSource& source, ConfigProblems& problems);
 
   template <class T>
   void field(const char* name, T& value, const FieldInfo& info) {
-    const ConfigNode* node = find(name);
+    const ConfigNode* node = find(name, info.synonyms);
     if (node == nullptr) return;
     if constexpr (IsVector<T>::value) {
       value.clear();
@@ -95,8 +99,13 @@ class ConfigReader {
     std::vector<std::string> names = {};  // of its fields
   };
 
-  // Each makes the field known to its section.
-  const ConfigNode* find(const char* name);
+  struct KnownKey {
+    std::string key;  // dotted
+    const char* synonyms;
+  };
+
+  // Makes the field known to its section.
+  const ConfigNode* find(const char* name, const char* synonyms = "");
   // A single value counts as a list of one.
   static std::span<const ConfigNode> items_of(const ConfigNode& node);
   std::string key_of(const std::string& name) const;
@@ -104,11 +113,17 @@ class ConfigReader {
   void enter(std::string key, const ConfigNode* node);
   void leave();
   void note(std::string key, std::string problem);
+  void note_unknown(const std::string& key, const ConfigNode& node);
+  // The full keys that an unknown one probably meant: "optimizer.lr"; "" for none.
+  std::string suggestion(const std::string& key) const;
+  std::string keys_named(std::string_view name) const;
+  std::string keys_with_synonym(std::string_view name) const;
 
   ConfigProblems& problems_;
   std::vector<Level> levels_;
-  std::vector<std::string> known_;    // all dotted keys
-  std::vector<std::string> unknown_;  // all dotted keys given that no field has
+  std::vector<KnownKey> known_;
+  // All dotted keys given that no field has.
+  std::vector<std::pair<std::string, const ConfigNode*>> unknown_;
 };
 
 }  // namespace dualpath

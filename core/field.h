@@ -26,7 +26,28 @@ struct FieldInfo {
   const char* unit = "";
   double min = -std::numeric_limits<double>::infinity();  // inclusive
   double max = std::numeric_limits<double>::infinity();   // inclusive
+  // What other tools call it, in lower case with spaces between: suggested where one is given.
+  const char* synonyms = "";
 };
+
+// Bounds that several fields share. Every number has two: what is beyond them is a slip, and is
+// refused before anything is made of that size.
+namespace bounds {
+inline constexpr double steps = 1e12;      // at a millisecond each, thirty years
+inline constexpr double tokens = 1e18;     // counted in 64 bits
+inline constexpr double flops = 1e35;      // a billion times what anything has been trained with
+inline constexpr double layers = 1 << 14;  // with widths, keeps parameters countable in 64 bits
+inline constexpr double width = 1 << 20;   // of the residual stream
+inline constexpr double ffn_units = 1 << 22;
+inline constexpr double vocabulary = 1 << 24;
+inline constexpr double sequence = 1 << 24;  // tokens
+inline constexpr double batch = 1 << 24;     // sequences
+inline constexpr double ranks = 1 << 20;
+inline constexpr double threads = 1024;   // of a rank; more than any host has cores
+inline constexpr double seconds = 3.2e7;  // a year
+inline constexpr double seed = 0x1p63;    // any
+inline constexpr double single = 3e38;    // of what fp32 holds
+}  // namespace bounds
 
 // An enum that appears in a config specialises this:
 //   template <> struct EnumNames<LoopCombine> {

@@ -29,6 +29,10 @@ std::string nearest(std::string_view word, std::span<const std::string> candidat
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
   std::string best;
   for (const std::string& candidate : candidates) {
+    // So many insertions or deletions at least: long words cost nothing.
+    const std::size_t lengths_apart =
+        std::max(word.size(), candidate.size()) - std::min(word.size(), candidate.size());
+    if (lengths_apart >= best_distance) continue;
     const std::size_t distance = edit_distance(word, candidate);
     if (distance < best_distance) {
       best_distance = distance;

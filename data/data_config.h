@@ -24,9 +24,13 @@ struct DataConfig {
 
 template <class Visitor>
 void visit_fields(Visitor& visit, CorpusConfig& c) {
-  visit.field("path", c.path, {.help = "folder that dualpath tokenize wrote"});
+  visit.field("path", c.path,
+              {.help = "folder that dualpath tokenize wrote", .synonyms = "folder file"});
   visit.field("weight", c.weight,
-              {.help = "share of the samples, relative to the other weights", .min = 0});
+              {.help = "share of the samples, relative to the other weights",
+               .min = 0,
+               .max = 1e15,
+               .synonyms = "proportion ratio"});
 }
 
 template <class Visitor>
@@ -39,9 +43,14 @@ void visit_fields(Visitor& visit, DataConfig& c) {
                "without it that is refused"});
   visit.field("mock", c.mock,
               {.help = "random tokens instead of the corpora, to measure speed; give "
-                       "model.vocab_size"});
+                       "model.vocab_size",
+               .synonyms = "mock_data synthetic"});
   visit.field("prefetch_batches", c.prefetch_batches,
-              {.help = "batches read ahead of the step", .unit = "steps", .min = 1});
+              {.help = "batches read ahead of the step",
+               .unit = "steps",
+               .min = 1,
+               .max = 1024,
+               .synonyms = "prefetch prefetch_factor num_workers dataloader_num_workers"});
 }
 
 // Adds what cannot be read, under keys that begin with "data.".

@@ -41,11 +41,17 @@ void visit_fields(Visitor& visit, GenerateConfig& c) {
               {.help = "special tokens that a prompt spells, as <|endoftext|>, are those tokens, "
                        "not text"});
   visit.field("tokens", c.tokens,
-              {.help = "how many tokens to add to a prompt", .unit = "tokens", .min = 1});
+              {.help = "how many tokens to add to a prompt",
+               .unit = "tokens",
+               .min = 1,
+               .max = 1e9,
+               .synonyms = "max_new_tokens max_tokens num_tokens length"});
   visit_fields(visit, c.sampling);
-  visit.field("step", c.step, {.help = "the checkpoint; 0: the newest whole one", .min = 0});
+  visit.field("step", c.step,
+              {.help = "the checkpoint; 0: the newest whole one", .min = 0, .max = bounds::steps});
   visit.field("device", c.device, {.help = "what computes; auto: a GPU where there is one"});
-  visit.field("threads", c.threads, {.help = "CPU threads; 0: all cores", .min = 0});
+  visit.field("threads", c.threads,
+              {.help = "CPU threads; 0: all cores", .min = 0, .max = bounds::threads});
 }
 
 std::string help() {

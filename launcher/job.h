@@ -28,6 +28,7 @@ class Job {
   // Whether the host's ranks with so many threads each leave a core for communication.
   bool has_spare_cores(int threads_per_rank) const;
   // Threads of a rank: `asked`, or OMP_NUM_THREADS, or the host's cores shared among its ranks.
+  // Throws Error(configuration) where OMP_NUM_THREADS is what counts, and is no such number.
   static int num_threads(std::int64_t asked, int ranks_of_host);
 
  private:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 #include "launcher/job_plan.h"
 #include "launcher/layout_search.h"
@@ -41,21 +42,31 @@ void for_each_layout(RunConfig config, std::int64_t num_ranks, const Visit& visi
 
 RankedLayout planned(const RunConfig& config, const Machine& machine) {
   const JobPlan plan = plan_job(trainer_options(config, 1), machine);
+  const double memory_gb =
+      static_cast<double>(plan.largest_memory()) / 1e9 + machine.process_mb / 1e3;
+  const double free_gb = machine.memory_gb - memory_gb;
   return {.parallel = config.parallel,
           .micro_batch_size = config.train.micro_batch_size,
           .step_seconds = plan.step_seconds,
           .bubble_fraction = plan.bubble_fraction,
-          .memory_gb = static_cast<double>(plan.largest_memory()) / 1e9 + machine.process_mb / 1e3};
+          .memory_gb = memory_gb,
+          .free_gb = free_gb,
+          .is_tight = free_gb < room_share * machine.memory_gb};
 }
 
-// Recomputation adds work and nothing else: the least that fits is the fastest.
+// Recomputation adds work and nothing else: the least that fits is the fastest. Where that fits
+// tightly, so is the least that leaves room.
 void add_layout(LayoutRanking& ranking, RunConfig config, const Machine& machine) {
+  bool found = false;
   for (const Recompute recompute : {Recompute::none, Recompute::iteration, Recompute::layer}) {
     config.parallel.recompute = recompute;
     const RankedLayout layout = planned(config, machine);
     if (layout.memory_gb <= machine.memory_gb) {
-      ranking.fitting.push_back(layout);
-      return;
+      // More of it that is as tight is only slower.
+      if (!layout.is_tight || !found) ranking.fitting.push_back(layout);
+      found = true;
+      if (!layout.is_tight) return;
+      continue;
     }
     if (!ranking.too_large || layout.memory_gb < ranking.too_large->memory_gb)
       ranking.too_large = layout;
@@ -88,7 +99,9 @@ LayoutRanking rank_layouts(const RunConfig& config, std::int64_t num_ranks,
       add_layout(ranking, std::move(sized), machine);
     }
   });
-  std::ranges::stable_sort(ranking.fitting, {}, &RankedLayout::step_seconds);
+  std::ranges::stable_sort(ranking.fitting, {}, [](const RankedLayout& layout) {
+    return std::pair(layout.is_tight, layout.step_seconds);
+  });
   return ranking;
 }
 

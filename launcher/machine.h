@@ -52,6 +52,7 @@ struct Machine {
   std::int64_t ranks_per_node = 1;
   double memory_gb = 0;
   double process_mb = 0;
+  double peak_tflops = 0;
   std::vector<KernelRate> kernels = {};
   std::vector<LinkRate> links = {};
 };
@@ -62,15 +63,18 @@ void visit_fields(Visitor& visit, KernelRate& c) {
               {.help = "as `dualpath bench kernels` names it, or how its name begins: the longest "
                        "that fits holds; empty: all others"});
   visit.field("precision", c.precision, {.help = "bf16 where any operand is, else fp32"});
-  visit.field("overhead_us", c.overhead_us, {.help = "of each call", .unit = "us", .min = 0});
+  visit.field("overhead_us", c.overhead_us,
+              {.help = "of each call", .unit = "us", .min = 0, .max = 1e9});
   visit.field("gflops", c.gflops,
               {.help = "of products, beside overhead and bytes; 0: they take no time of their own",
                .unit = "GFLOP/s",
-               .min = 0});
+               .min = 0,
+               .max = 1e12});
   visit.field("gbytes", c.gbytes,
               {.help = "of operands read and written; 0: they take no time of their own",
                .unit = "GB/s",
-               .min = 0});
+               .min = 0,
+               .max = 1e12});
 }
 
 template <class Visitor>
@@ -79,11 +83,16 @@ void visit_fields(Visitor& visit, LinkRate& c) {
   visit.field("collective", c.collective,
               {.help = "all_reduce, all_gather, reduce_scatter, broadcast or exchange; empty: all "
                        "others"});
-  visit.field(
-      "latency_us", c.latency_us,
-      {.help = "of each call, times log2 of the ranks, rounded up", .unit = "us", .min = 0});
+  visit.field("latency_us", c.latency_us,
+              {.help = "of each call, times log2 of the ranks, rounded up",
+               .unit = "us",
+               .min = 0,
+               .max = 1e9});
   visit.field("gbytes", c.gbytes,
-              {.help = "that a rank sends; 0: sending takes no time", .unit = "GB/s", .min = 0});
+              {.help = "that a rank sends; 0: sending takes no time",
+               .unit = "GB/s",
+               .min = 0,
+               .max = 1e12});
 }
 
 template <class Visitor>
@@ -95,12 +104,20 @@ void visit_fields(Visitor& visit, Machine& c) {
   visit.field("ranks_per_node", c.ranks_per_node,
               {.help = "ranks that stand in one node, in their order", .min = 1, .max = 1 << 16});
   visit.field("memory_gb", c.memory_gb,
-              {.help = "that a rank can have; 0: not known", .unit = "GB", .min = 0});
+              {.help = "that a rank can have; 0: not known", .unit = "GB", .min = 0, .max = 1e9});
   visit.field("process_mb", c.process_mb,
               {.help = "of it that a rank's process takes besides what is planned: code, MPI, "
                        "libraries, reading ahead",
                .unit = "MB",
-               .min = 0});
+               .min = 0,
+               .max = 1e9});
+  visit.field(
+      "peak_tflops", c.peak_tflops,
+      {.help = "data sheet's bf16 peak of a rank's device, which MFU is a share of; 0: that "
+               "of the device in `name`, where it is known",
+       .unit = "TFLOP/s",
+       .min = 0,
+       .max = 1e9});
   visit.list("kernels", c.kernels, "how long a call takes: overhead + FLOPs/gflops + bytes/gbytes");
   visit.list("links", c.links, "how long a message takes: latency + bytes/gbytes");
 }

@@ -1,11 +1,14 @@
 // dualpath plan: what a configuration takes, without running it.
 #include <algorithm>
 #include <fmt/ranges.h>
+#include <optional>
 
 #include "data/file_io.h"
 #include "launcher/arguments.h"
 #include "launcher/bench/report.h"
 #include "launcher/commands.h"
+#include "launcher/config_warnings.h"
+#include "launcher/device_peaks.h"
 #include "launcher/job_plan.h"
 #include "launcher/layout_ranking.h"
 #include "launcher/layout_search.h"
@@ -30,7 +33,9 @@ std::string help() {
       "in a\n"
       "step; with plan.machine also the time. Refuses what cannot run, and names the nearest "
       "layouts that\n"
-      "can. With plan.search, the ten fastest layouts on that machine instead.\n"
+      "can. With plan.search, the ten fastest layouts on that machine instead; those that leave "
+      "less\n"
+      "than 5 % of its memory free stand behind all others.\n"
       "Without corpora, model.vocab_size must be given; parallel.overlap=auto counts as off.\n"
       "\n"
       "fields, their defaults and units:\n{}\n"
@@ -166,6 +171,12 @@ void tell(const Table& table, Json& json) {
   fmt::print("\n{}", table.text());
 }
 
+// Of a rank's device.
+std::optional<double> peak_tflops(const Machine& machine) {
+  if (machine.peak_tflops > 0) return machine.peak_tflops;
+  return bf16_peak_tflops(machine.name);
+}
+
 Json report(const TrainerOptions& options, std::int64_t num_ranks, const Machine& machine,
             bool in_seconds) {
   Json json;
@@ -186,6 +197,13 @@ Json report(const TrainerOptions& options, std::int64_t num_ranks, const Machine
     json["predicted"] = {{"step_ms", 1e3 * plan.step_seconds}, {"tokens_per_second", rate}};
     fmt::print("predicted: {} ms a step, {} tokens/s on {}\n", readable(1e3 * plan.step_seconds),
                readable(rate), machine.name);
+    if (const std::optional<double> peak = peak_tflops(machine)) {
+      const double mfu = training_flops(options.model, AttentionFlops::causal) * rate /
+                         (1e12 * *peak * static_cast<double>(num_ranks));
+      json["predicted"]["mfu"] = mfu;
+      fmt::print("predicted MFU: {:.1f} % of the bf16 peak, {} TFLOP/s a rank\n", 100 * mfu,
+                 readable(*peak));
+    }
   }
   tell(stage_table(plan), json);
   tell(memory_table(plan, machine), json);
@@ -195,6 +213,12 @@ Json report(const TrainerOptions& options, std::int64_t num_ranks, const Machine
   CHECK_AS(ExitCode::configuration, machine.memory_gb == 0 || gigabytes <= machine.memory_gb,
            "a rank takes {} GB, of {} on {}; plan.search=true names layouts that fit",
            readable(gigabytes), readable(machine.memory_gb), machine.name);
+  if (machine.memory_gb > 0) {
+    const double free_gb = machine.memory_gb - gigabytes;
+    fmt::print("\nfree on the fullest rank: {} of {} GB{}\n", readable(free_gb),
+               readable(machine.memory_gb),
+               free_gb < room_share * machine.memory_gb ? ", tight" : "");
+  }
   return json;
 }
 
@@ -216,15 +240,25 @@ Json report_layouts(const RunConfig& run, std::int64_t num_ranks, const Machine&
                           {"step_ms", "step ms"},
                           {"tokens", "tokens/s"},
                           {"memory_gb", "GB a rank"},
+                          {"free_gb", "GB free"},
+                          {"room", "room"},
                           {"bubble", "bubble"},
                           {"fields", "fields"}});
   const auto tokens = static_cast<double>(run.train.global_batch_size * run.model.sequence_length);
   for (std::size_t i = 0; i < std::min(most, ranking.fitting.size()); ++i) {
     const RankedLayout& layout = ranking.fitting[i];
     table.add({fmt::format("{}", i + 1), 1e3 * layout.step_seconds, tokens / layout.step_seconds,
-               layout.memory_gb, Percent{layout.bubble_fraction}, layout.overrides(run.parallel)});
+               layout.memory_gb, layout.free_gb,
+               fmt::format("{:.0f} %{}", 100 * layout.free_gb / machine.memory_gb,
+                           layout.is_tight ? ", tight" : ""),
+               Percent{layout.bubble_fraction}, layout.overrides(run.parallel)});
   }
+  const auto tight = std::ranges::count(ranking.fitting, true, &RankedLayout::is_tight);
   fmt::print("{} layouts on {} ranks of {} fit\n", ranking.fitting.size(), num_ranks, machine.name);
+  if (tight > 0) {
+    fmt::print("{} of them leave less than {:.0f} % of the {} GB free (tight): they stand last\n",
+               tight, 100 * room_share, readable(machine.memory_gb));
+  }
   Json json;
   tell(table, json);
   return json;
@@ -274,9 +308,12 @@ ExitCode run(std::span<const std::string> words) {
   auto config = read_config<PlanConfig>(source, problems);
   const PlanSection& plan = config.plan;
   RunConfig& run = config.run;
+  const std::vector<std::string> warnings = config_warnings(run);  // of what is given
   fill_in(config, problems);
   check(config, problems);
   throw_if_any(problems, source);
+  for (const std::string& warning : warnings)
+    fmt::print(stderr, "dualpath: warning: {}\n", warning);
   const Machine machine = plan.machine.empty() ? counting_flops() : load_machine(plan.machine);
   if (corpora_are_here(run)) open_training_data(run);  // settles the size of the vocabulary
   run.model = resolve(run.model);

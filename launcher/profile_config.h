@@ -21,10 +21,17 @@ void visit_fields(Visitor& visit, ProfileConfig& c) {
                        "ui.perfetto.dev; on a GPU what `nsys profile "
                        "--capture-range=cudaProfilerApi` sees, too; 0: none",
                .unit = "steps",
-               .min = 0});
+               .min = 0,
+               .max = bounds::steps,
+               .synonyms = "profile_step_start"});
   visit.field("end_step", c.end_step,
-              {.help = "last one; 0: start_step", .unit = "steps", .min = 0});
-  visit.field("ranks", c.ranks, {.help = "that record", .min = 0});
+              {.help = "last one; 0: start_step",
+               .unit = "steps",
+               .min = 0,
+               .max = bounds::steps,
+               .synonyms = "profile_step_end"});
+  visit.field("ranks", c.ranks,
+              {.help = "that record", .min = 0, .max = bounds::ranks, .synonyms = "profile_ranks"});
 }
 
 }  // namespace dualpath

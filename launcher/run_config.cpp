@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "launcher/memory_check.h"
 #include "launcher/parallel_layout.h"
 #include "model/counts.h"
 
@@ -14,8 +15,9 @@ namespace dualpath {
 namespace {
 
 void validate_run(const RunSection& run, ConfigProblems& problems) {
-  const bool is_folder_name = !run.name.empty() && run.name != "." && run.name != ".." &&
-                              run.name.find('/') == run.name.npos;
+  constexpr std::size_t most = 200;  // characters, of 255 that file systems have
+  const bool is_folder_name = !run.name.empty() && run.name.size() <= most && run.name != "." &&
+                              run.name != ".." && run.name.find('/') == run.name.npos;
   if (!is_folder_name) {
     problems.add("run.name",
                  fmt::format("\"{}\" is no name for a folder in runs/; run.folder takes "
@@ -47,7 +49,7 @@ void validate_amount(const RunConfig& config, ConfigProblems& problems) {
   double tokens =
       std::max(static_cast<double>(train.tokens), static_cast<double>(train.steps) * step_tokens);
   const char* field = train.steps > 0 ? "train.steps" : "train.tokens";
-  if (train.flops > 0 && config.model.vocab_size > 0) {
+  if (train.flops > 0) {  // a vocabulary that is not known yet makes fewer tokens of them
     field = "train.flops";
     tokens = train.flops / training_flops(resolve(config.model), AttentionFlops::causal);
   }
@@ -191,6 +193,7 @@ void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& p
   if (problems.all().size() == before_model) {
     validate_wide_cut(config, problems);
     validate_amount(config, problems);
+    validate_memory(config, problems);
   }
   validate(config.optimizer, problems);
   validate(config.data, problems);

@@ -20,14 +20,16 @@ struct SamplingConfig {
 
 template <class Visitor>
 void visit_fields(Visitor& visit, SamplingConfig& c) {
-  visit.field("temperature", c.temperature,
-              {.help = "logits are divided by it; 0: always the likeliest token", .min = 0});
-  visit.field("top_k", c.top_k, {.help = "only the k likeliest tokens; 0: all", .min = 0});
+  visit.field(
+      "temperature", c.temperature,
+      {.help = "logits are divided by it; 0: always the likeliest token", .min = 0, .max = 1e4});
+  visit.field("top_k", c.top_k,
+              {.help = "only the k likeliest tokens; 0: all", .min = 0, .max = bounds::vocabulary});
   visit.field("top_p", c.top_p,
               {.help = "only the likeliest tokens that together have this probability",
                .min = 0,
                .max = 1});
-  visit.field("seed", c.seed, {.help = "of the random choice", .min = 0});
+  visit.field("seed", c.seed, {.help = "of the random choice", .min = 0, .max = bounds::seed});
 }
 
 // Draws the tokens of one text. The same seed, text number and logits give the same tokens.

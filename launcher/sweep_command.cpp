@@ -71,8 +71,11 @@ Request read_any_request(const Arguments& arguments) {
   request.config = read_config<SweepConfig>(request.source, problems);
   throw_if_any(problems, request.source);
   if (request.config.sweep.base.empty()) return request;
+  const std::filesystem::path folder = request.source.folder_of("sweep.base");
+  const std::string named_at = request.source.origin_of("sweep.base") + ": sweep.base: ";
   request.source = {};
-  for (const std::string& file : request.config.sweep.base) request.source.add_file(file);
+  for (const std::string& file : request.config.sweep.base)
+    request.source.add_base(folder, file, named_at);
   add();
   request.config = read_config<SweepConfig>(request.source, problems);
   throw_if_any(problems, request.source);

@@ -59,11 +59,12 @@ void visit_fields(Visitor& visit, TokenizerOptions& c) {
               {.help = "size of the tokenizer trained here, 256 bytes and <|endoftext|> included",
                .unit = "tokens",
                .min = min_vocab_size,
-               .max = 1 << 24});
+               .max = bounds::vocabulary});
   visit.field("train_bytes", c.train_bytes,
               {.help = "text that it is trained on, from the beginning of the input",
                .unit = "bytes",
-               .min = 1});
+               .min = 1,
+               .max = bounds::tokens});
 }
 
 template <class Visitor>
@@ -80,10 +81,14 @@ void visit_fields(Visitor& visit, TokenizeOptions& c) {
                        "OUTPUT/train; 0: all to OUTPUT",
                .min = 0,
                .max = 0.9});
-  visit.field("shard_tokens", c.shard_tokens,
-              {.help = "size at which a new shard begins", .unit = "tokens", .min = 1});
+  visit.field(
+      "shard_tokens", c.shard_tokens,
+      {.help = "size at which a new shard begins", .unit = "tokens", .min = 1, .max = 1e12});
   visit.field("threads", c.threads,
-              {.help = "threads that encode; 0: one a core", .min = 0, .max = 1024});
+              {.help = "threads that encode; 0: one a core",
+               .min = 0,
+               .max = bounds::threads,
+               .synonyms = "workers num_workers num_threads num_proc"});
   visit.field("overwrite", c.overwrite, {.help = "replace the corpus that OUTPUT holds"});
 }
 

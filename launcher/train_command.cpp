@@ -4,13 +4,19 @@
 #include <memory>
 #include <optional>
 
+#include "core/cuda/cuda_device.h"
+#include "core/host_cores.h"
+#include "core/host_memory.h"
 #include "data/mapped_file_guard.h"
 #include "data/run_together.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
 #include "launcher/config_agreement.h"
+#include "launcher/config_warnings.h"
+#include "launcher/corpus_paths.h"
 #include "launcher/device_choice.h"
 #include "launcher/job.h"
+#include "launcher/memory_check.h"
 #include "launcher/parallel_layout.h"
 #include "launcher/report_error.h"
 #include "launcher/run_config.h"
@@ -29,7 +35,10 @@ std::string help() {
       "usage: {}\n\n"
       "Trains a model; under mpirun or srun on all ranks together. Later files and key=value "
       "words\n"
-      "override earlier ones. Goes on from the newest whole checkpoint in the run folder. "
+      "override earlier ones; a file's `base: FILE` or `base: [FILE...]`, seen from its own "
+      "folder, "
+      "names\n"
+      "files that it overrides. Goes on from the newest whole checkpoint in the run folder. "
       "SIGTERM,\n"
       "SIGINT, SIGUSR1, SIGUSR2 or a file `stop` in the run folder: the step under way is finished "
       "and\n"
@@ -55,6 +64,22 @@ ExitCode end_job(std::exception_ptr error) {
   return code;
 }
 
+// Before any rank allocates: whether this host has the threads and the memory that its ranks want.
+// REQUIRES: the config validates.
+void check_host(const RunConfig& config, const Job& job, const CudaDevices& gpus,
+                ConfigProblems& problems) {
+  try {
+    job.num_threads(config.train.threads);
+  } catch (const Error& error) {
+    problems.add("train.threads", error.what());
+  }
+  const DeviceChoice device = config.train.device;
+  if (device == DeviceChoice::cuda || (device == DeviceChoice::automatic && gpus.count > 0)) return;
+  const std::string problem =
+      memory_problem(config, job.world().size(), job.local_size(), available_host_bytes());
+  if (!problem.empty()) problems.add("model", problem);
+}
+
 ExitCode run(std::span<const std::string> words) {
   remember_stop_signals();  // main() has held them since the program's start
   const Arguments arguments = split_arguments(words, usage, 0, words.size());
@@ -66,6 +91,8 @@ ExitCode run(std::span<const std::string> words) {
   ConfigProblems problems;
   const RunConfig config = read_config<RunConfig>(source, problems);
   validate(config, job.world().size(), problems);
+  const CudaDevices gpus = find_cuda_devices();
+  if (problems.empty()) check_host(config, job, gpus, problems);
   const ConfigAgreement agreement = agree_on_config(config, problems, job.world());
   if (agreement.tells) throw_if_any(problems, source);
   if (!agreement.can_run) return ExitCode::configuration;
@@ -79,9 +106,17 @@ ExitCode run(std::span<const std::string> words) {
         abort_job(static_cast<int>(ExitCode::peer));
       });
   Log log(prefix, job.is_root());
+  if (job.is_root()) {
+    for (const std::string& warning : config_warnings(config)) log.warning("{}", warning);
+    const int threads = job.num_threads(config.train.threads);
+    if (threads * job.local_size() > 4 * host_cores())
+      log.warning("{} threads a rank, {} rank{} here, on {} cores: they wait for one another",
+                  threads, job.local_size(), job.local_size() == 1 ? "" : "s", host_cores());
+  }
   std::unique_ptr<Device> device;
   std::optional<TrainingRun> training;
   try {
+    check_corpora_are_here(config, source);
     device =
         make_device(config.train.device, job.num_threads(config.train.threads), job.local_rank());
     training.emplace(config, job, *device, log);

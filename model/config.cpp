@@ -1,6 +1,8 @@
 #include "model/config.h"
 
 #include <algorithm>
+#include <cmath>
+#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "model/ffn_budget.h"
@@ -53,15 +55,53 @@ void validate_budget(const ModelConfig& c, ConfigProblems& problems) {
   if (!solution.infeasible.empty()) problems.add("model.layer_flop_budget", solution.infeasible);
 }
 
+std::int64_t multiple_of_64(double size) {
+  return std::max<std::int64_t>(64, 64 * std::llround(size / 64));
+}
+
+// Sizes in the proportions of the paper's and of usual models.
+std::string proposed_sizes(const ModelConfig& c) {
+  const UsedPaths used = used_paths(c);
+  const auto d = static_cast<double>(c.hidden_size);
+  std::vector<std::string> sizes;
+  if (used.deep) {
+    sizes.push_back(fmt::format("model.deep.ffn_hidden_size={}",
+                                multiple_of_64(used.wide ? 2 * d : 8 * d / 3)));
+  }
+  if (used.wide) {
+    sizes.push_back(fmt::format("model.wide.ffn_hidden_size={}",
+                                multiple_of_64(used.deep ? 16 * d / 3 : 8 * d / 3)));
+  }
+  return fmt::format("{}", fmt::join(sizes, " "));
+}
+
+std::string given_sizes(const ModelConfig& c) {
+  std::vector<std::string> given;
+  const auto add = [&](const char* key, auto value) {
+    if (value != 0) given.push_back(fmt::format("{} = {}", key, value));
+  };
+  add("model.deep.ffn_hidden_size", c.deep.ffn_hidden_size);
+  add("model.wide.ffn_hidden_size", c.wide.ffn_hidden_size);
+  add("model.deep.d_ffn", c.deep.d_ffn);
+  add("model.wide.d_ffn", c.wide.d_ffn);
+  add("model.layer_flop_budget", c.layer_flop_budget);
+  return fmt::format("{}", fmt::join(given, ", "));
+}
+
 // FFN sizes come from exactly one source: hidden sizes, nominal widths, or a budget.
 void validate_ffn_sizes(const ModelConfig& c, ConfigProblems& problems) {
   const bool by_hidden = c.deep.ffn_hidden_size != 0 || c.wide.ffn_hidden_size != 0;
   const bool by_d_ffn = c.deep.d_ffn != 0 || c.wide.d_ffn != 0;
   const bool by_budget = c.layer_flop_budget != 0;
   if (by_hidden + by_d_ffn + by_budget != 1) {
-    problems.add("model", fmt::format("FFN sizes need exactly one of ffn_hidden_size, d_ffn and "
-                                      "layer_flop_budget, {} are given",
-                                      by_hidden + by_d_ffn + by_budget));
+    const std::string given = given_sizes(c);
+    problems.add(
+        "model",
+        fmt::format(
+            "FFN sizes need exactly one of ffn_hidden_size, d_ffn and layer_flop_budget; {}",
+            given.empty() ? fmt::format("none is given. For hidden_size {}, {} would do",
+                                        c.hidden_size, proposed_sizes(c))
+                          : fmt::format("{} are given, set the others to 0", given)));
     return;
   }
   if (by_budget) {
@@ -71,11 +111,12 @@ void validate_ffn_sizes(const ModelConfig& c, ConfigProblems& problems) {
   const UsedPaths used = used_paths(c);
   const char* key = by_hidden ? "ffn_hidden_size" : "d_ffn";
   if (used.deep && (by_hidden ? c.deep.ffn_hidden_size : c.deep.d_ffn) == 0) {
-    problems.add(fmt::format("model.deep.{}", key), "the deep path needs a size");
+    problems.add(fmt::format("model.deep.{}", key),
+                 "the deep path needs a size; " + proposed_sizes(c));
   }
   if (used.wide && (by_hidden ? c.wide.ffn_hidden_size : c.wide.d_ffn) == 0) {
     problems.add(fmt::format("model.wide.{}", key),
-                 "wide, standard and dual_path layers need a size");
+                 "wide, standard and dual_path layers need a size; " + proposed_sizes(c));
   }
 }
 

@@ -122,24 +122,33 @@ struct RegularizerConfig {
 
 template <class Visitor>
 void visit_fields(Visitor& visit, DeepConfig& c) {
-  visit.field(
-      "iterations", c.iterations,
-      {.help = "K: how often the deep path applies its one set of weights", .min = 1, .max = 64});
+  visit.field("iterations", c.iterations,
+              {.help = "K: how often the deep path applies its one set of weights",
+               .min = 1,
+               .max = 64,
+               .synonyms = "num_loops n_loops loops recurrence num_iterations"});
   visit.field("ffn_hidden_size", c.ffn_hidden_size,
               {.help = "hidden units of the deep FFN, used verbatim; 0: from d_ffn or the budget",
                .unit = "units",
-               .min = 0});
+               .min = 0,
+               .max = bounds::ffn_units,
+               .synonyms = "intermediate_size ffn_size mlp_hidden_size d_ff dim_feedforward "
+                           "ffn_hidden n_inner ffn_dim mlp_dim"});
   visit.field(
       "d_ffn", c.d_ffn,
       {.help = "nominal deep FFN width; hidden units = multiple of ffn_multiple >= 2/3 of it",
        .unit = "units",
-       .min = 0});
+       .min = 0,
+       .max = 2 * bounds::ffn_units});
   visit.field("combine", c.combine,
               {.help = "how the K states become one: router mixture, the final one, or the mean"});
   visit.field(
       "gain_init", c.gain_init,
-      {.help = "start of the raw gain a_k; the residual scale is softplus(a_k), 0.5413 gives 1"});
-  visit.field("router_bias_init", c.router_bias_init, {.help = "start of the router's bias"});
+      {.help = "start of the raw gain a_k; the residual scale is softplus(a_k), 0.5413 gives 1",
+       .min = -100,
+       .max = 100});
+  visit.field("router_bias_init", c.router_bias_init,
+              {.help = "start of the router's bias", .min = -100, .max = 100});
   visit.field("iteration_norm", c.iteration_norm,
               {.help = "every iteration has norm weights of its own (attention and FFN norm)"});
   visit.field("input_injection", c.input_injection,
@@ -153,15 +162,20 @@ void visit_fields(Visitor& visit, WideConfig& c) {
       {.help = "hidden units of the wide FFN and of standard layers' FFN, used verbatim; 0: "
                "from d_ffn or the budget",
        .unit = "units",
-       .min = 0});
+       .min = 0,
+       .max = bounds::ffn_units,
+       .synonyms = "intermediate_size ffn_size mlp_hidden_size d_ff dim_feedforward ffn_hidden "
+                   "n_inner ffn_dim mlp_dim"});
   visit.field(
       "d_ffn", c.d_ffn,
       {.help = "nominal wide FFN width; hidden units = multiple of ffn_multiple >= 2/3 of it",
        .unit = "units",
-       .min = 0});
-  visit.field(
-      "gain_init", c.gain_init,
-      {.help = "start of the raw gain β; the residual scale is softplus(β), 0.5413 gives 1"});
+       .min = 0,
+       .max = 2 * bounds::ffn_units});
+  visit.field("gain_init", c.gain_init,
+              {.help = "start of the raw gain β; the residual scale is softplus(β), 0.5413 gives 1",
+               .min = -100,
+               .max = 100});
 }
 
 template <class Visitor>
@@ -173,43 +187,95 @@ void visit_fields(Visitor& visit, GateConfig& c) {
 template <class Visitor>
 void visit_fields(Visitor& visit, ModelConfig& c) {
   visit.field("architecture", c.architecture,
-              {.help = "one name for all layers, or a list with one name a layer"});
-  visit.field("layers", c.layers, {.help = "L: number of layers", .unit = "layers", .min = 1});
-  visit.field("hidden_size", c.hidden_size, {.help = "d: width of the residual stream", .min = 1});
-  visit.field("attention_heads", c.attention_heads, {.help = "query heads", .min = 1});
+              {.help = "one name for all layers, or a list with one name a layer",
+               .synonyms = "model_type arch"});
+  visit.field(
+      "layers", c.layers,
+      {.help = "L: number of layers",
+       .unit = "layers",
+       .min = 1,
+       .max = bounds::layers,
+       .synonyms = "n_layer n_layers num_layers num_hidden_layers depth num_blocks n_blocks"});
+  visit.field("hidden_size", c.hidden_size,
+              {.help = "d: width of the residual stream",
+               .min = 1,
+               .max = bounds::width,
+               .synonyms = "d_model n_embd n_embed dim model_dim embed_dim embedding_dim "
+                           "embedding_size width emb_dim"});
+  visit.field("attention_heads", c.attention_heads,
+              {.help = "query heads",
+               .min = 1,
+               .max = bounds::width,
+               .synonyms = "n_head n_heads num_heads heads num_attention_heads"});
   visit.field("kv_heads", c.kv_heads,
-              {.help = "key/value heads, a divisor of attention_heads; 0: as many", .min = 0});
-  visit.field("sequence_length", c.sequence_length,
-              {.help = "T: tokens a sequence", .unit = "tokens", .min = 1});
+              {.help = "key/value heads, a divisor of attention_heads; 0: as many",
+               .min = 0,
+               .max = bounds::width,
+               .synonyms = "num_key_value_heads n_kv_heads n_kv_head num_kv_heads num_query_groups "
+                           "n_query_groups"});
+  visit.field(
+      "sequence_length", c.sequence_length,
+      {.help = "T: tokens a sequence",
+       .unit = "tokens",
+       .min = 1,
+       .max = bounds::sequence,
+       .synonyms =
+           "block_size seq_length seq_len max_seq_len max_seq_length max_position_embeddings "
+           "n_positions n_ctx context_length context_size ctx_len encoder_seq_length"});
   visit.field("vocab_size", c.vocab_size,
               {.help = "V: rows of embedding and head; 0: the tokenizer's, rounded up to 128",
                .unit = "tokens",
-               .min = 0});
-  visit.field("qk_norm", c.qk_norm, {.help = "per-head RMSNorm of queries and keys"});
+               .min = 0,
+               .max = bounds::vocabulary,
+               .synonyms = "padded_vocab_size n_vocab vocabulary_size"});
+  visit.field(
+      "qk_norm", c.qk_norm,
+      {.help = "per-head RMSNorm of queries and keys", .synonyms = "qk_layernorm qk_rmsnorm"});
   visit.field("shared_attention", c.shared_attention,
               {.help = "deep and wide path share one attention (dual_path layers)"});
-  visit.field("tied_embeddings", c.tied_embeddings,
-              {.help = "the head uses the embedding's weights"});
-  visit.field("rope_theta", c.rope_theta, {.help = "base of the rotary frequencies", .min = 1});
-  visit.field("norm_epsilon", c.norm_epsilon, {.help = "epsilon of every RMSNorm", .min = 0});
-  visit.field("init_std", c.init_std, {.help = "standard deviation of initial weights", .min = 0});
+  visit.field(
+      "tied_embeddings", c.tied_embeddings,
+      {.help = "the head uses the embedding's weights",
+       .synonyms =
+           "tie_word_embeddings tie_embeddings weight_tying untie_embeddings_and_output_weights"});
+  visit.field("rope_theta", c.rope_theta,
+              {.help = "base of the rotary frequencies",
+               .min = 1,
+               .max = 1e12,
+               .synonyms = "rotary_base rope_base theta"});
+  visit.field(
+      "norm_epsilon", c.norm_epsilon,
+      {.help = "epsilon of every RMSNorm",
+       .min = 1e-12,
+       .max = 1,
+       .synonyms = "norm_eps rms_norm_eps layer_norm_eps layer_norm_epsilon layernorm_epsilon"});
+  visit.field("init_std", c.init_std,
+              {.help = "standard deviation of initial weights",
+               .min = 1e-6,
+               .max = 10,
+               .synonyms = "initializer_range init_method_std"});
   visit.field(
       "init_scheme", c.init_scheme,
       {.help = "output projections start with init_std/sqrt(2n), n the layers or the executed "
                "sublayer pairs"});
   visit.field("ffn_multiple", c.ffn_multiple,
-              {.help = "d_ffn rounds up to this multiple", .min = 1});
+              {.help = "d_ffn rounds up to this multiple",
+               .min = 1,
+               .max = 1 << 16,
+               .synonyms = "multiple_of"});
   visit.field("layer_flop_budget", c.layer_flop_budget,
               {.help = "forward FLOPs per token and layer, from which FFN sizes are solved; 0: off",
                .unit = "FLOPs",
-               .min = 0});
+               .min = 0,
+               .max = 1e18});
   visit.field(
       "budget_rule", c.budget_rule,
       {.help = "how sizes follow from the budget: strict (causal attention counted) or paper"});
   visit.field("budget_multiple", c.budget_multiple,
               {.help = "strict budgets solve for FFN sizes in multiples of this",
                .unit = "units",
-               .min = 1});
+               .min = 1,
+               .max = 1 << 16});
   visit.field("deep_share", c.deep_share,
               {.help = "α: the deep path's share of the budget", .min = 0, .max = 1});
   visit.section("deep", c.deep, "the deep path: attention and FFN applied K times");
@@ -220,12 +286,14 @@ void visit_fields(Visitor& visit, ModelConfig& c) {
 template <class Visitor>
 void visit_fields(Visitor& visit, RegularizerConfig& c) {
   visit.field("ponder", c.ponder,
-              {.help = "weight of (E-1)/(K-1), E the expected iterations", .min = 0});
-  visit.field("gate_entropy", c.gate_entropy,
-              {.help = "weight of minus the gate entropy, nats, mean over tokens", .min = 0});
+              {.help = "weight of (E-1)/(K-1), E the expected iterations", .min = 0, .max = 1e4});
   visit.field(
-      "gate_balance", c.gate_balance,
-      {.help = "weight of (mean gate share - 1/2)^2, the mean taken per sequence", .min = 0});
+      "gate_entropy", c.gate_entropy,
+      {.help = "weight of minus the gate entropy, nats, mean over tokens", .min = 0, .max = 1e4});
+  visit.field("gate_balance", c.gate_balance,
+              {.help = "weight of (mean gate share - 1/2)^2, the mean taken per sequence",
+               .min = 0,
+               .max = 1e4});
 }
 
 // Adds what cannot be built, under keys that begin with "model.".

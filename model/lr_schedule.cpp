@@ -8,9 +8,10 @@ namespace dualpath {
 
 namespace {
 
-// How far `step` has come on the way from `begin` to `end`, in [0, 1].
+// How far `step` has come on the way from `begin` to `end`, in [0, 1]. Of no way, `begin` is not
+// yet the end: a warm-up as long as the run ends at the peak.
 double progress(std::int64_t step, double begin, double end) {
-  if (end <= begin) return static_cast<double>(step) >= end ? 1 : 0;
+  if (end <= begin) return static_cast<double>(step) > begin ? 1 : 0;
   return std::clamp((static_cast<double>(step) - begin) / (end - begin), 0.0, 1.0);
 }
 

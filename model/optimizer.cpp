@@ -77,6 +77,14 @@ void validate(const OptimizerConfig& config, ConfigProblems& problems) {
     problems.add("optimizer.min_lr", fmt::format("{} is above the peak rate optimizer.lr = {}",
                                                  config.min_lr, config.lr));
   }
+  if (config.start_lr > config.lr) {
+    problems.add("optimizer.start_lr", fmt::format("{} is above the peak rate optimizer.lr = {}",
+                                                   config.start_lr, config.lr));
+  }
+  if (config.schedule == LrSchedule::wsd && config.decay_fraction == 0) {
+    problems.add("optimizer.decay_fraction",
+                 "0 leaves no step in which the rate falls: that is optimizer.schedule=constant");
+  }
 }
 
 }  // namespace dualpath

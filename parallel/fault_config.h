@@ -15,7 +15,9 @@ void visit_fields(Visitor& visit, FaultConfig& c) {
               {.help = "how long ranks may wait for one another, while one saves or starts too, "
                        "before the job ends with exit code 6; 0: for ever",
                .unit = "seconds",
-               .min = 0});
+               .min = 0,
+               .max = bounds::seconds,
+               .synonyms = "distributed_timeout_minutes ddp_timeout timeout"});
 }
 
 }  // namespace dualpath

@@ -37,6 +37,9 @@ expect "both at once (2)" 2 'train.steps' train run.name=bad model.layers=two tr
 expect "heads" 2 '3 heads do not divide hidden_size 32' train run.name=bad model.attention_heads=3
 expect "no FFN size" 2 'exactly one of ffn_hidden_size, d_ffn and layer_flop_budget' \
   train run.name=bad model.deep.ffn_hidden_size=0 model.wide.ffn_hidden_size=0
+expect "sizes proposed" 2 'model.deep.ffn_hidden_size=64 model.wide.ffn_hidden_size=192 would do' \
+  train run.name=bad model.deep.ffn_hidden_size=0 model.wide.ffn_hidden_size=0
+expect "another tool's name" 2 'learning_rate: unknown key, did you mean optimizer.lr\?' train run.name=bad learning_rate=1
 expect "batch" 2 'the nearest are 4 and 6' train run.name=bad train.global_batch_size=5
 expect "ranks" 2 'parallel' train run.name=bad parallel.data=2
 expect "vocabulary too small" 2 'model.vocab_size = 200 is smaller than the 300 tokens' train run.name=bad model.vocab_size=200
@@ -44,9 +47,36 @@ expect "residual stream less precise" 2 'train.residual_precision: bf16 needs tr
   train run.name=bad train.residual_precision=bf16
 expect "no config file" 2 'nowhere.yaml' "$dualpath" train nowhere.yaml
 expect "memory" 2 'memory' train run.name=bad model.hidden_size=262144 model.vocab_size=4194304
+expect "memory in units, and advice" 2 'model: too large for this machine: a rank takes [0-9.e+]+ GB .* `dualpath plan`' \
+  train run.name=bad model.hidden_size=262144 model.vocab_size=4194304
+# Trials C1, C3, C4: at once, whatever the size.
+for threads in 0 -3 abc 100000; do
+  expect "OMP_NUM_THREADS=$threads" 2 'train.threads: OMP_NUM_THREADS is' \
+    env OMP_NUM_THREADS=$threads "$dualpath" train config.yaml run.name=bad
+done
+expect "threads" 2 'train.threads: must lie between 0 and 1024' train run.name=bad train.threads=100000
+expect "layers" 2 'model.layers: must lie between' train run.name=bad model.layers=1e9
+expect "batches ahead" 2 'data.prefetch_batches: must lie between' train run.name=bad data.prefetch_batches=1e12
+expect "no end" 2 '/dev/zero: is larger than' timeout 20 "$dualpath" train /dev/zero
+mkfifo fifo
+expect "a pipe that nobody writes to" 2 'nothing to train on' timeout 20 "$dualpath" train fifo run.name=bad train.steps=1
+seq -f 'key_%.0f: 1' 30000 >many.yaml
+expect "very many unknown keys" 2 'and 29[0-9]{3} more' timeout 20 "$dualpath" train many.yaml
+[ "$(wc -l <"$scratch/output")" -lt 30 ] || fail "too many lines"
+printf '%s\n' 'train: {steps: 1}' '---' 'train: {steps: 2}' >second.yaml
+expect "a second document" 2 'second.yaml:3: a second document' "$dualpath" train second.yaml
 [ -e runs/bad/checkpoints ] && fail "a refused config left checkpoints"
 
+# Allowed, and told.
+expect "a warm-up longer than the run" 0 'optimizer.warmup_steps = 100 of the run.s 3 steps' train run.name=short
+expect "a pipe" 0 'finished 3 steps' train <(echo 'run: {name: piped}')
+printf '%s\n' 'base: config.yaml' 'run: {name: based}' >based.yaml
+expect "a base" 0 'finished 3 steps' "$dualpath" train based.yaml
+
 # Data.
+from_elsewhere() { (mkdir -p elsewhere && cd elsewhere && "$dualpath" train ../config.yaml run.name=bad); }
+expect "from another folder" 3 "config.yaml:9: .*corpus is missing: looked for .*/elsewhere/corpus; .* start in $(realpath .)," \
+  from_elsewhere
 expect "missing corpus" 3 'nowhere' train run.name=bad 'data.corpora=[{path: nowhere}]'
 mkdir empty
 expect "empty corpus" 3 'empty' train run.name=bad 'data.corpora=[{path: empty}]'

@@ -41,7 +41,12 @@ void visit_fields(Visitor& visit, Item& c) {
 }
 template <class Visitor>
 void visit_fields(Visitor& visit, Inner& c) {
-  visit.field("layers", c.layers, {.help = "how many", .unit = "layers", .min = 1, .max = 64});
+  visit.field("layers", c.layers,
+              {.help = "how many",
+               .unit = "layers",
+               .min = 1,
+               .max = 64,
+               .synonyms = "num_layers n_layer depth"});
   visit.field("betas", c.betas, {.help = "two numbers", .max = 1});
   visit.field("colors", c.colors, {.help = "one or many"});
 }
@@ -49,7 +54,7 @@ template <class Visitor>
 void visit_fields(Visitor& visit, Outer& c) {
   visit.field("flag", c.flag, {.help = "on or off"});
   visit.field("count", c.count, {.help = "any integer"});
-  visit.field("rate", c.rate, {.help = "any number"});
+  visit.field("rate", c.rate, {.help = "any number", .synonyms = "speed"});
   visit.field("name", c.name, {.help = "any text"});
   visit.field("color", c.color, {.help = "a color"});
   visit.section("inner", c.inner, "the inner things");

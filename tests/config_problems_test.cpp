@@ -1,17 +1,25 @@
 // What a user reads about a config that is wrong.
+#include <algorithm>
+#include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <thread>
+#include <unistd.h>
 
 #include "core/config.h"
 #include "core/error.h"
 #include "tests/config_example.h"
+#include "tests/temporary_folder.h"
 
 namespace dualpath {
 namespace {
 
 using test_config::Outer;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // What throw_if_any says about the source; "" if nothing.
 std::string problems_of(const ConfigSource& source) {
@@ -43,6 +51,23 @@ TEST(Problems, UnknownKeysNameTheNearest) {
   EXPECT_EQ(problems_of("items:\n- path: x\n- pth: y\n"),
             "a.yaml:3: items[1].pth: unknown key, did you mean items[1].path?");
   EXPECT_EQ(problems_of("zzzzzzzz: 1"), "a.yaml:1: zzzzzzzz: unknown key");
+}
+
+// Entries "codes and messages" of the trials: names of other tools, wherever they are given.
+TEST(Problems, OtherToolsNamesSuggestTheFullKey) {
+  const std::string unknown = "unknown key, did you mean inner.layers?";
+  EXPECT_EQ(problems_of("n_layer: 3"), "a.yaml:1: n_layer: " + unknown);
+  EXPECT_EQ(problems_of("num-layers: 3"), "a.yaml:1: num-layers: " + unknown);
+  EXPECT_EQ(problems_of("inner: {num_layers: 3}"), "a.yaml:1: inner.num_layers: " + unknown);
+  EXPECT_EQ(problems_of("Depth: 3"), "a.yaml:1: Depth: " + unknown);
+  EXPECT_EQ(problems_of("num_layer: 3"), "a.yaml:1: num_layer: " + unknown);
+  EXPECT_EQ(problems_of("layer: 3"), "a.yaml:1: layer: " + unknown);
+  EXPECT_EQ(problems_of("", {"num-layers=3"}),
+            "command line: num-layers=3: num-layers: " + unknown);
+  EXPECT_EQ(problems_of("speed: 3"), "a.yaml:1: speed: unknown key, did you mean rate?");
+  // Below a section that is none.
+  EXPECT_EQ(problems_of("network:\n  n_layer: 3\n  zzzzzzzz: 1\n"),
+            "a.yaml:1: network: unknown key\na.yaml:2: network.n_layer: " + unknown);
 }
 
 TEST(Problems, KeysGivenTwice) {
@@ -117,6 +142,48 @@ TEST(Problems, NestingThatNeverEnds) {
   EXPECT_THAT(problems_of(std::string(100000, '[')), HasSubstr("malformed YAML"));
 }
 
+// Trial C3: aliases in aliases, written out 10^9 values.
+TEST(Problems, AliasesThatMultiply) {
+  std::string yaml = "a0: &a0 [x]\n";
+  for (int i = 1; i < 10; ++i) {
+    const std::string alias = "*a" + std::to_string(i - 1);
+    yaml += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + alias;
+    for (int copy = 1; copy < 10; ++copy) yaml += ", " + alias;
+    yaml += "]\n";
+  }
+  EXPECT_THAT(problems_of(yaml), HasSubstr("too many values, with all aliases written out"));
+  EXPECT_THAT(problems_of("", {"inner={x: &x [1, 1, 1, 1], y: [*x, *x]}"}), HasSubstr("inner.x"));
+  // A long text, many times.
+  std::string texts = "name: &n " + std::string(1 << 20, 'x') + "\nitems: [*n";
+  for (int i = 0; i < 100; ++i) texts += ", *n";
+  EXPECT_THAT(problems_of(texts + "]\n"), HasSubstr("too many values"));
+}
+
+// Trial C3: as fast as few, and the first of them told.
+TEST(Problems, VeryManyAreToldInPart) {
+  std::string yaml;
+  for (int i = 0; i < 20000; ++i) yaml += "layer" + std::to_string(i) + ": 1\n";
+  const std::string problems = problems_of(yaml);
+  EXPECT_THAT(problems, HasSubstr("a.yaml:20: layer19: unknown key"));
+  EXPECT_THAT(problems, Not(HasSubstr("layer20:")));
+  EXPECT_THAT(problems, HasSubstr("\nand 19980 more"));
+  EXPECT_EQ(std::count(problems.begin(), problems.end(), '\n'), 20);
+}
+
+TEST(Problems, LongValuesAreToldInPart) {
+  EXPECT_EQ(problems_of("count: " + std::string(1000, 'x')),
+            "a.yaml:1: count: wants an integer, found " + std::string(80, 'x') + "...");
+  EXPECT_LT(problems_of(std::string(1000, 'x') + ": 1").size(), 400u);
+  EXPECT_LT(problems_of("", {"count=" + std::string(1000, 'x')}).size(), 400u);
+}
+
+// Trial C3: it was ignored, or merged.
+TEST(Problems, ASecondDocumentIsRefused) {
+  EXPECT_THAT(problems_of("count: 1\n---\ncount: 2\n"),
+              HasSubstr("a.yaml:3: a second document (after ---)"));
+  EXPECT_EQ(problems_of("---\ncount: 1\n---\n# nothing\n"), "");
+}
+
 TEST(Problems, MalformedOverrides) {
   EXPECT_EQ(problems_of("", {"count"}), "command line: count: wants key=value");
   for (const std::string key : {"", ".count", "inner..layers", "inner.", "a b"}) {
@@ -129,6 +196,9 @@ TEST(Problems, MalformedOverrides) {
             "list: items=[...]");
   EXPECT_EQ(problems_of("", {"inner.betas=[1"}),
             "command line: inner.betas=[1: malformed YAML: end of sequence flow not found");
+  EXPECT_EQ(problems_of("", {"base=x.yaml"}),
+            "command line: base=x.yaml: a file names its base; here give the files themselves, the "
+            "base first");
 }
 
 TEST(Problems, UnreadableFiles) {
@@ -138,6 +208,39 @@ TEST(Problems, UnreadableFiles) {
   EXPECT_EQ(problems_of(source), "no_such_file.yaml: cannot be read: No such file or directory\n" +
                                      std::filesystem::temp_directory_path().string() +
                                      ": cannot be read: it is a folder");
+}
+
+// Trials C3, C4: nothing that is given as a file is waited for, or read without end.
+TEST(Problems, FilesThatAreNone) {
+  TemporaryFolder folder;
+  const std::string fifo = folder / "fifo";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  ConfigSource source;
+  source.add_file("/dev/zero");
+  source.add_file(fifo);  // that nobody writes to: empty
+  EXPECT_EQ(problems_of(source),
+            "/dev/zero: is larger than 1024 KiB, the most that a configuration may have");
+}
+
+TEST(ReadConfig, APipeIsRead) {
+  int ends[2] = {-1, -1};
+  ASSERT_EQ(pipe(ends), 0);
+  std::thread writer([&] {
+    for (const char* text : {"count: 5", "\nrate: 2\n"}) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      EXPECT_GT(write(ends[1], text, strlen(text)), 0);
+    }
+    close(ends[1]);
+  });
+  ConfigSource source;
+  source.add_file("/dev/fd/" + std::to_string(ends[0]));
+  writer.join();
+  close(ends[0]);
+  ConfigProblems problems;
+  const auto config = read_config<Outer>(source, problems);
+  EXPECT_TRUE(problems.empty());
+  EXPECT_EQ(config.count, 5);
+  EXPECT_EQ(config.rate, 2);
 }
 
 TEST(Problems, AllAreToldAtOnce) {

@@ -11,6 +11,7 @@
 
 #include "core/nearest.h"
 #include "tests/config_example.h"
+#include "tests/temporary_folder.h"
 
 namespace dualpath {
 namespace {
@@ -19,6 +20,7 @@ using test_config::Color;
 using test_config::Inner;
 using test_config::Outer;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 Outer read(const std::string& yaml, const std::vector<std::string>& overrides = {}) {
   ConfigSource source;
@@ -86,7 +88,7 @@ TEST(ReadConfig, TextsStayTexts) {
 TEST(ReadConfig, LaterSourcesWinFieldByField) {
   ConfigSource source;
   source.add_text("inner: {layers: 5, betas: [0.1, 0.2]}\ncount: 1", "base.yaml");
-  source.add_text("inner:\n  layers: 6\n---\ncount: 2", "over.yaml");
+  source.add_text("inner:\n  layers: 6\ncount: 2", "over.yaml");
   source.add_text("inner:\n", "empty_section.yaml");
   source.add_override("inner.betas=[0.3]");
   source.add_override("items=[{path: x, weight: 3}]");
@@ -109,6 +111,97 @@ TEST(ReadConfig, FilesAreReadAndNamed) {
   EXPECT_EQ(read_config<Outer>(source, problems).count, 5);
   EXPECT_EQ(source.origin_of("rate"), path.string() + ":2");
   std::filesystem::remove(path);
+}
+
+// Files by name in a folder of their own, and what is read from one of them.
+class BaseFiles : public ::testing::Test {
+ protected:
+  void write(const std::string& name, const std::string& text) {
+    std::filesystem::create_directories(std::filesystem::path(folder_ / name).parent_path());
+    std::ofstream(folder_ / name) << text;
+  }
+  ConfigSource source_of(const std::string& name) {
+    ConfigSource source;
+    source.add_file(folder_ / name);
+    return source;
+  }
+  // All that is wrong, with the folder's path left out.
+  std::string problems_of(const std::string& name) {
+    ConfigProblems problems;
+    const ConfigSource source = source_of(name);
+    read_config<Outer>(source, problems);
+    std::string text;
+    for (const ConfigProblem& problem : problems.all()) text += problem.message + '\n';
+    const std::string prefix = folder_.path() + "/";
+    for (auto at = text.find(prefix); at != text.npos; at = text.find(prefix))
+      text.erase(at, prefix.size());
+    return text;
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(BaseFiles, AFileOverridesItsBases) {
+  write("shared/lowest.yaml", "count: 1\nrate: 1\nname: lowest\ninner: {layers: 5}\n");
+  write("shared/base.yaml", "base: lowest.yaml\nrate: 2\nname: base\n");
+  write("other.yaml", "name: other\n");
+  write("runs/run.yaml", "base: [../shared/base.yaml, ../other.yaml]\ncount: 3\n");
+  ConfigSource source = source_of("runs/run.yaml");
+  source.add_override("inner.betas=[0.3]");
+  ConfigProblems problems;
+  const Outer config = read_config<Outer>(source, problems);
+  EXPECT_TRUE(problems.empty());
+  EXPECT_EQ(config.count, 3);
+  EXPECT_EQ(config.rate, 2);
+  EXPECT_EQ(config.name, "other");
+  EXPECT_EQ(config.inner.layers, 5);
+  EXPECT_THAT(config.inner.betas, ElementsAre(0.3));
+  // Each value keeps its place.
+  EXPECT_EQ(source.origin_of("rate"), (folder_ / "shared/base.yaml") + ":2");
+  EXPECT_EQ(source.origin_of("count"), (folder_ / "runs/run.yaml") + ":2");
+  EXPECT_EQ(source.folder_of("rate"), folder_ / "shared");
+  EXPECT_EQ(source.folder_of("inner.betas"), "");
+}
+
+TEST_F(BaseFiles, TheBaseGivenAsWellChangesNothing) {
+  write("base.yaml", "count: 1\nrate: 1\n");
+  write("run.yaml", "base: base.yaml\ncount: 3\n");
+  ConfigSource source = source_of("base.yaml");
+  source.add_file(folder_ / "run.yaml");
+  ConfigProblems problems;
+  const Outer config = read_config<Outer>(source, problems);
+  EXPECT_TRUE(problems.empty());
+  EXPECT_EQ(config.count, 3);
+  EXPECT_EQ(config.rate, 1);
+}
+
+TEST_F(BaseFiles, WhatCannotBeIsTold) {
+  write("a.yaml", "count: 1\nbase: b.yaml\n");
+  write("b.yaml", "base: a.yaml\n");
+  EXPECT_EQ(problems_of("a.yaml"),
+            "b.yaml:1: base: a file is its own base: a.yaml -> b.yaml -> a.yaml\n");
+  write("self.yaml", "base: self.yaml\n");
+  EXPECT_EQ(problems_of("self.yaml"),
+            "self.yaml:1: base: a file is its own base: self.yaml -> self.yaml\n");
+  write("lost.yaml", "count: 1\nbase: nowhere.yaml\n");
+  EXPECT_EQ(problems_of("lost.yaml"),
+            "lost.yaml:2: base: nowhere.yaml: cannot be read: No such file or directory\n");
+  write("wrong.yaml", "base: {x: 1}\n");
+  EXPECT_EQ(problems_of("wrong.yaml"), "wrong.yaml:1: base: wants a file, or a list of files\n");
+  write("below.yaml", "inner: {base: a.yaml}\n");
+  EXPECT_THAT(problems_of("below.yaml"), HasSubstr("unknown key"));
+}
+
+// Each file has the next twice: 2^20 files, if all were read.
+TEST_F(BaseFiles, BasesUponBasesEnd) {
+  for (int i = 0; i < 20; ++i) {
+    const std::string next = "f" + std::to_string(i + 1) + ".yaml";
+    write("f" + std::to_string(i) + ".yaml", "base: [" + next + ", " + next + "]\n");
+  }
+  write("f20.yaml", "count: 1\n");
+  EXPECT_THAT(
+      problems_of("f0.yaml"),
+      HasSubstr("base: more than 64 files, or 16 bases one upon the other: f0.yaml -> f1.y"));
 }
 
 TEST(PrintConfig, IsCompleteYaml) {

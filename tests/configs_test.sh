@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # configs_test.sh DUALPATH CONFIGS: `dualpath plan` takes every configuration, on the ranks that its parallel
-# section makes, and configs/README.md says of each what the plan says. A file beside a base.yaml adds to that.
+# section makes, and configs/README.md says of each what the plan says. A file beside a base.yaml names it,
+# and giving both is the same.
 # `dualpath sweep plan` takes those of sweeps/.
 set -u
 . "$(dirname "$0")/program.sh"
@@ -11,11 +12,8 @@ unset OMPI_COMM_WORLD_SIZE PMI_SIZE SLURM_NTASKS
 gpu_memory_mb=141000  # of an H200
 
 plan() {  # FILE
-  local base
-  base=$(dirname "$1")/base.yaml
-  [ -e "$base" ] || base=
   # The quickstart takes its vocabulary from the tokenizer that it trains.
-  "$dualpath" plan ${base:+"$base"} "$1" $([ "$(basename "$1")" = quickstart.yaml ] && echo model.vocab_size=4096)
+  "$dualpath" plan "$1" $([ "$(basename "$1")" = quickstart.yaml ] && echo model.vocab_size=4096)
 }
 
 # The row of README's table, and the bytes of the rank that takes most.
@@ -51,6 +49,10 @@ while read -r file; do
   grep -q "^# Published, arXiv 2605.30202: ${millions}M parameters" "$file" ||
     fail "$name: $millions million parameters are not what it says to be published" plan_output
 done < <(find "$configs" -name '*.yaml' ! -name base.yaml ! -path '*/machines/*' ! -path '*/sweeps/*' | sort)
+for file in "$configs"/dual_30b/1024_gpus.yaml "$configs"/paper/wide_80m.yaml; do
+  "$dualpath" plan "$file" >one 2>&1
+  "$dualpath" plan "$(dirname "$file")/base.yaml" "$file" >both 2>&1 && cmp -s one both || fail "with its base: $file" one both
+done
 [ $count -ge 21 ] || fail "$count configurations found"
 
 # Sweeps: all their models meet the budget; those of the paper are the published ones.

@@ -46,6 +46,17 @@ TEST(LearningRate, OtherSchedules) {
   EXPECT_DOUBLE_EQ(learning_rate(c, 3, 3), 5e-6 + (5e-4 - 5e-6) * 0.3);  // ends in the warm-up
 }
 
+// It jumped to min_lr.
+TEST(LearningRate, AWarmUpAsLongAsTheRunEndsAtThePeak) {
+  OptimizerConfig c = paper();
+  c.warmup_steps = 10;
+  for (const LrSchedule schedule :
+       {LrSchedule::cosine, LrSchedule::linear, LrSchedule::wsd, LrSchedule::constant}) {
+    c.schedule = schedule;
+    EXPECT_DOUBLE_EQ(learning_rate(c, 10, 10), 5e-4);
+  }
+}
+
 TEST(Clipping, ScalesOnlyLargeGradients) {
   EXPECT_EQ(clip_scale(0.5, 1), 1);
   EXPECT_EQ(clip_scale(4, 1), 0.25);

@@ -38,6 +38,8 @@ grep -q '^predicted' "$scratch/output" && fail "no time without a rate" "$scratc
 cluster="plan.machine=$configs/machines/h200_cluster.yaml"
 expect "time" 0 '^predicted: [0-9.,]+ ms a step, [0-9.,]+ tokens/s on cluster of H200' \
   plan $layout $cluster json=plan.json
+grep -q '^predicted MFU: [0-9.]* % of the bf16 peak, 989 TFLOP/s a rank$' "$scratch/output" || fail "MFU" "$scratch/output"
+grep -q '"mfu"' plan.json || fail "MFU in json" plan.json
 expect "process" 0 '^with the process +30[0-9]+ +30[0-9]+$' plan $layout $cluster
 expect "what a GPU's libraries take" 0 '^  kernels: products by cuBLASLt +33\.6 +33\.6$' plan $layout $cluster
 grep -q cuDNN "$scratch/output" && fail "cuDNN computes in bf16 alone" "$scratch/output"
@@ -46,6 +48,7 @@ expect "cuDNN" 0 '^  kernels: attention by cuDNN +0.[0-9]+ +0.[0-9]+$' \
 grep -q '"step_ms"' plan.json || fail "json" plan.json
 expect "no machine" 2 'nowhere.yaml' plan plan.machine=nowhere.yaml
 sed 's/memory_gb: 141/memory_gb: 3.001/' "$configs/machines/h200_cluster.yaml" >little.yaml
+expect "room" 0 '^free on the fullest rank: 138 of 141 GB$' plan $cluster
 expect "no memory" 2 'a rank takes [0-9.]+ GB, of 3.00 on cluster' plan plan.machine=little.yaml
 sed 's/gbytes/gbyte/' "$configs/machines/h200_cluster.yaml" >wrong.yaml
 echo 'kernels: [{kernel: ""}]' >idle.yaml
@@ -71,6 +74,12 @@ expect "the best in its place" 0 "^predicted: $step ms a step" plan $own plan.ra
 expect "search where nothing fits" 2 \
   'no layout on 16 ranks: .* at most the layers, 1, .* train.global_batch_size, 8' \
   plan plan.ranks=16 model.layers=1 $cluster plan.search=true
+# A card that the fastest layouts fill to less than 5 %: those with room come before them.
+all=$("$dualpath" plan model.yaml plan.ranks=8 $cluster parallel.data=8 | awk '/^with the process/ { print $4 }')
+sed "s/memory_gb: 141/memory_gb: $(awk -v mb="$all" 'BEGIN { printf "%.6f", 1.0001 * mb / 1e3 }')/" \
+  "$configs/machines/h200_cluster.yaml" >full.yaml
+expect "tight layouts are marked" 0 ', tight ' plan plan.ranks=8 plan.machine=full.yaml plan.search=true
+grep -q 'leave less than 5 % of the .* GB free (tight): they stand last$' "$scratch/output" || fail "tight" "$scratch/output"
 expect "search for less memory" 2 'no layout on 8 ranks fits .* wants least takes .* parallel.tensor=' \
   plan plan.ranks=8 plan.machine=little.yaml plan.search=true
 expect "search without machine" 2 'plan.machine: plan.search wants' plan plan.search=true
@@ -92,6 +101,9 @@ expect "layers" 2 'parallel.pipeline=8' plan plan.ranks=16 parallel.pipeline=16
 expect "batch" 2 'nearest that can: 16 ranks with parallel.tensor=1 parallel.pipeline=2' plan plan.ranks=16
 expect "hidden units" 2 '3 are the most' \
   plan plan.ranks=4 parallel.tensor=4 model.wide.ffn_hidden_size=3
+expect "sizes that no machine holds" 2 'micro_batch_size: the activations of a micro-batch would take up to' \
+  plan model.sequence_length=16777216 train.micro_batch_size=16777216 train.global_batch_size=16777216
+expect "a base" 0 '^1 rank: tensor 1' "$dualpath" plan <(echo "base: model.yaml")
 expect "unknown key" 2 'did you mean' plan paralel.tensor=2
 expect "corpora elsewhere" 2 'nowhere is not there to take it from; give one' \
   plan model.vocab_size=0 data.mock=false 'data.corpora=[{path: nowhere}]'

@@ -35,6 +35,13 @@ expect "time" 0 '^6 runs: 115,200 tokens, .* FLOPs, [0-9]+:[0-9:]+ with 2 at onc
 expect "memory" 2 'run wide-f6e4-lr5e-4-s1: a rank takes [0-9.e-]+ GB, of 0.001 on tiny' sweep plan sweep.machine=small.yaml
 expect "infeasible" 0 'dual_path-k9-a0.5-f6e4: .* one attention alone takes' sweep plan sweep.iterations=9
 expect "from a base" 0 '^1 run:' "$dualpath" sweep plan sweep.base=sweep.yaml sweep.seeds=3 sweep.architectures=wide
+mkdir -p nested/deep
+printf '%s\n' 'sweep: {base: ../sweep.yaml, seeds: 3, architectures: wide}' >nested/next.yaml
+expect "a base seen from its file" 0 '^1 run:' "$dualpath" sweep plan nested/next.yaml
+printf '%s\n' 'sweep: {base: sweep.yaml}' >nested/lost.yaml
+expect "a base seen from elsewhere" 2 'lost.yaml:1: sweep.base: nested/sweep.yaml is not there; .*: give \.\./sweep.yaml' \
+  "$dualpath" sweep plan nested/lost.yaml
+rm -r nested
 [ -e sweeps ] && fail "a plan leaves a folder"
 
 expect "unknown key" 2 'sweep.seed: unknown key, did you mean' sweep plan sweep.seed=3

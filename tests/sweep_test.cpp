@@ -75,6 +75,15 @@ TEST(SweepGrid, VariesKAndShareOnlyWhereTheArchitectureHasThem) {
           "expanded-k3-f4e6-c1e12-lr5e-4-s1"));
 }
 
+// Trial C3.
+TEST(SweepGrid, RefusesMoreRunsThanCanBeChecked) {
+  std::string seeds = "1";
+  for (int seed = 2; seed <= 200; ++seed) seeds += "," + std::to_string(seed);
+  EXPECT_THAT(
+      problems_of({"sweep.seeds=[" + seeds + "]", "sweep.layer_flop_budgets=[" + seeds + "]"}),
+      ElementsAre("sweep: its lists make up to 4e+04 runs; 10000 are the most"));
+}
+
 TEST(SweepGrid, HasEachModelOnceUnderOneName) {
   // With K = 1 dual_path is dual_single, expanded is wide, whichever is listed first.
   EXPECT_THAT(

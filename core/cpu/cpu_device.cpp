@@ -3,37 +3,18 @@
 #include <atomic>
 #include <cstring>
 #include <fmt/ranges.h>
-#include <fstream>
 #include <sys/mman.h>
 
 #include "core/cpu/kernel_sets.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/scratch.h"
+#include "core/host_memory.h"
 #include "core/threaded_stream.h"
 
 namespace dualpath {
 namespace {
 
 constexpr std::int64_t page_bytes = 4096;
-
-// The value of the first line "key   : value" of a file under /proc; "" if there is none.
-std::string proc_value(const char* path, const std::string& key) {
-  std::ifstream file(path);
-  std::string line;
-  while (std::getline(file, line)) {
-    if (line.compare(0, key.size(), key) != 0) continue;
-    const std::size_t colon = line.find(':');
-    const std::size_t value = line.find_first_not_of(" \t", colon + 1);
-    if (colon != std::string::npos && value != std::string::npos) return line.substr(value);
-  }
-  return "";
-}
-
-// Memory that can be had without swapping, in bytes.
-std::int64_t available_bytes() {
-  const std::string kibibytes = proc_value("/proc/meminfo", "MemAvailable");
-  return kibibytes.empty() ? INT64_MAX : std::stoll(kibibytes) * 1024;
-}
 
 class CpuDevice final : public Device {
  public:
@@ -84,11 +65,11 @@ void CpuDevice::require(const NumericTypes& types) const {
 // The system promises memory that it may not have: ask first, then touch every page, from the
 // threads that will use it.
 Buffer CpuDevice::allocate(std::size_t bytes) {
-  const std::int64_t available = available_bytes();
+  const std::int64_t available = available_host_bytes();
   const auto refuse = [=] {
     DUALPATH_FAIL(ExitCode::configuration,
-                  "out of memory: {} bytes are asked for, {} bytes are available", bytes,
-                  available);
+                  "out of memory: {:.3g} GB are asked for, {:.3g} GB are available on this host",
+                  static_cast<double>(bytes) / 1e9, static_cast<double>(available) / 1e9);
   };
   if (bytes > static_cast<std::size_t>(available)) refuse();
   const std::int64_t mapped =

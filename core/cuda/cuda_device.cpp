@@ -118,9 +118,12 @@ Buffer CudaDevice::allocate(std::size_t bytes) {
     const std::string reason = cudaGetErrorString(cudaGetLastError());
     std::size_t free = 0, total = 0;
     CUDA_CHECK(cudaMemGetInfo(&free, &total));
-    DUALPATH_FAIL(ExitCode::configuration,
-                  "out of memory on {}: {} bytes are asked for, {} of {} bytes are free ({})",
-                  name_, bytes, free, total, reason);
+    DUALPATH_FAIL(
+        ExitCode::configuration,
+        "out of memory on {}: {:.3g} GB are asked for, {:.3g} of {:.3g} GB are free ({}); "
+        "`dualpath plan` tells what takes how much",
+        name_, static_cast<double>(bytes) / 1e9, static_cast<double>(free) / 1e9,
+        static_cast<double>(total) / 1e9, reason);
   }
   CUDA_CHECK(cudaMemset(memory, 0, reserved));
   CUDA_CHECK(cudaDeviceSynchronize());  // other streams do not wait for the memory to be zeroed

@@ -34,9 +34,12 @@ void visit_fields(Visitor& visit, BenchSection& c) {
   visit.field("repeats", c.repeats,
               {.help = "measurements of each figure, at least", .min = 1, .max = 1000000});
   visit.field("seconds", c.seconds,
-              {.help = "every figure is measured on and on for this long", .unit = "s", .min = 0});
+              {.help = "every figure is measured on and on for this long",
+               .unit = "s",
+               .min = 0,
+               .max = 86400});
   visit.field("kernel_seconds", c.kernel_seconds,
-              {.help = "the same for one kernel alone", .unit = "s", .min = 0});
+              {.help = "the same for one kernel alone", .unit = "s", .min = 0, .max = 86400});
   visit.field("text", c.text, {.help = "files or folders of text, for `tokenizer`"});
   visit.field("tokenizer", c.tokenizer,
               {.help = "tokenizer.json, or the folder of one or of vocab.json and merges.txt; "

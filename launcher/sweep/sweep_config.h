@@ -53,7 +53,7 @@ void visit_fields(Visitor& visit, SweepSection& c) {
               {.help = "where its plan and the folders of its runs go; empty: sweeps/NAME"});
   visit.field("base", c.base,
               {.help = "configuration files that are read before the given ones, which override "
-                       "them"});
+                       "them; seen from the folder of the file that names them"});
   visit.field("architectures", c.architectures,
               {.help = "dual_single is dual_path with K = 1, expanded K times as many wide layers "
                        "of budget F/K; empty: model.architecture"});
@@ -63,18 +63,23 @@ void visit_fields(Visitor& visit, SweepSection& c) {
                .max = 64});
   visit.field("deep_shares", c.deep_shares,
               {.help = "α of dual_path and dual_single; between 0 and 1; empty: "
-                       "model.deep_share"});
+                       "model.deep_share",
+               .min = 0,
+               .max = 1});
   visit.field("layer_flop_budgets", c.layer_flop_budgets,
               {.help = "F: forward FLOPs per token and layer; empty: model.layer_flop_budget",
                .unit = "FLOPs",
-               .min = 1});
+               .min = 1,
+               .max = 1e18});
   visit.field("training_flops", c.training_flops,
               {.help = "C: training FLOPs of a run; empty: the length that the section train gives",
                .unit = "FLOPs",
-               .min = 1});
-  visit.field("learning_rates", c.learning_rates,
-              {.help = "peak learning rates; empty: optimizer.lr", .min = 0});
-  visit.field("seeds", c.seeds, {.help = "empty: train.seed", .min = 0});
+               .min = 1,
+               .max = 1e300});
+  visit.field(
+      "learning_rates", c.learning_rates,
+      {.help = "peak learning rates; empty: optimizer.lr", .min = 0, .max = bounds::single});
+  visit.field("seeds", c.seeds, {.help = "empty: train.seed", .min = 0, .max = bounds::seed});
   visit.field("ranks", c.ranks,
               {.help = "of each run; `sweep submit` takes submit.nodes * ranks_per_node, and "
                        "refuses what is neither that nor 1",

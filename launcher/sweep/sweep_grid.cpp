@@ -129,11 +129,27 @@ std::string name_of(const SweepRun& run) {
   return name + fmt::format("-lr{}-s{}", compact(run.learning_rate), run.seed);
 }
 
+// More would not be looked at one by one, and their configurations are checked one by one.
+void validate_size(const SweepSection& sweep, ConfigProblems& problems) {
+  constexpr double most = 10000;
+  double runs = 1;
+  for (const std::size_t values :
+       {sweep.architectures.size(), sweep.iterations.size(), sweep.deep_shares.size(),
+        sweep.layer_flop_budgets.size(), sweep.training_flops.size(), sweep.learning_rates.size(),
+        sweep.seeds.size()}) {
+    runs *= std::max(1.0, static_cast<double>(values));
+  }
+  if (runs > most)
+    problems.add("sweep",
+                 fmt::format("its lists make up to {:.4g} runs; {} are the most", runs, most));
+}
+
 // Wrong in the sweep as such, whatever the run.
 void validate_axes(const SweepConfig& config, ConfigProblems& problems) {
   const SweepSection& sweep = config.sweep;
   const RunConfig& run = config.run;
   const ModelConfig& model = run.model;
+  validate_size(sweep, problems);
   if (sweep.name.empty() || sweep.name == "." || sweep.name == ".." ||
       sweep.name.find('/') != sweep.name.npos) {
     problems.add("sweep.name", fmt::format("\"{}\" is no name for a folder in sweeps/; "
