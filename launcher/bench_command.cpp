@@ -50,7 +50,7 @@ void add_default(ConfigSource& source, int num_ranks) {
 class Bench {
  public:
   // REQUIRES: the run's config is resolved.
-  Bench(BenchConfig config, Job& job, std::unique_ptr<Device> device);
+  Bench(BenchConfig config, Job& job, std::unique_ptr<Device> device, Log& log);
 
   void machine();
   void step();
@@ -82,6 +82,7 @@ class Bench {
 
   BenchConfig config_;
   Job& job_;
+  Log& log_;
   TrainingData data_;
   int num_threads_;
   std::unique_ptr<Device> device_;
@@ -158,16 +159,20 @@ std::string help() {
                     "caches exceed.\n\n"
                     "On a GPU (train.device) its own clock times the kernels, those alone with "
                     "other data in the\n"
-                    "caches. Its peaks are those of the largest products and copies; loader, "
+                    "caches, and `step`, `kernels` and bench.machine_file choose algorithms as a "
+                    "training run\n"
+                    "does at its first start. Its peaks are those of the largest products and "
+                    "copies; loader, "
                     "tokenizer and\n"
                     "checkpoint are held against the host's memory.\n\n"
                     "fields, their defaults and units:\n{}",
                     config_help<BenchConfig>());
 }
 
-Bench::Bench(BenchConfig config, Job& job, std::unique_ptr<Device> device)
+Bench::Bench(BenchConfig config, Job& job, std::unique_ptr<Device> device, Log& log)
     : config_(std::move(config)),
       job_(job),
+      log_(log),
       data_(open_training_data(config_.run)),
       num_threads_(job.num_threads(config_.run.train.threads)),
       device_(std::move(device)),
@@ -219,6 +224,7 @@ void Bench::tokenizer() {
 void Bench::step() {
   const StepBench& bench = profiled_step();
   if (!bench.graphs.empty()) json_["graphs"] = bench.graphs;
+  if (!bench.attention.empty()) json_["attention"] = bench.attention;
   report("step", bench.step.table());
   if (!job_.is_root() || bench.graphs.empty()) return;
   fmt::print("{}\n", bench.graphs);
@@ -226,7 +232,7 @@ void Bench::step() {
 }
 
 const StepBench& Bench::profiled_step() {
-  if (!step_) step_ = measure_step(config_, *data_.training, peaks(), *device_, ranks());
+  if (!step_) step_ = measure_step(config_, *data_.training, peaks(), *device_, ranks(), log_);
   return *step_;
 }
 
@@ -323,7 +329,7 @@ ExitCode run(std::span<const std::string> words) {
                             job.local_rank());
   Log log("", job.is_root());
   config.run = resolve(config.run, job, *device, log);
-  Bench bench(std::move(config), job, std::move(device));
+  Bench bench(std::move(config), job, std::move(device), log);
   for (const Part* part : chosen) (bench.*part->run)();
   bench.finish();
   return ExitCode::success;

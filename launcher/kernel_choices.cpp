@@ -25,7 +25,8 @@ std::vector<std::string> lines_of(const std::string& text) {
 KernelChoices read_choices(const std::filesystem::path& file, const std::string& made_for,
                            Communicator& ranks, Log& log) {
   const std::string text = run_on_root(ranks, "kernel choices", [&] {
-    return std::filesystem::exists(file) ? read_file(file, ExitCode::checkpoint) : std::string();
+    return !file.empty() && std::filesystem::exists(file) ? read_file(file, ExitCode::checkpoint)
+                                                          : std::string();
   });
   if (text.empty()) return {made_for, {}};
   KernelChoices choices = parse_kernel_choices(text, file);
@@ -73,6 +74,23 @@ std::string checksum_of_used(const KernelTuner::Choices& choices,
   return fmt::format("{:016x}", checksum_of(std::as_bytes(std::span(text))));
 }
 
+// A line for each. Our own kernels of it are many times slower.
+std::vector<std::string> tell_of_attention(const KernelTuner::Choices& choices,
+                                           const std::map<std::string, int>& calls,
+                                           Communicator& ranks, Log& log) {
+  std::vector<std::string> lines;
+  for (const auto& [call, rank] : calls) {
+    if (!call.starts_with("attention")) continue;
+    const std::string& choice = choices.at(call);
+    const std::string& line = lines.emplace_back(fmt::format("{}: {}", call, choice));
+    if (!choice.starts_with(KernelTuner::own_kernel))
+      log.info("{}", line);
+    else if (ranks.rank() == 0)
+      log.warning("{}; this is slow", line);
+  }
+  return lines;
+}
+
 }  // namespace
 
 std::string print_kernel_choices(const KernelChoices& choices) {
@@ -96,8 +114,15 @@ KernelChoices parse_kernel_choices(const std::string& text, const std::filesyste
   }
 }
 
-std::string agree_on_kernels(KernelTuner* tuner, const std::filesystem::path& file,
-                             Communicator& ranks, Log& log) {
+namespace {
+
+struct Agreement {
+  std::string checksum;                // of agree_on_kernels()
+  std::vector<std::string> attention;  // of choose_kernels()
+};
+
+Agreement agree(KernelTuner* tuner, const std::filesystem::path& file, Communicator& ranks,
+                Log& log) {
   const std::vector<std::string> made_for =
       ranks.all_gather(tuner == nullptr ? "kernels without a choice" : tuner->made_for());
   if (std::ranges::count(made_for, made_for.front()) != ranks.size()) {
@@ -106,14 +131,14 @@ std::string agree_on_kernels(KernelTuner* tuner, const std::filesystem::path& fi
                   fmt::join(std::set<std::string>(made_for.begin(), made_for.end()), "; "));
     }
     if (tuner != nullptr) tuner->keep_to({});
-    return "of the libraries";
+    return {"of the libraries", {}};
   }
-  if (tuner == nullptr) return "";
+  if (tuner == nullptr) return {};
   const auto start = std::chrono::steady_clock::now();
   const std::map<std::string, int> calls = calls_of_all(tuner->calls(), ranks);
   KernelChoices choices = read_choices(file, made_for.front(), ranks, log);
   const std::size_t num_measured = add_missing(choices.algorithms, calls, *tuner, ranks);
-  if (num_measured > 0) {
+  if (num_measured > 0 && !file.empty()) {
     run_on_root(ranks, "kernel choices", [&] {
       write_file(file, print_kernel_choices(choices), ExitCode::checkpoint);
       return std::string();
@@ -121,19 +146,34 @@ std::string agree_on_kernels(KernelTuner* tuner, const std::filesystem::path& fi
   }
   tuner->keep_to(choices.algorithms);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  log.info("{}: algorithms of {} calls, {} measured in {:.1f} s, the others as {} has them",
-           choices.made_for, calls.size(), num_measured, seconds.count(), file.string());
-  for (const auto& [call, rank] : calls) {
-    if (call.starts_with("attention")) log.info("{}: {}", call, choices.algorithms.at(call));
-  }
-  return checksum_of_used(choices.algorithms, calls);
+  log.info("{}: algorithms of {} calls, {} measured in {:.1f} s{}", choices.made_for, calls.size(),
+           num_measured, seconds.count(),
+           file.empty() ? "" : fmt::format(", the others as {} has them", file.string()));
+  const std::vector<std::string> attention =
+      tell_of_attention(choices.algorithms, calls, ranks, log);
+  return {checksum_of_used(choices.algorithms, calls), attention};
+}
+
+Agreement agree(Model& model, const std::filesystem::path& file, Communicator& ranks, Log& log) {
+  const auto tuner = model.device().make_tuner(model.ops());
+  if (tuner != nullptr) model.issue_passes(tuner->recorder());
+  return agree(tuner.get(), file, ranks, log);
+}
+
+}  // namespace
+
+std::string agree_on_kernels(KernelTuner* tuner, const std::filesystem::path& file,
+                             Communicator& ranks, Log& log) {
+  return agree(tuner, file, ranks, log).checksum;
 }
 
 std::string agree_on_kernels(Model& model, const std::filesystem::path& file, Communicator& ranks,
                              Log& log) {
-  const auto tuner = model.device().make_tuner(model.ops());
-  if (tuner != nullptr) model.issue_passes(tuner->recorder());
-  return agree_on_kernels(tuner.get(), file, ranks, log);
+  return agree(model, file, ranks, log).checksum;
+}
+
+std::vector<std::string> choose_kernels(Model& model, Communicator& ranks, Log& log) {
+  return agree(model, "", ranks, log).attention;
 }
 
 }  // namespace dualpath

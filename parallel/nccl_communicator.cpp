@@ -209,6 +209,24 @@ std::string place_of(int gpu) {
   return fmt::format("{} of {}", bus, host);
 }
 
+// Why the library does not load; "" where it does.
+std::string why_not_loaded() {
+  try {
+    int ignored = 0;
+    ncclGetVersion(&ignored);
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+// Of the first rank that misses the library.
+std::string what_is_missing(Communicator& ranks) {
+  const std::vector<std::string> all = ranks.all_gather(why_not_loaded());
+  const auto first = std::find_if(all.begin(), all.end(), [](const auto& x) { return !x.empty(); });
+  return first == all.end() ? "" : fmt::format("rank {}: {}", first - all.begin(), *first);
+}
+
 }  // namespace
 
 std::string nccl_obstacle(Communicator& ranks, const Device& device) {
@@ -221,7 +239,7 @@ std::string nccl_obstacle(Communicator& ranks, const Device& device) {
     const auto [first, is_new] = ranks_of.emplace(place, rank);
     if (!is_new) return fmt::format("ranks {} and {} share GPU {}", first->second, rank, place);
   }
-  return "";
+  return ranks.size() == 1 ? "" : what_is_missing(ranks);  // a group of one calls nothing of it
 }
 
 // NVLink SHARP adds in an order that may change from one time to the next.
@@ -232,6 +250,7 @@ std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, const D
 }
 
 std::string nccl_version() {
+  if (!why_not_loaded().empty()) return "";
   int version = 0;
   NCCL_CHECK(ncclGetVersion(&version));
   return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);

@@ -22,7 +22,7 @@ std::string nccl_obstacle(Communicator& ranks, const Device& device);
 std::unique_ptr<Communicator> make_nccl_communicator(Communicator& host, const Device& device,
                                                      OperationsUnderWay& operations);
 
-// "2.28.9"; empty without NCCL.
+// "2.28.9"; empty without NCCL, and where the library does not load.
 std::string nccl_version();
 
 // What NCCL goes by besides the machine it finds, and the last bits of its sums may depend on: the

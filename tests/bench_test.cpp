@@ -198,7 +198,7 @@ class BenchOnGpu : public testing::Test {
     const MockTokens source(1, static_cast<std::uint64_t>(config_.run.model.vocab_size),
                             config_.run.model.sequence_length);
     const MachinePeaks peaks{.fp32 = 1e9, .bf16 = 1e9, .memory = 1e9};
-    StepBench bench = measure_step(config_, source, peaks, device, ranks);
+    StepBench bench = measure_step(config_, source, peaks, device, ranks, log_);
     step_ = bench.step.table().json();
     std::map<std::string, double> calls;
     for (const auto& row : bench.kernels.json()) {
@@ -215,6 +215,7 @@ class BenchOnGpu : public testing::Test {
     return 0;
   }
 
+  Log log_{"", false};
   BenchConfig config_;
   FarDevice gpu_{make_cpu_device(1)};
   Json step_;

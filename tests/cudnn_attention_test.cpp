@@ -42,17 +42,33 @@ TEST_F(CudnnPlans, AreThereForEveryShapeOfOurs) {
                                       {1, 12, 2, 2, 8}}) {
     SCOPED_TRACE(fmt::format("{} x {} positions, {}/{} heads of {}", shape.sequences,
                              shape.positions, shape.heads, shape.kv_heads, shape.head_size));
-    const CudnnAttention attention(shape, {nullptr, &gpu_});
+    const CudnnAttention attention(shape, shape, {nullptr, &gpu_});
     // Plans count log_sum in the library's layout beside it.
     EXPECT_EQ(gpu::row_floats_bytes(shape) + attention.workspace_bytes(),
               gpu::attention_workspace_bytes(shape));
   }
 }
 
+// Sequences, and heads where one sequence is too much: 19 GB and 18 GB if taken whole.
+TEST_F(CudnnPlans, AreThereForPartsOfAnAttention) {
+  for (const auto& [shape, most] :
+       {std::pair{AttentionShape{16, 4096, 32, 32, 128}, gpu::most_attention_bytes},
+        {{1, 16384, 32, 8, 128}, gpu::most_attention_bytes},
+        {{2, 250, 8, 8, 64}, 1}}) {
+    SCOPED_TRACE(fmt::format("{} x {} positions, {}/{} heads of {}", shape.sequences,
+                             shape.positions, shape.heads, shape.kv_heads, shape.head_size));
+    const AttentionShape part = gpu::attention_part(shape, most);
+    EXPECT_LT(part.sequences * part.heads, shape.sequences * shape.heads);
+    const CudnnAttention attention(shape, part, {nullptr, &gpu_});
+    EXPECT_EQ(gpu::row_floats_bytes(shape) + attention.workspace_bytes(),
+              gpu::attention_workspace_bytes(shape, most));
+  }
+}
+
 TEST_F(CudnnPlans, AreRefusedWithAReason) {
   EXPECT_THAT(error_of(ExitCode::internal,
                        [&] {
-                         CudnnAttention({2, 12, 2, 2, 4}, {nullptr, &gpu_});
+                         CudnnAttention({2, 12, 2, 2, 4}, {2, 12, 2, 2, 4}, {nullptr, &gpu_});
                        }),
               testing::HasSubstr("cuDNN has no plan"));
 }

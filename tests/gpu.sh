@@ -8,12 +8,16 @@
 #                      `dualpath bench` in small
 #   train     6 min    trains on the GPU, goes on from there on the CPU and back; fp32 and bf16
 #   bench     6 min    peaks, kernels and a step of configs/bench_dual_1b.yaml, with CUDA graphs and without
-#   ranks     3 min    two ranks that share the GPU, on each axis, where there is mpirun
-#   machine   5 min    the machine's description, and what `dualpath plan` makes of that model with it
+#   ranks     5 min    two ranks, which share the GPU where there is one: NCCL, and training on each axis; where
+#                      `pack` found mpirun or one is here
+#   machine   6 min    the machine's description, and what `dualpath plan` makes of that model with it
 #   eager     3 min    PyTorch's step of that model, where python3 has PyTorch with CUDA
 #   compiled  6 min    the same by torch.compile
 #   sanitize  8 min    the kernel suite under compute-sanitizer, where that is installed
 #   report             the tables of all that has been measured
+#
+#   first    10 min    alone, with the unpacking: what of device, test and bench tells most, and the report beside what
+#                      was expected. Its programs end within DUALPATH_GPU_SECONDS of the script, 575 if not set
 #
 # usage: tests/gpu.sh [STAGE...] [BUILD_FOLDER]    all stages, in build-gpu; `build` before others if need be
 #        tests/gpu.sh pack [BUILD_FOLDER]          without a GPU: builds for compute capability 9.0 and makes
@@ -27,10 +31,11 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 all_stages=(build device test train bench ranks machine eager compiled sanitize report)
+other_stages=(first pack)
 stages=()
 build=build-gpu
 for word in "$@"; do
-  if [[ " ${all_stages[*]} pack " == *" $word "* ]]; then stages+=("$word"); else build=$word; fi
+  if [[ " ${all_stages[*]} ${other_stages[*]} " == *" $word "* ]]; then stages+=("$word"); else build=$word; fi
 done
 [[ ${#stages[@]} -gt 0 ]] || stages=("${all_stages[@]}")
 build=$(realpath -m "$build")
@@ -40,7 +45,10 @@ model=configs/bench_dual_1b.yaml
 # The same model for PyTorch: 1,514,907,792 parameters.
 torch_model=(--width 2048 --layers 16 --heads 16 --kv-heads 8 --iterations 4 --deep-hidden 1024 --wide-hidden 8192
              --vocabulary 50304 --positions 2048 --batch 8)
-programs=(dualpath tests/cuda_device_test tests/cuda_graph_test tests/gpu_training_test tests/bench_test)
+export GTEST_COLOR=no  # under mpirun, too
+programs=(dualpath tests/cuda_device_test tests/cuda_graph_test tests/gpu_training_test tests/bench_test
+          tests/nccl_gpu_test)
+end=  # of the time for all programs, in seconds after the script's start; none
 
 # Folders of CUDA's libraries: the linker's, a toolkit's, pip's.
 cuda_libraries() {
@@ -64,13 +72,33 @@ choose_start() {
     start=("$build/lib/c/ld-linux-x86-64.so.2" --library-path "$build/lib/c:$libraries")
 }
 
+# mpirun: the command, packed or this system's; empty where there is none.
+choose_mpirun() {
+  mpirun=()
+  if [[ -x $build/mpi/bin/orterun ]]; then
+    mpirun=(env "OPAL_PREFIX=$build/mpi" "PMIX_INSTALL_PREFIX=$build/mpi"
+            OMPI_MCA_plm=isolated OMPI_MCA_oob_tcp_if_include=lo
+            "OMPI_MCA_mca_base_component_path=$build/mpi/lib/openmpi"
+            "PMIX_MCA_mca_base_component_path=$build/mpi/lib/pmix" "${start[@]}" "$build/mpi/bin/orterun")
+  elif command -v mpirun; then
+    mpirun=(mpirun)
+  fi
+}
+
 limit() {  # SECONDS COMMAND [ARGUMENT...]
-  timeout --kill-after=10 "$@" </dev/null
-  local code=$?
-  [[ $code -ne 124 && $code -ne 137 ]] || echo "killed, with a limit of $1 s: ${*:2}"
+  local seconds=$1 code
+  if [[ -n $end && $((end - SECONDS)) -lt $seconds ]]; then seconds=$((end - SECONDS)); fi
+  if [[ $seconds -le 0 ]]; then
+    echo "not started, there is no time left: ${*:2}"
+    return 124
+  fi
+  timeout --kill-after=10 "$seconds" "${@:2}" </dev/null
+  code=$?
+  [[ $code -ne 124 && $code -ne 137 ]] || echo "killed, with a limit of $seconds s: ${*:2}"
   return $code
 }
-run() { limit "$1" "${start[@]}" "$build/$2" "${@:3}"; }  # SECONDS PROGRAM [ARGUMENT...]
+starter=()  # the command that starts programs, as mpirun
+run() { limit "$1" "${starter[@]}" "${start[@]}" "$build/$2" "${@:3}"; }  # SECONDS PROGRAM [ARGUMENT...]
 
 # run_test SECONDS PROGRAM [ARGUMENT...]: what a test skips it does for want of a GPU, which is a failure here.
 run_test() {
@@ -91,26 +119,46 @@ run_test() {
 build_for() {  # COMPUTE_CAPABILITY, as 90 [CMAKE_ARGUMENT...]
   bash launcher/install_packages.sh &&
     cmake -S . -B "$build" -G Ninja -D DUALPATH_CUDA=on -D "CMAKE_CUDA_ARCHITECTURES=$1-real" "${@:2}" &&
-    cmake --build "$build" --target dualpath cuda_device_test cuda_graph_test gpu_training_test bench_test
+    cmake --build "$build" --target "${programs[@]##*/}"
 }
 is_built_here() { [[ -e $build/build.ninja || ! -x $build/dualpath ]]; }
 has_news() { [[ ! -e $build/build.ninja && $archive -nt $build/unpacked ]]; }
 
-# One GPU wants no NCCL, without which the other machine may be. cuBLASLt and cuDNN, hundreds of megabytes, are
-# loaded where they are called: the other machine's.
+# OpenMPI's mpirun and what it loads, into $build/mpi, without what is for networks and batch systems.
+pack_mpi() {
+  local program plugins pmix
+  local networks='[a-z]+_(ucx|ofi|openib|psm2?|slurm|flux|jsm|gridengine|monitoring)'
+  local shmem='(spml|scoll|memheap|sshmem|atomic)_[a-z_]+'
+  program=$(command -v orterun) && plugins=$(ompi_info --parsable --path pkglibdir | cut -d: -f3) || {
+    echo "there is no orterun of OpenMPI 4 here: none is packed"
+    return 0
+  }
+  mkdir -p "$build"/mpi/{bin,lib/openmpi,lib/pmix,share/openmpi}
+  cp -L "$program" "$build/mpi/bin/orterun"
+  find -L "$plugins" -name 'mca_*.so' -print0 |
+    grep -zEv "/mca_($networks|$shmem)\.so$" | xargs -0 cp -L -t "$build/mpi/lib/openmpi"
+  pmix=$(dirname "$(ldd "$build/mpi/lib/openmpi/mca_pmix_ext3x.so" | awk '/libpmix/ { print $3 }' | xargs readlink -f)")
+  find -L "$pmix/pmix" -name '*mca_*.so' ! -name '*slurm*' -exec cp -L -t "$build/mpi/lib/pmix" {} + 2>/dev/null
+  cp "$(ompi_info --parsable --path pkgdatadir | cut -d: -f3)"/help-*.txt "$build/mpi/share/openmpi/"
+}
+
+# cuBLASLt, cuDNN and NCCL, hundreds of megabytes, are loaded where they are called: the other machine's.
 stage_pack() {
-  ! is_built_here || build_for 90 -D DUALPATH_NCCL=off || return 1
-  rm -rf "$build/lib"
+  ! is_built_here || build_for 90 -D DUALPATH_NCCL=on || return 1
+  rm -rf "$build"/{lib,mpi}
   mkdir -p "$build/lib/c"
-  local library
-  for library in $(cd "$build" && ldd "${programs[@]}" | awk '$3 ~ /^\// { print $3 } $1 ~ /ld-linux/ { print $1 }' | sort -u); do
+  pack_mpi || return 1
+  local library packed=("${programs[@]}" lib)
+  [[ ! -d $build/mpi ]] || packed+=(mpi)
+  for library in $(cd "$build" && ldd "${programs[@]}" $(find mpi -type f ! -name '*.txt' 2>/dev/null) |
+    awk '$3 ~ /^\// { print $3 } $1 ~ /ld-linux/ { print $1 }' | sort -u); do
     case $library in
       */ld-linux* | */libc.so* | */libm.so* | */libmvec.so* | */libdl.so* | */libpthread.so* | */librt.so* | */libresolv.so*)
         cp -L "$library" "$build/lib/c/" ;;
       *) cp -L "$library" "$build/lib/" ;;
     esac
   done
-  tar -C "$build" -czhf "$archive" "${programs[@]}" lib && rm -r "$build/lib" && ls -l "$archive"
+  tar -C "$build" -czhf "$archive" "${packed[@]}" && rm -rf "$build"/{lib,mpi} && ls -l "$archive"
 }
 
 stage_build() {
@@ -162,16 +210,31 @@ stage_bench() {
   return $failed
 }
 
+# Ranks that share a GPU NCCL takes for those of two hosts.
+nccl_test() {
+  local host=() starter
+  if ! "${start[@]}" "$build/dualpath" --version | grep -q ', nccl ('; then
+    echo "NCCL is not in this program, or not on this machine: not tried"
+    return 0
+  fi
+  [[ $(nvidia-smi -L | wc -l) -ge 2 ]] ||
+    host=(env NCCL_SOCKET_IFNAME=lo NCCL_IB_DISABLE=1 sh -c 'NCCL_HOSTID=$OMPI_COMM_WORLD_RANK exec "$@"' sh)
+  starter=("${mpirun[@]}" -n 2 "${host[@]}")
+  run_test 100 tests/nccl_gpu_test
+}
+
 stage_ranks() {
-  if ! command -v mpirun; then
+  choose_mpirun
+  if [[ ${#mpirun[@]} -eq 0 ]]; then
     echo "there is no mpirun here"
     return 77
   fi
   local folder axis failed=0
   folder=$(mktemp -d)
+  (source launcher/mpi_environment.sh && nccl_test) || failed=1
   for axis in tensor pipeline data; do
     (source launcher/mpi_environment.sh &&
-      limit 60 mpirun -n 2 "${start[@]}" "$build/dualpath" train configs/quickstart.yaml data.mock=true \
+      limit 60 "${mpirun[@]}" -n 2 "${start[@]}" "$build/dualpath" train configs/quickstart.yaml data.mock=true \
         model.vocab_size=512 train.validation_every_steps=0 train.micro_batch_size=1 train.steps=5 train.device=cuda \
         "parallel.$axis=2" "run.folder=$folder/$axis") || failed=1
   done
@@ -180,7 +243,7 @@ stage_ranks() {
 }
 
 stage_machine() {
-  run 280 dualpath bench machine train.device=cuda "bench.machine_file=$results/machine.yaml" &&
+  run 330 dualpath bench machine train.device=cuda "bench.machine_file=$results/machine.yaml" &&
     run 20 dualpath plan "$model" "plan.machine=$results/machine.yaml"
 }
 
@@ -206,6 +269,22 @@ stage_sanitize() {
     limit 230 compute-sanitizer --tool "$tool" --error-exitcode 1 --print-limit 20 \
       "${start[@]}" "$build/tests/cuda_device_test" '--gtest_filter=*KernelSuite*' || failed=1
   done
+  return $failed
+}
+
+# What tells most first, within the ten minutes that a call may have.
+stage_first() {
+  local failed=0 kernels='*KernelSuite.Attention/*:*KernelSuite.Matmul/*:*KernelSuite.RmsNorm/*'
+  end=${DUALPATH_GPU_SECONDS:-575}
+  rm -f "$results"/{bench,no_graphs}.json
+  run 20 dualpath --version || failed=1
+  run_test 30 tests/cuda_device_test '--gtest_filter=CudaDevice.*' || failed=1
+  GTEST_FILTER=${GTEST_FILTER:-$kernels} run_test 100 tests/cuda_device_test || failed=1
+  run_test 70 tests/gpu_training_test '--gtest_filter=*cuda*' || failed=1
+  run_test 60 tests/cuda_graph_test || failed=1
+  run 250 dualpath bench step kernels "$model" train.device=cuda "json=$results/bench.json" || failed=1
+  end=
+  stage_report || failed=1
   return $failed
 }
 

@@ -52,6 +52,33 @@ def print_kernels(bench):
     table(rows, right={1, 2, 3, 4, 6, 7, 8})
 
 
+# Of a call on an H200, for configs/bench_dual_1b.yaml, in ms: reckoned from memory traffic and launches
+# before anything had run.
+EXPECTED = {
+    "rms_norm_backward": 0.29,
+    "mixture_step_backward": 0.52,
+    "gate_backward": 1.0,
+    "qk_rope_backward": 0.43,
+    "attention_backward": 1.15,
+}
+EXPECTED_STEP = 725
+
+
+def print_expected(bench):
+    rows = [("expected of an H200", "ms", "measured", "ratio")]
+
+    def add(what, expected, measured):
+        rows.append((what, f"{expected:.4g}", f"{measured:.4g}", f"{measured / expected:.2f}"))
+
+    for row in bench.get("kernels", []):
+        if row["kernel"] in EXPECTED:
+            add(f"{row['kernel']}, a call", EXPECTED[row["kernel"]], row["step_ms"] / row["calls"])
+    if "step" in bench:
+        add("step", EXPECTED_STEP, figures(bench)["step"]["median_ms"])
+    if len(rows) > 1:
+        table(rows, right={1, 2, 3})
+
+
 def figures(bench):
     """By name, the rows of the step."""
     return {row["what"]: row for row in bench["step"]}
@@ -98,6 +125,9 @@ def main():
         print_peaks(bench)
     if "kernels" in bench:
         print_kernels(bench)
+    print_expected(bench)
+    for line in bench.get("attention", []):
+        print(line)
     if "step" in bench:
         no_graphs = read(folder, "no_graphs")
         print_steps(bench, no_graphs if no_graphs and "step" in no_graphs else None,

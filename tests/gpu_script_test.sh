@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# gpu_script_test.sh DUALPATH CUDA_DEVICE_TEST CUDA_GRAPH_TEST GPU_TRAINING_TEST BENCH_TEST: tests/gpu.sh, every
-# stage of it, with these programs, which have fake GPUs, and models of a small size: packed, unpacked elsewhere
-# and run; what happens where a program fails, finds no GPU or hangs, and where the script itself is killed.
+# gpu_script_test.sh DUALPATH CUDA_DEVICE_TEST CUDA_GRAPH_TEST GPU_TRAINING_TEST BENCH_TEST NCCL_GPU_TEST:
+# tests/gpu.sh, every stage of it, with these programs, which have fake GPUs, and models of a small size: packed,
+# unpacked elsewhere and run; what happens where a program fails, finds no GPU or hangs, and where the script itself is killed.
 set -u
 here=$(dirname "$(realpath "$0")")
 . "$here/program.sh"
@@ -13,17 +13,17 @@ program_files=($program_files)
 mkdir -p tree/tests tree/configs bin
 ln -s "$here"/{gpu.sh,gpu_report.py,reference} tree/tests
 ln -s "$here/../launcher" tree
-config() {  # NAME LAYERS SEQUENCES
+config() {  # NAME LAYERS SEQUENCES PRECISION
   cat >"tree/configs/$1.yaml" <<YAML
 model: {layers: $2, hidden_size: 16, attention_heads: 2, sequence_length: 8, vocab_size: 32,
         deep: {iterations: 1, ffn_hidden_size: 16}, wide: {ffn_hidden_size: 16}}
-train: {steps: 3, global_batch_size: $3, micro_batch_size: 1}
+train: {steps: 3, global_batch_size: $3, micro_batch_size: 1, precision: $4}
 data: {mock: true}
 YAML
 }
-config quickstart 2 2
-config bench_dual_103m 1 1
-config bench_dual_1b 1 2
+config quickstart 2 2 fp32
+config bench_dual_103m 1 1 fp32
+config bench_dual_1b 1 2 bf16
 echo 'bench: {repeats: 1, seconds: 0, kernel_seconds: 0}' >>tree/configs/bench_dual_1b.yaml
 
 # Of this machine's own only what the stages cannot do without.
@@ -34,7 +34,8 @@ stand_in python3 <<SH
 case "\$*" in *torch*) exit 1 ;; esac
 exec $(command -v python3 || echo false) "\$@"
 SH
-export PATH=$scratch/bin:$PATH FAKE_GPUS=1 FAKE_GPU_MB=160 GTEST_FILTER='CudaDevice.*:CudaGraphTest.*'
+export PATH=$scratch/bin:$PATH FAKE_GPUS=1 FAKE_GPU_MB=160
+export GTEST_FILTER='CudaDevice.*:CudaGraphTest.*:Nccl.*:Nccl/CommunicatorTest.AllReduce/*'
 unset DUALPATH_GPU_RESULTS
 gpu_sh() { bash tree/tests/gpu.sh "$@"; }
 
@@ -47,7 +48,8 @@ has() {
 
 programs() {  # FOLDER
   mkdir -p "$1/tests"
-  local i names=(dualpath tests/cuda_device_test tests/cuda_graph_test tests/gpu_training_test tests/bench_test)
+  local i names=(dualpath tests/cuda_device_test tests/cuda_graph_test tests/gpu_training_test tests/bench_test
+    tests/nccl_gpu_test)
   for i in "${!names[@]}"; do ln -sf "${program_files[i]}" "$1/${names[i]}"; done
 }
 
@@ -60,7 +62,8 @@ expect "all stages" 1 '^== summary$' gpu_sh "$scratch/there"
 cp output all_stages
 has all_stages '^build +passed' '^device +passed' '^test +passed' '^train +passed' '^bench +passed' '^ranks +passed' \
   '^machine +FAILED' '^eager +skipped' '^compiled +skipped' '^sanitize +(skipped|FAILED|passed)' \
-  'out of memory on cuda 0' '^python3 has no PyTorch with CUDA$' 'the GPUs talk through the host and MPI' \
+  'PASSED  . 2 tests' 'out of memory on cuda 0' '^python3 has no PyTorch with CUDA$' \
+  'the GPUs talk through the host and MPI' \
   '^CUDA graphs: 2, for' '^no CUDA graphs: train.cuda_graphs = off' 'cuda 0 .* -> cpu|finished 9 steps'
 if grep -Eq '^\[ RUN|└' all_stages; then fail "tests that pass and curves are no output"; fi
 has there/gpu/log.txt '^\[ RUN .*CudaDevice.IsThere' '^\[ +OK .*GpuTraining' '^machine +FAILED'
@@ -80,6 +83,22 @@ JSON
   rm -r there/gpu
   expect "a report of nothing" 1 'bench.json is not there' gpu_sh report "$scratch/there"
 fi
+
+# The first ten minutes: all that has run is told, whatever fails, and nothing is begun after the end.
+programs quick
+quick_program() { rm "quick/$1" && cat >"quick/$1" && chmod +x "quick/$1"; }
+for program in cuda_graph_test gpu_training_test; do
+  quick_program tests/$program <<<$'#!/bin/sh\necho "[  PASSED  ] 1 test."'
+done
+expect "the first ten minutes" 0 '^first +passed' gpu_sh first "$scratch/quick"
+has output '^dualpath ' 'PASSED  . [1-9]' ' algorithms of [1-9][0-9]* calls' ' step: [0-9.]+ ms, '
+if [ -n "$(command -v python3)" ] && python3 -c ''; then
+  has output '^expected of an H200 ' '^rms_norm_backward, a call +0.29 ' '^mixture_step_backward, a call ' \
+    '^gate_backward, a call ' '^qk_rope_backward, a call ' '^attention_backward, a call +1.15 ' '^step +725 ' \
+    '^attention bf16, .*: own kernel: '
+fi
+DUALPATH_GPU_SECONDS=0 expect "no time left" 1 '^not started, there is no time left: .*/dualpath bench ' \
+  gpu_sh first "$scratch/quick"
 
 # A stage's other programs run, and so do other stages.
 programs faulty

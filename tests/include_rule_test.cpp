@@ -43,6 +43,7 @@ const std::vector<std::string_view> kBackends = {"core/cpu/", "core/cuda/"};
 const std::map<std::string, std::string_view> kPartOfBackend = {
     {"parallel/gpu_operations.h", "core/cuda/"},
     {"parallel/gpu_operations.cpp", "core/cuda/"},
+    {"parallel/lazy_nccl.cpp", "core/cuda/"},
     {"parallel/nccl_communicator.cpp", "core/cuda/"}};
 
 std::string top_folder(std::string_view path) {

@@ -64,6 +64,14 @@ expect "a refused capture where graphs are wanted" 2 \
   refusing 30 train config.yaml run.name=wanted_graphs train.cuda_graphs=on
 bench() { FAKE_GPU_MB=160 "$@" bench step config.yaml bench.repeats=1 bench.seconds=0 bench.kernel_seconds=0; }
 expect "bench by graphs" 0 '^CUDA graphs: 2, for the passes of micro-batches 1 to 4 of a step$' bench "$dualpath"
+# bench takes what training would choose, and says what attention is left to.
+in_bf16() { "$dualpath" "$@" train.precision=bf16 json=bench.json; }
+expect "bench by chosen algorithms" 0 ' algorithms of [1-9][0-9]* calls, [1-9][0-9]* measured in [0-9.]+ s$' \
+  bench "$dualpath"
+expect "bench without cuDNN" 0 \
+  'attention bf16, .*: own kernel: libcudnn_graph.so.9 is needed for .* cannot be loaded: .*; this is slow$' bench in_bf16
+grep -q '"attention bf16, .*: own kernel: libcudnn' bench.json || fail "attention in bench.json" bench.json
+FAKE_CUDNN=1 expect "bench with cuDNN" 0 'attention bf16, 1 x 8 positions, 2/2 heads of 8: cuDNN$' bench in_bf16
 expect "bench of a refused capture" 0 '^no CUDA graphs: forward could not be recorded: ' bench refusing 30
 
 expect "graphs of passes that talk" 0 'no CUDA graphs: ranks of a tensor group talk within the passes$' \

@@ -103,7 +103,7 @@ std::string CudaTuner::choose(const std::string& text) {
   const Call& call = recorder_.calls.at(text);
   if (const auto* product = std::get_if<gpu::Product>(&call)) return text_of(fastest(*product));
   const std::string problem = libraries_.attention.problem(std::get<AttentionShape>(call));
-  return problem.empty() ? fused_attention : one_line("own kernel: " + problem);
+  return problem.empty() ? fused_attention : one_line(std::string(own_kernel) + problem);
 }
 
 CudaMatmul::Algorithm CudaTuner::fastest(const gpu::Product& product) {

@@ -12,16 +12,17 @@
 namespace dualpath {
 namespace {
 
-// What both passes have.
+// What both passes have, of a part of an attention.
 class AttentionGraph {
-  const AttentionShape s_;
+  const AttentionShape s_, whole_;
 
  public:
   CudnnGraph graph;
   const CudnnTensor q = queries(), k = transposed_heads(s_.kv_heads, key_width());
-  const CudnnTensor out = queries(), statistics = row_numbers();
+  const CudnnTensor out = queries(), statistics = row_numbers(whole_.heads);
 
-  explicit AttentionGraph(const AttentionShape& shape) : s_(shape) {}
+  AttentionGraph(const AttentionShape& part, const AttentionShape& whole)
+      : s_(part), whole_(whole) {}
 
   // Heads of E elements in rows of `width` elements, a row a token.
   CudnnTensor heads(std::int64_t count, std::int64_t width) {
@@ -32,16 +33,16 @@ class AttentionGraph {
     return graph.in_memory(CUDNN_DATA_BFLOAT16, {s_.sequences, count, s_.head_size, s_.positions},
                            {s_.positions * width, s_.head_size, 1, width});
   }
-  std::int64_t query_width() const { return s_.heads * s_.head_size; }
-  std::int64_t key_width() const { return s_.kv_heads * s_.head_size; }
+  std::int64_t query_width() const { return whole_.heads * s_.head_size; }
+  std::int64_t key_width() const { return whole_.kv_heads * s_.head_size; }
   std::int64_t qkv_width() const { return query_width() + 2 * key_width(); }
 
   // As q lies, or out.
   CudnnTensor queries() { return heads(s_.heads, query_width()); }
-  // A number for each query.
-  CudnnTensor row_numbers() {
+  // A number for each query, of `heads_in_memory` heads of which these are some.
+  CudnnTensor row_numbers(std::int64_t heads_in_memory) {
     return graph.in_memory(CUDNN_DATA_FLOAT, of_rows(),
-                           {s_.heads * s_.positions, s_.positions, 1, 1});
+                           {heads_in_memory * s_.positions, s_.positions, 1, 1});
   }
   CudnnDims of_rows() const { return {s_.sequences, s_.heads, s_.positions, 1}; }
   CudnnDims of_scores() const { return {s_.sequences, s_.heads, s_.positions, s_.positions}; }
@@ -94,7 +95,7 @@ class AttentionGraph {
 
 CudnnAttention::Forward CudnnAttention::make_forward(const AttentionShape& shape,
                                                      const CudnnTarget& target) {
-  AttentionGraph a(shape);
+  AttentionGraph a(shape, shape);
   CudnnGraph& g = a.graph;
   const CudnnTensor v = a.heads(shape.kv_heads, a.qkv_width());
 
@@ -112,14 +113,15 @@ CudnnAttention::Forward CudnnAttention::make_forward(const AttentionShape& shape
 }
 
 CudnnAttention::Backward CudnnAttention::make_backward(const AttentionShape& shape,
+                                                       const AttentionShape& part,
                                                        const CudnnTarget& target) {
-  AttentionGraph a(shape);
+  AttentionGraph a(part, shape);
   CudnnGraph& g = a.graph;
-  const CudnnTensor v = a.transposed_heads(shape.kv_heads, a.qkv_width());
-  const CudnnTensor dout = a.queries(), delta = a.row_numbers();
+  const CudnnTensor v = a.transposed_heads(part.kv_heads, a.qkv_width());
+  const CudnnTensor dout = a.queries(), delta = a.row_numbers(part.heads);
   const CudnnTensor dq = a.queries();
-  const CudnnTensor dk = a.heads(shape.kv_heads, a.key_width());
-  const CudnnTensor dv = a.heads(shape.kv_heads, a.qkv_width());
+  const CudnnTensor dk = a.heads(part.kv_heads, a.key_width());
+  const CudnnTensor dv = a.heads(part.kv_heads, a.qkv_width());
 
   // delta = <dout, out>, in memory because a kernel of its own computes it
   const CudnnTensor sum = a.row_sum(g.apply(CUDNN_POINTWISE_MUL, dout, a.out));
@@ -141,10 +143,13 @@ CudnnAttention::Backward CudnnAttention::make_backward(const AttentionShape& sha
       dq, dk, dv, dout, a.out, a.statistics, a.q, a.k, v, delta, CudnnPlan(std::move(g), target)};
 }
 
-CudnnAttention::CudnnAttention(const AttentionShape& shape, const CudnnTarget& target)
-    : delta_bytes_(gpu::row_floats_bytes(shape)),
+CudnnAttention::CudnnAttention(const AttentionShape& shape, const AttentionShape& part,
+                               const CudnnTarget& target)
+    : shape_(shape),
+      part_(part),
+      delta_bytes_(gpu::row_floats_bytes(part)),
       forward_(make_forward(shape, target)),
-      backward_(make_backward(shape, target)) {}
+      backward_(make_backward(shape, part, target)) {}
 
 std::size_t CudnnAttention::workspace_bytes() const {
   return delta_bytes_ + static_cast<std::size_t>(std::max(forward_.plan.workspace_bytes(),
@@ -158,21 +163,51 @@ void CudnnAttention::forward(cudnnHandle_t handle, const ForwardOperands& o, voi
              workspace);
 }
 
-void CudnnAttention::backward(cudnnHandle_t handle, const BackwardOperands& o, void* workspace) {
+CudnnAttention::BackwardOperands CudnnAttention::part_of(const BackwardOperands& o,
+                                                         std::int64_t sequence,
+                                                         std::int64_t kv_head) const {
+  const AttentionShape& s = shape_;
+  const std::int64_t head = s.heads / s.kv_heads * kv_head, row = sequence * s.positions;
+  const auto at = [](const void* data, std::int64_t elements, DType type) {
+    return static_cast<const std::byte*>(data) + static_cast<std::size_t>(elements) * size_of(type);
+  };
+  const auto queries = [&](const void* data) {
+    return at(data, (row * s.heads + head) * s.head_size, DType::bf16);
+  };
+  const auto keys = [&](const void* data) {
+    return at(data, (row * s.kv_heads + kv_head) * s.head_size, DType::bf16);
+  };
+  const auto values = [&](const void* data) {
+    return at(data, (row * (s.heads + 2 * s.kv_heads) + kv_head) * s.head_size, DType::bf16);
+  };
+  return {queries(o.dq),  keys(o.dk),
+          values(o.dv),   queries(o.dout),
+          queries(o.out), at(o.statistics, row * s.heads + head * s.positions, DType::f32),
+          queries(o.q),   keys(o.k),
+          values(o.v)};
+}
+
+void CudnnAttention::backward(cudnnHandle_t handle, const BackwardOperands& operands,
+                              void* workspace) {
   Backward& b = backward_;
   std::byte* const rest = static_cast<std::byte*>(workspace) + delta_bytes_;
-  b.plan.run(handle,
-             {{b.dq, o.dq},
-              {b.dk, o.dk},
-              {b.dv, o.dv},
-              {b.dout, o.dout},
-              {b.out, o.out},
-              {b.statistics, o.statistics},
-              {b.q, o.q},
-              {b.k, o.k},
-              {b.v, o.v},
-              {b.delta, workspace}},
-             rest);
+  for (std::int64_t sequence = 0; sequence < shape_.sequences; sequence += part_.sequences) {
+    for (std::int64_t kv_head = 0; kv_head < shape_.kv_heads; kv_head += part_.kv_heads) {
+      const BackwardOperands o = part_of(operands, sequence, kv_head);
+      b.plan.run(handle,
+                 {{b.dq, o.dq},
+                  {b.dk, o.dk},
+                  {b.dv, o.dv},
+                  {b.dout, o.dout},
+                  {b.out, o.out},
+                  {b.statistics, o.statistics},
+                  {b.q, o.q},
+                  {b.k, o.k},
+                  {b.v, o.v},
+                  {b.delta, workspace}},
+                 rest);
+    }
+  }
 }
 
 }  // namespace dualpath

@@ -9,8 +9,10 @@ namespace dualpath {
 
 class CudnnAttention {
  public:
-  // Throws Error(internal) where the library cannot compute this shape, or not deterministically.
-  CudnnAttention(const AttentionShape& shape, const CudnnTarget& target);
+  // Its backward pass goes over parts like `part` (gpu::attention_part()). Throws Error(internal)
+  // where the library cannot compute this shape, or not deterministically.
+  CudnnAttention(const AttentionShape& shape, const AttentionShape& part,
+                 const CudnnTarget& target);
 
   // Device memory for either pass.
   std::size_t workspace_bytes() const;
@@ -35,8 +37,13 @@ class CudnnAttention {
     CudnnPlan plan;
   };
   static Forward make_forward(const AttentionShape& shape, const CudnnTarget& target);
-  static Backward make_backward(const AttentionShape& shape, const CudnnTarget& target);
+  static Backward make_backward(const AttentionShape& shape, const AttentionShape& part,
+                                const CudnnTarget& target);
+  // Of the part whose first sequence and key/value head these are.
+  BackwardOperands part_of(const BackwardOperands& operands, std::int64_t sequence,
+                           std::int64_t kv_head) const;
 
+  AttentionShape shape_, part_;
   std::size_t delta_bytes_;
   Forward forward_;
   Backward backward_;

@@ -54,6 +54,13 @@ bool varies(const CudnnDescriptor& config) {
 
 }  // namespace
 
+ExitCode cudnn_code(cudnnStatus_t failure) {
+  return failure == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED ||
+                 failure == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
+             ? ExitCode::configuration
+             : ExitCode::internal;
+}
+
 std::string cudnn_explanation() {
   std::array<char, 1024> text{};
   cudnnGetLastErrorString(text.data(), text.size());
@@ -212,6 +219,8 @@ CudnnPlan::CudnnPlan(CudnnGraph graph, const CudnnTarget& target) : numbers_(gra
       return;
     }
     reason = cudnnGetErrorString(status) + cudnn_explanation();
+    CHECK_AS(ExitCode::configuration, cudnn_code(status) != ExitCode::configuration,
+             "cuDNN makes no plan: {}", reason);
   }
   DUALPATH_FAIL(ExitCode::internal, "cuDNN has no plan: {}", reason);
 }

@@ -12,16 +12,19 @@
 
 #include "core/error.h"
 
-// Throws Error(internal), with the library's own explanation.
-#define CUDNN_CHECK(call)                                                      \
-  do {                                                                         \
-    const cudnnStatus_t cudnn_status = (call);                                 \
-    CHECK(cudnn_status == CUDNN_STATUS_SUCCESS, "{}: {}{}", #call,             \
-          cudnnGetErrorString(cudnn_status), ::dualpath::cudnn_explanation()); \
+// Throws Error(configuration) for lack of memory, else Error(internal), with the library's own
+// explanation.
+#define CUDNN_CHECK(call)                                                                \
+  do {                                                                                   \
+    const cudnnStatus_t cudnn_status = (call);                                           \
+    CHECK_AS(::dualpath::cudnn_code(cudnn_status), cudnn_status == CUDNN_STATUS_SUCCESS, \
+             "{}: {}{}", #call, cudnnGetErrorString(cudnn_status),                       \
+             ::dualpath::cudnn_explanation());                                           \
   } while (false)
 
 namespace dualpath {
 
+ExitCode cudnn_code(cudnnStatus_t failure);
 std::string cudnn_explanation();  // of this thread's last failed call: " (why)", or empty
 
 // Owns a descriptor of the library's.
@@ -124,7 +127,7 @@ struct CudnnTarget {
 class CudnnPlan {
  public:
   // The first that the heuristics name and that gives the same bits every time. Throws
-  // Error(internal) where the library has none.
+  // Error(internal) where the library has none, Error(configuration) for lack of memory.
   CudnnPlan(CudnnGraph graph, const CudnnTarget& target);
 
   std::int64_t workspace_bytes() const { return workspace_bytes_; }

@@ -3,7 +3,6 @@
 #include <map>
 
 #include "core/cuda/cudnn_attention.h"
-#include "core/cuda/workspaces.h"
 
 namespace dualpath {
 namespace {
@@ -19,10 +18,21 @@ const void* values_of(Tensor qkv_TC, const AttentionShape& s) {
   return qkv_TC.as<bfloat16>() + (s.heads + s.kv_heads) * s.head_size;
 }
 
+// Empty where the library is there.
+std::string why_not_loaded() {
+  try {
+    cudnnGetVersion();
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 }  // namespace
 
 struct FusedAttention::Library {
-  Library(Device& on, CudaStream& by) : device(on), stream(by) {}
+  Library(Device& on, CudaStream& by, std::size_t at_most)
+      : device(on), stream(by), most(at_most) {}
   ~Library() {
     if (handle != nullptr) cudnnDestroy(handle);
   }
@@ -34,18 +44,38 @@ struct FusedAttention::Library {
     std::string problem;
   };
   Plan make_plan(const AttentionShape& shape) {
+    if (const std::string missing = why_not_loaded(); !missing.empty()) return {nullptr, missing};
+    const AttentionShape part = gpu::attention_part(shape, most);
     try {
-      if (handle == nullptr) {
-        CUDNN_CHECK(cudnnCreate(&handle));
-        CUDNN_CHECK(cudnnSetStream(handle, stream.use()));
-      }
-      auto attention = std::make_unique<CudnnAttention>(shape, CudnnTarget{handle});
-      const std::size_t bytes = gpu::row_floats_bytes(shape) + attention->workspace_bytes();
-      if (bytes > memory.bytes()) memory = device.allocate(bytes);
+      use();
+      auto attention = std::make_unique<CudnnAttention>(shape, part, CudnnTarget{handle});
+      reserve(gpu::row_floats_bytes(shape) + attention->workspace_bytes());
       return {std::move(attention), ""};
     } catch (const Error& error) {
+      // The kernels that need no such memory are many times slower: not without being asked.
+      CHECK_AS(ExitCode::configuration, error.code() != ExitCode::configuration,
+               "{}; attention by cuDNN, {} x {} positions, {}/{} heads of {}, works in {} bytes: a "
+               "smaller train.micro_batch_size, more of parallel.recompute or a larger "
+               "parallel.tensor make room for it",
+               error.what(), shape.sequences, shape.positions, shape.heads, shape.kv_heads,
+               shape.head_size, gpu::attention_workspace_bytes(shape, most));
       return {nullptr, error.what()};
     }
+  }
+  // The handle, for calls: they need its GPU to be the calling thread's, as its making does.
+  cudnnHandle_t use() {
+    const cudaStream_t on = stream.use();
+    if (handle == nullptr) {
+      CUDNN_CHECK(cudnnCreate(&handle));
+      CUDNN_CHECK(cudnnSetStream(handle, on));
+    }
+    return handle;
+  }
+  // What was there goes first: plans count the larger one only.
+  void reserve(std::size_t bytes) {
+    if (bytes <= memory.bytes()) return;
+    memory = Buffer();
+    memory = device.allocate(bytes);
   }
   Plan& plan(const AttentionShape& shape) {
     const auto found = plans.find(key_of(shape));
@@ -58,13 +88,14 @@ struct FusedAttention::Library {
 
   Device& device;
   CudaStream& stream;
+  const std::size_t most;
   cudnnHandle_t handle = nullptr;
   std::map<Key, Plan> plans;
   Buffer memory;  // log_sum_NHP, then what the library works in
 };
 
-FusedAttention::FusedAttention(Device& device, CudaStream& stream)
-    : library_(std::make_unique<Library>(device, stream)) {}
+FusedAttention::FusedAttention(Device& device, CudaStream& stream, std::size_t most)
+    : library_(std::make_unique<Library>(device, stream, most)) {}
 FusedAttention::~FusedAttention() = default;
 
 bool FusedAttention::takes(DType operand, const AttentionShape& shape) {
@@ -86,7 +117,7 @@ Tensor FusedAttention::log_sum_NHP(const AttentionShape& shape) const {
 void FusedAttention::forward(Tensor out_THE, Tensor log_sum_NHP, Tensor q_THE, Tensor k_TGE,
                              Tensor qkv_TC, const AttentionShape& shape) {
   library_->plan(shape).attention->forward(
-      library_->handle,
+      library_->use(),
       {out_THE.data, log_sum_NHP.data, q_THE.data, k_TGE.data, values_of(qkv_TC, shape)},
       library_->workspace(shape));
 }
@@ -95,19 +126,16 @@ void FusedAttention::backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tens
                               Tensor out_THE, Tensor log_sum_NHP, Tensor q_THE, Tensor k_TGE,
                               Tensor qkv_TC, const AttentionShape& shape) {
   library_->plan(shape).attention->backward(
-      library_->handle,
+      library_->use(),
       {dq_THE.data, dk_TGE.data, values_of(dqkv_TC, shape), dout_THE.data, out_THE.data,
        log_sum_NHP.data, q_THE.data, k_TGE.data, values_of(qkv_TC, shape)},
       library_->workspace(shape));
 }
 
 std::string cudnn_version() {
-  try {
-    const std::size_t version = cudnnGetVersion();
-    return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
-  } catch (const Error&) {
-    return "";
-  }
+  if (!why_not_loaded().empty()) return "";
+  const std::size_t version = cudnnGetVersion();
+  return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
 }
 
 }  // namespace dualpath

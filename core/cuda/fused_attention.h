@@ -6,18 +6,20 @@
 #include <string>
 
 #include "core/cuda/cuda_stream.h"
+#include "core/cuda/workspaces.h"
 #include "core/device.h"
 
 namespace dualpath {
 
 class FusedAttention {
  public:
-  // Work is issued on `stream`; `device` gives memory. Both outlive this.
-  FusedAttention(Device& device, CudaStream& stream);
+  // Work is issued on `stream`; `device` gives memory. Both outlive this. The backward pass goes
+  // over parts that work in `most` bytes.
+  FusedAttention(Device& device, CudaStream& stream, std::size_t most = gpu::most_attention_bytes);
   ~FusedAttention();
 
   // Whether the library computes attention of such operands and this shape. The first time it makes
-  // plans, and has memory for them.
+  // plans, and has memory for them: where there is none it throws Error(configuration).
   bool takes(DType operand, const AttentionShape& shape);
   std::string problem(const AttentionShape& shape);  // why not, with bf16 operands; or empty
   // Has the library take no such attention from here on.

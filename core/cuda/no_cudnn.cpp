@@ -14,7 +14,7 @@ constexpr const char* why_not = "this program was built without cuDNN";
 
 struct FusedAttention::Library {};
 
-FusedAttention::FusedAttention(Device&, CudaStream&) {}
+FusedAttention::FusedAttention(Device&, CudaStream&, std::size_t) {}
 FusedAttention::~FusedAttention() = default;
 
 bool FusedAttention::takes(DType, const AttentionShape&) {

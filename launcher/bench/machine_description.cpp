@@ -14,6 +14,7 @@
 #include "launcher/bench/peak_memory.h"
 #include "launcher/bench/rate_fit.h"
 #include "launcher/job_plan.h"
+#include "launcher/kernel_choices.h"
 #include "launcher/training_options.h"
 
 namespace dualpath {
@@ -85,11 +86,13 @@ Precision precision_of(const KernelKind& kind) {
 
 void time_kernels(const TrainerOptions& options, const Effort& effort, Device& device,
                   Communicator& ranks, Calls& calls) {
+  Log warnings("", false);
   ObservedDevice observed(device);
   const auto stream = observed.make_stream();
   Trainer trainer(options, observed, *stream, ranks);
   const MockTokens source(1, static_cast<std::uint64_t>(options.model.vocab_size),
                           options.model.sequence_length);
+  choose_kernels(trainer.model(), ranks, warnings);
   trainer.initialize();
   trainer.start(source, {});
   trainer.step({});

@@ -5,6 +5,7 @@
 #include "launcher/bench/observed_device.h"
 #include "launcher/bench/peak_memory.h"
 #include "launcher/device_peaks.h"
+#include "launcher/kernel_choices.h"
 #include "launcher/training_options.h"
 #include "model/counts.h"
 
@@ -97,13 +98,14 @@ struct StepTimes {
 class StepRig {
  public:
   StepRig(const BenchConfig& config, const SampleSource& source, Device& device,
-          Communicator& ranks)
+          Communicator& ranks, Log& log)
       : config_(config),
         ranks_(ranks),
         device_(device),
         observed_(device),
         stream_(device.make_stream()),
-        trainer_(trainer_options(config.run, many_steps), observed_, *stream_, ranks) {
+        trainer_(trainer_options(config.run, many_steps), observed_, *stream_, ranks),
+        attention_(choose_kernels(trainer_.model(), ranks, log)) {
     trainer_.initialize();
     trainer_.start(source, {});
     trainer_.step({});
@@ -123,6 +125,7 @@ class StepRig {
   }
 
   std::string describe_graphs() const { return trainer_.describe_graphs(); }
+  const std::vector<std::string>& attention() const { return attention_; }
 
   // Fills in the kinds' times within steps and alone; returns the time of the steps.
   Timing profile(KernelKinds& kinds) {
@@ -150,27 +153,31 @@ class StepRig {
   ObservedDevice observed_;
   std::unique_ptr<Stream> stream_;
   Trainer trainer_;
+  std::vector<std::string> attention_;
 };
 
 }  // namespace
 
 StepBench measure_step(const BenchConfig& config, const SampleSource& source,
-                       const MachinePeaks& peaks, Device& device, Communicator& ranks) {
+                       const MachinePeaks& peaks, Device& device, Communicator& ranks, Log& log) {
   reset_peak_memory();
-  StepRig rig(config, source, device, ranks);
+  StepRig rig(config, source, device, ranks, log);
   const StepTimes times = rig.time_steps();
   const std::string graphs = device.is_host_memory() ? "" : rig.describe_graphs();
   const std::optional<double> host_memory = peak_memory();
   const std::optional<DeviceMemory> device_memory = device.memory();
+  const TrainConfig& train = config.run.train;
+  const ModelConfig& model = config.run.model;
+  const auto tokens = static_cast<double>(train.global_batch_size * model.sequence_length);
+  // Known whatever becomes of the rest.
+  log.info("step: {:.1f} ms, {:.0f} tokens/s; next, its kernels", 1e3 * times.step.median,
+           tokens / times.step.median);
   KernelKinds kinds;
   const Timing timed_step = rig.profile(kinds);
 
   KernelTotals all;
   for (const KernelKind& kind : kinds.all()) all.add(kind, peaks);
   const double seconds = times.step.median;
-  const TrainConfig& train = config.run.train;
-  const ModelConfig& model = config.run.model;
-  const auto tokens = static_cast<double>(train.global_batch_size * model.sequence_length);
   const double gigaflops =
       tokens / ranks.size() * training_flops(model, AttentionFlops::causal) / 1e9;
   const bool is_bf16 = std::ranges::any_of(kinds.all(), &KernelKind::is_bf16);
@@ -178,7 +185,8 @@ StepBench measure_step(const BenchConfig& config, const SampleSource& source,
 
   StepBench bench{.step = MeasuredTable("training step"),
                   .kernels = kernel_table(kinds, config.bench.shapes, seconds, peaks),
-                  .graphs = graphs};
+                  .graphs = graphs,
+                  .attention = rig.attention()};
   MeasuredTable& table = bench.step;
   table.add("step", {.time = times.step, .value = tokens / seconds, .unit = "tokens/s"});
   table.add(

@@ -1,6 +1,7 @@
 // One training step of a configuration: how fast it is, and where its time goes.
 #pragma once
 
+#include "core/log.h"
 #include "data/sample_source.h"
 #include "launcher/bench/bench_config.h"
 #include "launcher/bench/kernel_profile.h"
@@ -11,11 +12,14 @@ namespace dualpath {
 struct StepBench {
   MeasuredTable step;
   Table kernels;
-  std::string graphs;  // of the steps that were timed: Trainer::describe_graphs(); GPUs only
+  // Of the steps that were timed, on GPUs only: Trainer::describe_graphs(), choose_kernels().
+  std::string graphs;
+  std::vector<std::string> attention;
 };
 
-// REQUIRES: the run's config is resolved and validates. Collective.
+// By the algorithms that training would choose, which `log` is told of. REQUIRES: the run's config
+// is resolved and validates. Collective.
 StepBench measure_step(const BenchConfig& config, const SampleSource& source,
-                       const MachinePeaks& peaks, Device& device, Communicator& ranks);
+                       const MachinePeaks& peaks, Device& device, Communicator& ranks, Log& log);
 
 }  // namespace dualpath

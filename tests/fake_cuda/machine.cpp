@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "tests/fake_cuda/blaslt.h"
 #include "tests/fake_cuda/calls.h"
+#include "tests/fake_cuda/cudnn.h"
 #include "tests/gpu_emulator/emulated_block.h"
 
 namespace dualpath::fake_cuda {
@@ -19,6 +20,7 @@ Machine::Machine(const MachineOptions& options)
       memory_(options.memory_bytes),
       block_(std::make_unique<EmulatedBlock>(options.seed)),
       blaslt_(std::make_unique<Blaslt>()),
+      cudnn_(std::make_unique<Cudnn>()),
       scheduler_(options.seed, options.patience) {
   for (int device = 0; device < options_.devices; ++device)
     default_streams_.push_back(&scheduler_.make_stream(device));
@@ -36,12 +38,17 @@ std::vector<std::string> Machine::leaks() const {
   graphs_.append_leaks(found);
   executables_.append_leaks(found);
   blaslt_->append_leaks(found);
+  cudnn_->append_leaks(found);
   return found;
 }
 
 Scheduler::Stream& Machine::stream(cudaStream_t handle) {
   if (handle == nullptr) return *default_streams_[static_cast<std::size_t>(current_device())];
   return *streams_.at(handle);
+}
+
+bool Machine::is_there() {
+  return the_machine != nullptr;
 }
 
 Machine& Machine::current() {

@@ -26,6 +26,7 @@ class EmulatedBlock;
 namespace dualpath::fake_cuda {
 
 class Blaslt;
+class Cudnn;
 
 struct MachineOptions {
   std::uint64_t seed = 1;  // of the order of work, and of threads in kernels
@@ -35,6 +36,9 @@ struct MachineOptions {
   std::size_t shared_bytes = 227 << 10;             // of a block, at the most
   // What each algorithm of cuBLASLt takes, in the order in which the library proposes them.
   std::vector<double> product_milliseconds = {0.003, 0.001, 0.002};
+  // Where there is none, loading it fails; where it has no memory, making plans does.
+  enum class Cudnn { none, there, without_memory };
+  Cudnn cudnn = Cudnn::none;
   // When to go on with work that nobody waits for, as a GPU does at once: the default is never. For
   // tests where another rank waits for that work.
   std::chrono::milliseconds patience = std::chrono::hours(1000);
@@ -62,6 +66,7 @@ class Machine {
 
   // The rest is for the fake libraries. A handle that is not there throws Refusal.
 
+  static bool is_there();
   static Machine& current();
   const MachineOptions& options() const { return options_; }
   Scheduler& scheduler() { return scheduler_; }
@@ -76,6 +81,7 @@ class Machine {
   Scheduler::Stream& stream(cudaStream_t handle);  // null: the current device's default stream
   EmulatedBlock& block() { return *block_; }       // for the thread that does the work
   Blaslt& blaslt() { return *blaslt_; }
+  Cudnn& cudnn() { return *cudnn_; }
 
   // Of dynamic shared memory that a kernel may be given on the current device.
   void declare_shared_bytes(const void* function, std::size_t bytes);
@@ -100,6 +106,7 @@ class Machine {
       shared_bytes_;  // declared, by device and kernel
   std::unique_ptr<EmulatedBlock> block_;
   std::unique_ptr<Blaslt> blaslt_;
+  std::unique_ptr<Cudnn> cudnn_;
   Scheduler scheduler_;                              // its thread ends before what it works on
   std::vector<Scheduler::Stream*> default_streams_;  // by device
 };

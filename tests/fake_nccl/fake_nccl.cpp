@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <fmt/format.h>
 #include <limits>
@@ -204,14 +205,21 @@ ncclResult_t collective(const char* name, ncclComm_t handle, const void* source,
 // The ranks' messages about themselves are collected by the one that made the id.
 struct Hello {
   int rank, place, device;
+  std::size_t host;
 };
+
+// Ranks of unlike NCCL_HOSTID are of several hosts for NCCL, and may share a GPU.
+std::size_t host_of_rank() {
+  const char* id = std::getenv("NCCL_HOSTID");
+  return std::hash<std::string>()(id == nullptr ? "" : id);
+}
 
 void join(Group& group, const ncclUniqueId& id) {
   int own_place = 0, made_by = 0, tag = 0;
   std::memcpy(&made_by, id.internal, sizeof made_by);
   std::memcpy(&tag, id.internal + sizeof made_by, sizeof tag);
   MPI_Comm_rank(MPI_COMM_WORLD, &own_place);
-  const Hello own{group.rank, own_place, group.device};
+  const Hello own{group.rank, own_place, group.device, host_of_rank()};
   std::vector<Hello> all(static_cast<std::size_t>(group.size));
   MPI_Request sent = MPI_REQUEST_NULL;
   MPI_Isend(&own, sizeof own, MPI_BYTE, made_by, tag, MPI_COMM_WORLD, &sent);
@@ -228,11 +236,11 @@ void join(Group& group, const ncclUniqueId& id) {
     MPI_Recv(all.data(), bytes, MPI_BYTE, made_by, tag + 1, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
   }
   MPI_Wait(&sent, MPI_STATUS_IGNORE);
-  std::map<int, int> rank_on;
+  std::map<std::pair<std::size_t, int>, int> rank_on;
   std::vector<int> places;
   for (const Hello& hello : all) {
     require(hello.rank == static_cast<int>(places.size()), "ranks that are not 0 to n - 1");
-    const auto [other, is_new] = rank_on.emplace(hello.device, hello.rank);
+    const auto [other, is_new] = rank_on.emplace(std::pair(hello.host, hello.device), hello.rank);
     require(is_new,
             fmt::format("Duplicate GPU detected : rank {} and rank {} both on CUDA device {}",
                         other->second, hello.rank, hello.device));

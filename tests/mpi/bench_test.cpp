@@ -48,7 +48,8 @@ TEST(StepBench, AStepOfSeveralRanks) {
   const auto device = make_cpu_device(1);
   const BenchConfig config = tiny_config();
   const MockTokens source(1, 32, 16);
-  const StepBench bench = measure_step(config, source, peaks, *device, world());
+  Log log("", false);
+  const StepBench bench = measure_step(config, source, peaks, *device, world(), log);
   EXPECT_FALSE(bench.kernels.empty());
   EXPECT_GT(bench.step.table().json()[0].at("value"), 0);
 }

@@ -144,6 +144,51 @@ TEST_F(KernelAgreement, RanksWithoutAChoiceLeaveNoneAlone) {
   EXPECT_FALSE(std::filesystem::exists(file_));
 }
 
+// Chooses what it is told to.
+class AttentionTuner final : public KernelTuner {
+ public:
+  explicit AttentionTuner(std::string choice) : choice_(std::move(choice)) {}
+  std::string made_for() const override { return "gpu"; }
+  Ops& recorder() override { return ops_; }
+  std::vector<std::string> calls() const override { return {"attention bf16"}; }
+  std::string choose(const std::string&) override { return choice_; }
+  void keep_to(const Choices&) override {}
+
+ private:
+  std::string choice_;
+  DryOps ops_;
+};
+
+// At every start, by one rank: the run is slow for it.
+TEST_F(KernelAgreement, AttentionByOurKernelsIsAWarning) {
+  AttentionTuner tuner("own kernel: cuDNN has no plan");
+  for (int start = 0; start < 2; ++start) {
+    testing::internal::CaptureStderr();
+    agree(tuner);
+    const std::string told = testing::internal::GetCapturedStderr();
+    if (world().rank() == 0) {
+      EXPECT_THAT(told, HasSubstr("attention bf16: own kernel: cuDNN has no plan; this is slow"));
+    } else {
+      EXPECT_EQ(told, "");
+    }
+  }
+}
+
+TEST_F(KernelAgreement, AttentionByALibraryIsNone) {
+  AttentionTuner tuner("cuDNN");
+  testing::internal::CaptureStderr();
+  agree(tuner);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+// As `bench` measures.
+TEST_F(KernelAgreement, WithoutAFileNothingIsKept) {
+  ListedTuner tuner("gpu", calls());
+  EXPECT_NE(agree_on_kernels(&tuner, "", world(), log_), "");
+  EXPECT_TRUE(tuner.kept.has_value());
+  EXPECT_FALSE(std::filesystem::exists(file_));
+}
+
 TEST_F(KernelAgreement, DamagedFilesAreNamed) {
   for (const char* damage : {"made_for: [", "made_for: gpu", "just words", "algorithms: {a: b}"}) {
     world().barrier();
