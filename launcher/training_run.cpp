@@ -80,7 +80,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
       device_(profiler_.device()),
       stream_(device_.make_stream()),
       device_ranks_(make_device_communicator(config_.parallel.backend, job, device)) {
-  check_same_data(data_, job_.world());
+  run_alike([this] { check_same_data(data_, job_.world()); });
   run_on_root(job_.world(), "run folder", [this] {
     lock_.emplace(folder_, lock_patience());
     remove_unfinished(checkpoints());
@@ -90,7 +90,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
   goes_back_ = load_step_is_due();
   const std::optional<Checkpoint> checkpoint = find_checkpoint();
   earlier_config_ = read_earlier_config();
-  if (checkpoint) check_fits(*checkpoint);
+  if (checkpoint) run_alike([&] { check_fits(*checkpoint); });
   total_steps_ = total_steps(config_, checkpoint ? progress_of(*checkpoint) : TrainingProgress{});
   TrainerOptions options = trainer_options(config_, total_steps_);
   options.tracer = profiler_.tracer();
@@ -243,7 +243,8 @@ std::optional<RunConfig> TrainingRun::read_earlier_config() {
   return parse_earlier_config(text, folder_);
 }
 
-// Refuses a checkpoint of another model or tokenizer; tells what of the configuration has changed.
+// Refuses a checkpoint of another model, tokenizer or corpora; tells what of the configuration and
+// the corpora has changed. Sets the data to where they were.
 void TrainingRun::check_fits(const Checkpoint& checkpoint) {
   const CheckpointManifest& manifest = checkpoint.manifest;
   RunConfig before = earlier_config_.value_or(config_);
@@ -255,6 +256,8 @@ void TrainingRun::check_fits(const Checkpoint& checkpoint) {
   CHECK_AS(ExitCode::data, manifest.tokenizer_hash == data_.tokenizer_hash,
            "{} was trained with tokenizer {}, the corpora have {}", checkpoint.folder.string(),
            manifest.tokenizer_hash, data_.tokenizer_hash);
+  data_.resume(manifest.data_state, manifest.consumed_samples, config_.data,
+               [this](const std::string& line) { log_.info("data: {}", line); });
 }
 
 void TrainingRun::compare_environment(const Checkpoint& checkpoint) {
@@ -270,9 +273,6 @@ void TrainingRun::compare_environment(const Checkpoint& checkpoint) {
 
 void TrainingRun::resume(const Checkpoint& checkpoint) {
   load_slices(checkpoint, trainer_->state(), SliceAccess(device_, *stream_));
-  const CheckpointManifest& manifest = checkpoint.manifest;
-  data_.resume(manifest.data_state, manifest.consumed_samples, config_.data,
-               [this](const std::string& line) { log_.info("data: {}", line); });
   trainer_->start(*data_.training, progress_of(checkpoint));
   log_.info("resumed from {}", checkpoint.folder.string());
 }
@@ -291,8 +291,11 @@ void TrainingRun::take_weights(const Checkpoint& source) {
            "{} was trained with tokenizer {}, the corpora have {}", source.folder.string(),
            source.manifest.tokenizer_hash, data_.tokenizer_hash);
   const std::string name = source.folder.string();
-  for (const ConfigChange& change : check_same_function(
-           parse_model(source.manifest.model), config_.model, config_.train.init_changes)) {
+  const std::vector<ConfigChange> changes = run_alike([&] {
+    return check_same_function(parse_model(source.manifest.model), config_.model,
+                               config_.train.init_changes);
+  });
+  for (const ConfigChange& change : changes) {
     log_.info("{} is {} here, {} in {}", change.key, change.after, change.before, name);
   }
   const std::vector<TensorSlice> wanted = weights_of(trainer_->model().parameters());
