@@ -64,7 +64,10 @@ std::errc parse_number(std::string_view text, Number& value) {
 std::string out_of_range(const FieldInfo& info, double value, const std::string& given) {
   const std::string text = shown(given);
   if (value >= info.min && value <= info.max) return "";
-  if (!std::isfinite(info.max)) return fmt::format("must be at least {}, found {}", info.min, text);
+  // Who gives too little need not be told how much would be too much, where that is out of sight.
+  constexpr double out_of_sight = 4096;
+  if (!std::isfinite(info.max) || (value < info.min && info.max > out_of_sight))
+    return fmt::format("must be at least {}, found {}", info.min, text);
   if (!std::isfinite(info.min)) return fmt::format("must be at most {}, found {}", info.max, text);
   if (info.min == info.max) return fmt::format("must be {}, found {}", info.min, text);
   return fmt::format("must lie between {} and {}, found {}", info.min, info.max, text);
