@@ -1,4 +1,6 @@
 // What is left on disk when a save fails or is killed, and who may write to a run folder.
+#include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -52,6 +54,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using namespace std::chrono_literals;
 
 // Forks a process that runs `work` and ends with 0, or 1 when it throws.
 template <class Work>
@@ -115,20 +118,33 @@ TEST(CheckpointFailure, FullDiskLeavesEarlierCheckpointsAlone) {
 // Trial S1: a disk that loses one write without a word. For every write of a save the result is a
 // refusal, or a checkpoint that holds what was saved (the lost bytes were what is there anyway).
 TEST(CheckpointFailure, NoLostWriteEndsAsACheckpoint) {
+  TestSlices slices;
+  slices.add("a", DType::f32, {100}, 0, 100);
+  slices.add("b", DType::f64, {2, 3}, 0, 6);
+  slices.fill(1);
+  CheckpointManifest manifest;
+  manifest.step = 1;
+  const auto self = make_self_communicator();
   int num_refused = 0, num_writes = 0;
   for (bool was_lost = true; was_lost; ++num_writes) {
     const TemporaryFolder folder;
     LostWrite lost(num_writes);
-    const std::string problem = checkpoint_error([&] { save_step(folder.path(), 1); });
+    const std::string problem =
+        checkpoint_error([&] { save_checkpoint(folder.path(), manifest, slices.slices(), *self); });
     was_lost = lost.happened();
     if (problem.empty()) {
-      expect_whole(folder.path() / checkpoint_name(1), 1);
+      TestSlices loaded;
+      loaded.add("a", DType::f32, {100}, 0, 100);
+      loaded.add("b", DType::f64, {2, 3}, 0, 6);
+      load_slices(open_whole_checkpoint(folder.path() / checkpoint_name(1), *self),
+                  loaded.slices());
+      EXPECT_TRUE(loaded.holds(1));
     } else {
       ++num_refused;
       EXPECT_THAT(names_in(folder.path()), IsEmpty()) << problem;
     }
   }
-  EXPECT_GT(num_refused, 10) << num_writes;
+  EXPECT_GT(num_refused, 5) << num_writes;
 }
 
 // Root may write anywhere, so it becomes nobody meanwhile.
@@ -175,9 +191,12 @@ void save_steps_for_ever(const fs::path& folder) {
 
 TEST(CheckpointFailure, KilledAtAnyMomentTheNewestIsWhole) {
   const TemporaryFolder folder;
+  const auto start = std::chrono::steady_clock::now();
   save_step(folder.path(), 1);
   std::mt19937 random(1);
-  std::uniform_int_distribution<int> wait_us(0, 60'000);
+  // On a busy machine long enough for a few saves too.
+  std::uniform_int_distribution<int> wait_us(
+      0, std::max<int>(60'000, 4 * (std::chrono::steady_clock::now() - start) / 1us));
   std::int64_t newest = 1;
   int num_interrupted = 0;
   for (int round = 0; round < 30; ++round) {
