@@ -113,7 +113,7 @@ done
 cp -r runs/good runs/odd
 rm runs/odd/config.yaml
 mkfifo runs/odd/config.yaml
-expect "config.yaml that is a fifo" 4 'config.yaml: is not a regular file' timeout 60 "$dualpath" train config.yaml run.name=odd train.steps=6
+expect "config.yaml that is a fifo" 4 'config.yaml: not a regular file' timeout 60 "$dualpath" train config.yaml run.name=odd train.steps=6
 expect "another model" 2 'model.layers: 1 in the checkpoint, 2 now' train run.name=good train.steps=6 model.layers=2
 expect "no such checkpoint" 4 'step-00000002' train run.name=good train.steps=6 checkpoint.load_step=2
 expect "weights of another model" 2 'model.hidden_size: 32 there, 64 here' \
