@@ -341,7 +341,7 @@ bool has_type(hid_t type, const T*) {
   return H5Tequal(type, file_type(hdf5_type_of<T>)) > 0;
 }
 bool has_type(hid_t type, const std::string*) {
-  return H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0;
+  return H5Tget_class(type) == H5T_STRING;
 }
 
 template <class T>
@@ -349,6 +349,13 @@ herr_t read_attribute(hid_t attribute, hid_t type, T& value) {
   return H5Aread(attribute, type, &value);
 }
 herr_t read_attribute(hid_t attribute, hid_t type, std::string& value) {
+  if (H5Tis_variable_str(type) > 0) {  // as h5py writes them
+    char* text = nullptr;
+    const herr_t result = H5Aread(attribute, type, &text);
+    if (result < 0 || text == nullptr) return result;
+    value = text;
+    return H5free_memory(text);
+  }
   value.assign(H5Tget_size(type), '\0');
   const herr_t result = H5Aread(attribute, type, value.data());
   value.resize(std::min(value.size(), value.find('\0')));

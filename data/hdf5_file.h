@@ -70,7 +70,8 @@ class Hdf5File {
   std::vector<std::string> dataset_names(const std::string& group = "/") const;
 
   // Scalar attributes of an object: "/" or a dataset's or group's name. T is std::int64_t,
-  // std::uint64_t, double or std::string, the same in writing and reading.
+  // std::uint64_t, double or std::string, the same in writing and reading. Strings of variable
+  // length are read, too.
   template <class T>
   void set_attribute(const std::string& object, const std::string& name, const T& value);
   template <class T>

@@ -5,6 +5,7 @@
 #include <functional>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <hdf5.h>
 #include <numeric>
 #include <sys/stat.h>
 
@@ -131,6 +132,23 @@ TEST(Hdf5File, AFifoIsRefusedAtOnce) {
   ASSERT_EQ(::mkfifo((folder / "fifo.h5").c_str(), 0666), 0);
   EXPECT_THAT(error_of(ExitCode::data, [&] { Hdf5File::open(folder / "fifo.h5", ExitCode::data); }),
               HasSubstr("is not a regular file"));
+}
+
+// As h5py writes a str by default.
+TEST(Hdf5File, ReadsStringsOfVariableLength) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "file.h5";
+  const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  const hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
+  H5Tset_size(type, H5T_VARIABLE);
+  const hid_t attribute = H5Acreate2(file, "hash", type, space, H5P_DEFAULT, H5P_DEFAULT);
+  const char* const text = "5ef901ca4b6bbf57";
+  ASSERT_GE(H5Awrite(attribute, type, &text), 0);
+  H5Aclose(attribute);
+  H5Sclose(space);
+  H5Tclose(type);
+  ASSERT_GE(H5Fclose(file), 0);
+  EXPECT_EQ(Hdf5File::open(path, ExitCode::data).attribute<std::string>("/", "hash"), text);
 }
 
 }  // namespace
