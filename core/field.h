@@ -36,7 +36,7 @@ namespace bounds {
 inline constexpr double steps = 1e12;      // at a millisecond each, thirty years
 inline constexpr double tokens = 1e18;     // counted in 64 bits
 inline constexpr double flops = 1e35;      // a billion times what anything has been trained with
-inline constexpr double layers = 1 << 14;  // with widths, keeps parameters countable in 64 bits
+inline constexpr double layers = 1 << 10;  // the deepest published have a thousand
 inline constexpr double width = 1 << 20;   // of the residual stream
 inline constexpr double ffn_units = 1 << 22;
 inline constexpr double vocabulary = 1 << 24;

@@ -14,7 +14,7 @@ namespace dualpath {
 
 namespace {
 
-constexpr double most_bytes = 0x1p60;
+constexpr double most_bytes = 0x1p56;
 constexpr double state_bytes = 16;  // of a parameter: value, gradient, two moments
 
 // "139 MB", "35.2 TB"

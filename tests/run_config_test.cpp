@@ -234,8 +234,8 @@ TEST(RunConfig, SizesThatNoMachineHoldsAreRefused) {
     return problems_of(all);
   };
   EXPECT_THAT(
-      with({"model.layers=16384", "model.wide.ffn_hidden_size=4194304"}),
-      ElementsAre(HasSubstr("model: weights, gradients and moments would take up to 5.76 EB of"),
+      with({"model.layers=1024", "model.wide.ffn_hidden_size=4194304"}),
+      ElementsAre(HasSubstr("model: weights, gradients and moments would take up to 360 PB of"),
                   HasSubstr("train.micro_batch_size: the activations of a micro-batch")));
   EXPECT_THAT(with({"train.micro_batch_size=16777216", "train.global_batch_size=16777216",
                     "data.prefetch_batches=1024"}),
