@@ -5,7 +5,6 @@
 #include <ranges>
 #include <set>
 #include <sstream>
-#include <system_error>
 
 #include "data/checkpoint_names.h"
 #include "data/file_io.h"
@@ -22,17 +21,9 @@ namespace {
 constexpr int max_attempts = 100;
 
 // The names in the folder, sorted; none when there is no such folder.
-std::vector<std::string> names_in(const fs::path& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  if (!fs::exists(folder, error) && !error) return names;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    names.push_back(it->path().filename().string());
-  }
-  CHECK_AS(ExitCode::checkpoint, !error, "{}: cannot be listed: {}", folder.string(),
-           error.message());
-  std::ranges::sort(names);
-  return names;
+std::vector<std::string> names_if_there(const fs::path& folder) {
+  if (!path_exists(folder, ExitCode::checkpoint)) return {};
+  return names_in(folder, ExitCode::checkpoint);
 }
 
 }  // namespace
@@ -50,7 +41,7 @@ CheckpointEntry look_at_checkpoint(const fs::path& folder) {
 
 std::vector<std::int64_t> list_steps(const fs::path& folder) {
   std::vector<std::int64_t> steps;
-  for (const std::string& name : names_in(folder)) {
+  for (const std::string& name : names_if_there(folder)) {
     if (const auto step = step_of_name(name)) steps.push_back(*step);
   }
   std::ranges::sort(steps);
@@ -66,9 +57,9 @@ std::vector<CheckpointEntry> list_checkpoints(const fs::path& folder) {
       const fs::path path = folder / checkpoint_name(step);
       const FolderIdentity before = identity_of(path);
       CheckpointEntry entry = look_at_checkpoint(path);
-      const bool is_gone = !entry.looks_whole() && (!before || identity_of(path) != before);
-      are_some_gone |= is_gone;
-      if (!is_gone) entries.push_back(std::move(entry));
+      const bool was_removed = !entry.looks_whole() && is_gone(path, before);
+      are_some_gone |= was_removed;
+      if (!was_removed) entries.push_back(std::move(entry));
     }
     if (!are_some_gone) break;
   }
@@ -77,7 +68,7 @@ std::vector<CheckpointEntry> list_checkpoints(const fs::path& folder) {
 
 std::vector<fs::path> list_unfinished(const fs::path& folder) {
   std::vector<fs::path> paths;
-  for (const std::string& name : names_in(folder)) {
+  for (const std::string& name : names_if_there(folder)) {
     if (name.starts_with(temporary_prefix) || name.starts_with(replaced_prefix)) {
       paths.push_back(folder / name);
     }
@@ -91,7 +82,7 @@ void remove_unfinished(const fs::path& folder) {
     // Killed between the two renames of a replacement: the earlier save is the one that counts.
     if (name.starts_with(replaced_prefix)) {
       const fs::path original = folder / name.substr(std::string_view(replaced_prefix).size());
-      if (!fs::exists(original)) {
+      if (!path_exists(original, ExitCode::checkpoint)) {
         publish(path, original, ExitCode::checkpoint);
         continue;
       }
@@ -140,8 +131,7 @@ class Search {
     }
     // The root's view again. A run that is training may have removed it meanwhile: no damage, and
     // there is a newer one.
-    is_one_gone_ = ranks_.broadcast(!before || identity_of(candidate) != before ? "gone" : "there",
-                                    0) == "gone";
+    is_one_gone_ = ranks_.broadcast(is_gone(candidate, before) ? "gone" : "there", 0) == "gone";
     if (!is_one_gone_ && reported_.insert(candidate.filename().string()).second) {
       tell(candidate.filename().string(), problems);
     }

@@ -223,8 +223,15 @@ Checkpoint open(const fs::path& folder, Reading reading, Communicator& ranks) {
 
 FolderIdentity identity_of(const fs::path& folder) {
   struct stat status {};
-  if (::stat(folder.c_str(), &status) != 0) return std::nullopt;
+  if (::stat(folder.c_str(), &status) != 0)
+    return errno == ENOENT || errno == ENOTDIR ? std::nullopt : unknown_folder;
   return std::pair<std::uint64_t, std::uint64_t>(status.st_dev, status.st_ino);
+}
+
+bool is_gone(const fs::path& folder, const FolderIdentity& before) {
+  const FolderIdentity now = identity_of(folder);
+  if (!before || !now) return true;
+  return before != unknown_folder && now != unknown_folder && now != before;
 }
 
 const CheckpointTensor* Checkpoint::find(std::string_view name) const {

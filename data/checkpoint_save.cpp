@@ -163,7 +163,8 @@ void write_proven(const fs::path& path, const std::string& text) {
 // Gives the finished folder its final name, in place of an earlier save of the same step.
 void commit(const fs::path& temporary, const fs::path& folder, const std::string& name) {
   const fs::path replaced = folder / (replaced_prefix + name);
-  if (fs::exists(folder / name)) publish(folder / name, replaced, ExitCode::checkpoint);
+  if (path_exists(folder / name, ExitCode::checkpoint))
+    publish(folder / name, replaced, ExitCode::checkpoint);
   publish(temporary, folder / name, ExitCode::checkpoint);
   remove_tree(replaced, ExitCode::checkpoint);
 }

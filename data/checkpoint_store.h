@@ -37,9 +37,13 @@ void save_checkpoint(const std::filesystem::path& folder, CheckpointManifest man
                      std::span<const TensorSlice> local, Communicator& ranks,
                      const SliceAccess& memory = {});
 
-// Tells a folder from any other that had or will have its name; none: there is no such folder.
+// Tells a folder from any other that had or will have its name. none: there is no such folder;
+// unknown_folder: the disk does not tell.
 using FolderIdentity = std::optional<std::pair<std::uint64_t, std::uint64_t>>;
+inline constexpr FolderIdentity unknown_folder = std::pair<std::uint64_t, std::uint64_t>();
 FolderIdentity identity_of(const std::filesystem::path& folder);
+// Whether the folder has been removed or replaced since; false where the disk does not tell.
+bool is_gone(const std::filesystem::path& folder, const FolderIdentity& before);
 
 struct Checkpoint {
   std::filesystem::path folder;
@@ -51,7 +55,7 @@ struct Checkpoint {
   // nullptr when there is no such tensor.
   const CheckpointTensor* find(std::string_view name) const;
   // Whether it has been removed or replaced meanwhile: what could not be read was not damaged then.
-  bool is_gone() const { return identity_of(folder) != identity; }
+  bool is_gone() const { return dualpath::is_gone(folder, identity); }
 };
 
 // Manifest and list of shards, all shards with their sizes and indexes; not their elements.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "data/corpus_manifest.h"
+#include "data/file_io.h"
 
 namespace dualpath {
 
@@ -34,8 +35,8 @@ CorpusContent content_of(std::span<const CorpusManifest::Shard> shards, std::uin
 }
 
 void remove_unfinished_shards(const std::string& folder) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (entry.path().filename().string().starts_with(shard_prefix)) fs::remove(entry.path());
+  for (const std::string& name : names_in(folder, ExitCode::data)) {
+    if (name.starts_with(shard_prefix)) remove_tree(fs::path(folder) / name, ExitCode::data);
   }
 }
 
@@ -48,11 +49,9 @@ CorpusWriter::CorpusWriter(std::string folder, CorpusInfo info, std::uint64_t sh
                info.end_of_document < static_cast<std::int64_t>(info.vocab_size),
            "{}: end_of_document {} is outside the vocabulary of {}", folder_, info.end_of_document,
            info.vocab_size);
-  CHECK_AS(ExitCode::data, !fs::exists(corpus_manifest_path(folder_)),
+  CHECK_AS(ExitCode::data, !path_exists(corpus_manifest_path(folder_), ExitCode::data),
            "{} already holds a corpus; remove it, or choose another folder", folder_);
-  std::error_code error;
-  fs::create_directories(folder_, error);
-  CHECK_AS(ExitCode::data, !error, "{}: cannot be made: {}", folder_, error.message());
+  make_folder(folder_, ExitCode::data);
   remove_unfinished_shards(folder_);
   manifest_.info = std::move(info);
 }
@@ -98,7 +97,7 @@ void CorpusWriter::close_shard() {
   manifest_.shards.push_back({.name = path.filename(),
                               .num_tokens = info.num_tokens,
                               .num_documents = info.num_documents,
-                              .bytes = fs::file_size(path),
+                              .bytes = static_cast<std::uint64_t>(file_bytes(path, ExitCode::data)),
                               .token_checksum = info.token_checksum});
 }
 

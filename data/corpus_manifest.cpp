@@ -159,7 +159,7 @@ void write_corpus_manifest(const std::string& folder, const CorpusManifest& mani
 
 CorpusManifest read_corpus_manifest(const std::string& folder) {
   const std::string path = corpus_manifest_path(folder);
-  CHECK_AS(ExitCode::data, std::filesystem::exists(path),
+  CHECK_AS(ExitCode::data, path_exists(path, ExitCode::data),
            "{} is missing: {} is no corpus, or tokenising it was not finished", path, folder);
   try {
     return parse(path, read_file(path, ExitCode::data));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "data/file_io.h"
 
 namespace dualpath {
 
@@ -15,7 +16,7 @@ namespace {
 using Report = std::function<void(const std::string&)>;
 
 std::string absolute_folder(const Corpus& corpus) {
-  const auto path = std::filesystem::absolute(corpus.folder()).lexically_normal();
+  const auto path = absolute_path(corpus.folder(), ExitCode::data).lexically_normal();
   return path.has_filename() ? path : path.parent_path();
 }
 

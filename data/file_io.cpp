@@ -136,11 +136,61 @@ class PartChecksums {
   Checksum checksum_;
 };
 
+std::filesystem::file_status status_of(const std::string& path, ExitCode code) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  CHECK_AS(code, status.type() != std::filesystem::file_type::none, "{}: cannot be looked at: {}",
+           path, error.message());
+  return status;
+}
+
 std::string checksum_line(std::string_view text) {
   return fmt::format("xxh3: {:016x}\n", checksum_of(std::as_bytes(std::span(text))));
 }
 
 }  // namespace
+
+bool path_exists(const std::string& path, ExitCode code) {
+  return std::filesystem::exists(status_of(path, code));
+}
+
+bool is_folder(const std::string& path, ExitCode code) {
+  return std::filesystem::is_directory(status_of(path, code));
+}
+
+bool is_regular_file(const std::string& path, ExitCode code) {
+  return std::filesystem::is_regular_file(status_of(path, code));
+}
+
+std::int64_t file_bytes(const std::string& path, ExitCode code) {
+  std::error_code error;
+  const std::uintmax_t bytes = std::filesystem::file_size(path, error);
+  CHECK_AS(code, !error, "{}: cannot be looked at: {}", path, error.message());
+  return static_cast<std::int64_t>(bytes);
+}
+
+std::vector<std::string> names_in(const std::string& folder, ExitCode code) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
+       it.increment(error)) {
+    names.push_back(it->path().filename().string());
+  }
+  CHECK_AS(code, !error, "{}: cannot be listed: {}", folder, error.message());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::filesystem::path working_folder(ExitCode code) {
+  std::error_code error;
+  std::filesystem::path folder = std::filesystem::current_path(error);
+  CHECK_AS(code, !error, "the working folder cannot be told: {}", error.message());
+  return folder;
+}
+
+std::filesystem::path absolute_path(const std::filesystem::path& path, ExitCode code) {
+  return path.is_absolute() ? path : working_folder(code) / path;
+}
 
 std::string read_file(const std::string& path, ExitCode code, std::int64_t max_bytes) {
   const RegularFile file(path, code);

@@ -1,18 +1,31 @@
-// Files that appear whole or not at all, checksums, and read-only mappings.
+// What lies at a path; files that appear whole or not at all, checksums, and read-only mappings.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/error.h"
 
 struct XXH3_state_s;
 
 namespace dualpath {
+
+// What lies at a path, whatever links lead there. Where the disk does not tell, these throw
+// Error(code), which names the path: "cannot be looked at" is not "there is none".
+[[nodiscard]] bool path_exists(const std::string& path, ExitCode code);  // a link to nothing: no
+[[nodiscard]] bool is_folder(const std::string& path, ExitCode code);
+[[nodiscard]] bool is_regular_file(const std::string& path, ExitCode code);
+std::int64_t file_bytes(const std::string& path, ExitCode code);
+// What a folder holds, sorted.
+std::vector<std::string> names_in(const std::string& folder, ExitCode code);
+std::filesystem::path working_folder(ExitCode code);
+std::filesystem::path absolute_path(const std::filesystem::path& path, ExitCode code);
 
 // Far above any file that is read whole, but for metrics; far below a machine's memory.
 inline constexpr std::int64_t max_text_bytes = std::int64_t{256} << 20;

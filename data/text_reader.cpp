@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "data/file_io.h"
 
 namespace dualpath {
 namespace {
@@ -27,7 +28,7 @@ bool is_text_kind(const fs::path& path) {
 
 void add_file(const fs::path& file, TextFiles& found) {
   found.files.push_back(file);
-  found.stored_bytes += fs::file_size(file);
+  found.stored_bytes += static_cast<std::uint64_t>(file_bytes(file, ExitCode::data));
 }
 
 // What a folder holds, by name. Errors name the folder, or what in it cannot be looked at.
@@ -114,17 +115,14 @@ bool is_json_lines(const fs::path& path) {
 TextFiles find_text_files(std::span<const std::string> inputs) {
   TextFiles found;
   for (const std::string& input : inputs) {
-    try {
-      if (fs::is_directory(input)) {
-        find_in_folder(input, found);
-      } else {
-        CHECK_AS(ExitCode::data, fs::exists(input), "{}: no such file or folder", input);
-        CHECK_AS(ExitCode::data, fs::is_regular_file(input), "{}: neither a file nor a folder",
-                 input);
-        add_file(input, found);
-      }
-    } catch (const fs::filesystem_error& error) {
-      DUALPATH_FAIL(ExitCode::data, "{}: {}", input, error.code().message());
+    if (is_folder(input, ExitCode::data)) {
+      find_in_folder(input, found);
+    } else {
+      CHECK_AS(ExitCode::data, path_exists(input, ExitCode::data), "{}: no such file or folder",
+               input);
+      CHECK_AS(ExitCode::data, is_regular_file(input, ExitCode::data),
+               "{}: neither a file nor a folder", input);
+      add_file(input, found);
     }
   }
   return found;

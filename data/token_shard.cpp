@@ -71,7 +71,11 @@ class TokenShardWriter::Spool {
     std::string name = path + ".spool-XXXXXX";
     fd_ = ::mkostemp(name.data(), O_CLOEXEC);
     CHECK_AS(ExitCode::data, fd_ >= 0, "{}: cannot be made: {}", name, std::strerror(errno));
-    ::unlink(name.c_str());
+    if (::unlink(name.c_str()) != 0) {  // it would become a part of the corpus
+      const int reason = errno;
+      ::close(fd_);
+      DUALPATH_FAIL(ExitCode::data, "{}: cannot be removed: {}", name, std::strerror(reason));
+    }
     buffer_.reserve(buffer_bytes);
   }
   Spool(const Spool&) = delete;

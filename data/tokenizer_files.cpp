@@ -34,7 +34,7 @@ Json read_json(const fs::path& path) {
 // tokenizer_config.json's eos_token, a text or an object with the text as its content; none where
 // there is no file or no such token.
 std::optional<std::string> configured_end(const fs::path& path) {
-  if (!fs::exists(path)) return std::nullopt;
+  if (!path_exists(path, ExitCode::data)) return std::nullopt;
   const Json config = read_json(path);
   auto token = config.find("eos_token");
   if (token == config.end() || token->is_null()) return std::nullopt;
@@ -108,18 +108,20 @@ TokenizerParts parts_of_vocabulary(const Json& json, const fs::path& path,
 }
 
 fs::path file_in(const fs::path& folder) {
-  return folder / (fs::exists(folder / tokenizer_name) ? tokenizer_name : vocabulary_name);
+  const bool is_tokenizer_json = path_exists(folder / tokenizer_name, ExitCode::data);
+  return folder / (is_tokenizer_json ? tokenizer_name : vocabulary_name);
 }
 
 }  // namespace
 
 bool has_tokenizer(const fs::path& folder) {
-  return fs::exists(file_in(folder));
+  return path_exists(file_in(folder), ExitCode::data);
 }
 
 Tokenizer load_tokenizer(const fs::path& path, const std::string& end_of_text) {
-  const fs::path file = fs::is_directory(path) ? file_in(path) : path;
-  CHECK_AS(ExitCode::data, !fs::is_directory(path) || fs::exists(file),
+  const bool is_in_folder = is_folder(path, ExitCode::data);
+  const fs::path file = is_in_folder ? file_in(path) : path;
+  CHECK_AS(ExitCode::data, !is_in_folder || path_exists(file, ExitCode::data),
            "{}: neither {} nor {} is in this folder", path.string(), tokenizer_name,
            vocabulary_name);
   const Json json = read_json(file);
@@ -134,12 +136,13 @@ Tokenizer load_tokenizer(const fs::path& path, const std::string& end_of_text) {
   }
 }
 
-std::vector<std::string> save_tokenizer(const Tokenizer& tokenizer, const fs::path& folder) {
+std::vector<std::string> save_tokenizer(const Tokenizer& tokenizer, const fs::path& folder,
+                                        ExitCode code) {
   const nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                                          {"eos_token", tokenizer.tokens()[tokenizer.end_of_text()]},
                                          {"clean_up_tokenization_spaces", false}};
-  write_file(folder / tokenizer_name, to_tokenizer_json(tokenizer), ExitCode::data);
-  write_file(folder / config_name, config.dump(1) + "\n", ExitCode::data);
+  write_file(folder / tokenizer_name, to_tokenizer_json(tokenizer), code);
+  write_file(folder / config_name, config.dump(1) + "\n", code);
   return {tokenizer_name, config_name};
 }
 

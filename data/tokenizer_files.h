@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "data/tokenizer.h"
 
 namespace dualpath {
@@ -21,8 +22,9 @@ bool has_tokenizer(const std::filesystem::path& folder);
 Tokenizer load_tokenizer(const std::filesystem::path& path, const std::string& end_of_text = "");
 
 // Writes folder/tokenizer.json and folder/tokenizer_config.json and returns their names; the folder
-// exists. Throws Error(data).
+// exists. Throws Error(code).
 std::vector<std::string> save_tokenizer(const Tokenizer& tokenizer,
-                                        const std::filesystem::path& folder);
+                                        const std::filesystem::path& folder,
+                                        ExitCode code = ExitCode::data);
 
 }  // namespace dualpath

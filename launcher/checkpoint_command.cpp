@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/checkpoint_folder.h"
+#include "data/file_io.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
 
@@ -45,11 +46,14 @@ struct Place {
 
 Place find_checkpoints(fs::path path) {
   if (!path.has_filename()) path = path.parent_path();  // "runs/name/"
-  CHECK_AS(ExitCode::checkpoint, fs::is_directory(path), "{}: no such folder", path.string());
-  if (fs::exists(path / manifest_name) || step_of_name(path.filename().string())) {
+  CHECK_AS(ExitCode::checkpoint, is_folder(path, ExitCode::checkpoint), "{}: no such folder",
+           path.string());
+  if (path_exists(path / manifest_name, ExitCode::checkpoint) ||
+      step_of_name(path.filename().string())) {
     return {path, {}};
   }
-  Place place{{}, fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path};
+  const fs::path inner = path / "checkpoints";
+  Place place{{}, is_folder(inner, ExitCode::checkpoint) ? inner : path};
   CHECK_AS(ExitCode::checkpoint, !list_steps(place.folder).empty() || !place.unfinished().empty(),
            "{}: holds no checkpoints", path.string());
   return place;
@@ -102,7 +106,7 @@ Verdict verify(const fs::path& folder) {
     fmt::print("{}: whole, {:.2f} MiB read\n", folder.string(), mebibytes(checkpoint.manifest));
     return Verdict::whole;
   } catch (const Error& error) {
-    if (!before || identity_of(folder) != before) {
+    if (is_gone(folder, before)) {
       fmt::print("{}: removed while it was read\n", folder.string());
       return Verdict::removed;
     }

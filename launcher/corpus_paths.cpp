@@ -1,6 +1,7 @@
 #include "launcher/corpus_paths.h"
 
 #include "core/error.h"
+#include "data/file_io.h"
 
 namespace dualpath {
 
@@ -11,7 +12,7 @@ namespace fs = std::filesystem;
 // The nearest folder, from `folder` up, in which there is `path`; "" if none.
 fs::path folder_that_has(const fs::path& folder, const fs::path& path) {
   std::error_code ignored;
-  fs::path around = fs::absolute(folder).lexically_normal();
+  fs::path around = absolute_path(folder, ExitCode::data).lexically_normal();
   if (!around.has_filename()) around = around.parent_path();  // a trailing slash
   while (true) {
     if (fs::exists(around / path, ignored)) return around;
@@ -24,8 +25,7 @@ void check(const std::vector<CorpusConfig>& corpora, const std::string& key,
            const ConfigSource& source) {
   for (std::size_t i = 0; i < corpora.size(); ++i) {
     const fs::path path = corpora[i].path;
-    std::error_code ignored;
-    if (fs::exists(path, ignored)) continue;
+    if (path_exists(path, ExitCode::data)) continue;
     std::string hint;
     if (path.is_relative()) {
       hint = "; a relative path is seen from the folder that dualpath is started in";
@@ -36,7 +36,8 @@ void check(const std::vector<CorpusConfig>& corpora, const std::string& key,
                             (around / path).string(), around.string());
     }
     DUALPATH_FAIL(ExitCode::data, "{}: {}[{}].path: {} is missing: looked for {}{}",
-                  source.origin_of(key), key, i, path.string(), fs::absolute(path).string(), hint);
+                  source.origin_of(key), key, i, path.string(),
+                  absolute_path(path, ExitCode::data).string(), hint);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "data/corpus.h"
+#include "data/file_io.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
 #include "launcher/text_format.h"
@@ -30,7 +31,7 @@ std::string data_help() {
 }
 
 bool is_corpus(const std::string& path) {
-  return std::filesystem::is_directory(path);
+  return is_folder(path, ExitCode::data);
 }
 
 using Row = std::vector<std::string>;

@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "data/checkpoint_folder.h"
+#include "data/file_io.h"
 #include "data/tokenizer_files.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
@@ -124,8 +125,8 @@ Checkpoint choose_checkpoint(const std::filesystem::path& run, std::int64_t step
   const auto folder = run / "checkpoints";
   if (step != 0) {
     const auto chosen = folder / checkpoint_name(step);
-    CHECK_AS(ExitCode::checkpoint, std::filesystem::is_directory(chosen), "{}: no such checkpoint",
-             chosen.string());
+    CHECK_AS(ExitCode::checkpoint, is_folder(chosen, ExitCode::checkpoint),
+             "{}: no such checkpoint", chosen.string());
     return open_whole_checkpoint(chosen, self);
   }
   const auto warn = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
@@ -268,7 +269,7 @@ ExitCode run(std::span<const std::string> words) {
   const std::vector<std::string> prompt_words = take_prompt_words(arguments.overrides);
   const auto options = read_options<GenerateConfig>(arguments.overrides);
   const std::filesystem::path folder = arguments.positional[0];
-  CHECK_AS(ExitCode::checkpoint, std::filesystem::is_directory(folder), "no run folder {}",
+  CHECK_AS(ExitCode::checkpoint, is_folder(folder, ExitCode::checkpoint), "no run folder {}",
            folder.string());
   const std::vector<std::string> prompts = read_prompts(prompt_words);
 

@@ -25,8 +25,8 @@ std::vector<std::string> lines_of(const std::string& text) {
 KernelChoices read_choices(const std::filesystem::path& file, const std::string& made_for,
                            Communicator& ranks, Log& log) {
   const std::string text = run_on_root(ranks, "kernel choices", [&] {
-    return !file.empty() && std::filesystem::exists(file) ? read_file(file, ExitCode::checkpoint)
-                                                          : std::string();
+    if (file.empty() || !path_exists(file, ExitCode::checkpoint)) return std::string();
+    return read_file(file, ExitCode::checkpoint);
   });
   if (text.empty()) return {made_for, {}};
   KernelChoices choices = parse_kernel_choices(text, file);

@@ -1,15 +1,15 @@
 #include "launcher/loss_plot.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <fmt/format.h>
-#include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/error.h"
+#include "data/file_io.h"
 
 namespace dualpath {
 
@@ -139,16 +139,15 @@ void draw(Canvas& canvas, const RunLosses& losses, const Axes& axes) {
 }  // namespace
 
 RunLosses read_losses(const std::string& metrics_path) {
-  std::ifstream file(metrics_path);
-  CHECK_AS(ExitCode::checkpoint, file.is_open(), "{}: cannot be opened: {}", metrics_path,
-           std::strerror(errno));
+  std::istringstream text(
+      read_file(metrics_path, ExitCode::checkpoint, std::numeric_limits<std::int64_t>::max()));
   RunLosses losses;
   const auto add = [](LossCurve& curve, const nlohmann::json& row, const char* name) {
     if (!row.contains(name) || !row[name].is_number()) return;
     curve.steps.push_back(row["step"].get<double>());
     curve.losses.push_back(row[name].get<double>());
   };
-  for (std::string line; std::getline(file, line);) {
+  for (std::string line; std::getline(text, line);) {
     const auto row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!row.is_object() || !row.contains("step") || !row["step"].is_number()) continue;
     add(losses.training, row, "loss");

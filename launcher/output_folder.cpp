@@ -39,8 +39,7 @@ bool exchange(const fs::path& a, const fs::path& b) {
 
 // Of a replacement that was cut short between its two renames. Removes nothing.
 void restore(const fs::path& old, const fs::path& name, std::vector<std::string>& told) {
-  std::error_code ignored;
-  if (!fs::exists(old, ignored) || fs::exists(name, ignored)) return;
+  if (!path_exists(old, ExitCode::data) || path_exists(name, ExitCode::data)) return;
   publish(old.string(), name.string(), ExitCode::data);
   told.push_back(fmt::format("{} is restored from {}: replacing it was cut short", name.string(),
                              old.string()));
@@ -72,12 +71,11 @@ OutputFolder::OutputFolder(const std::string& name)
 }
 
 void OutputFolder::finish() {
-  std::error_code ignored;
-  if (!fs::exists(name_, ignored)) {
+  if (!path_exists(name_, ExitCode::data)) {
     publish(partial_.string(), name_.string(), ExitCode::data);
     return;
   }
-  CHECK_AS(ExitCode::data, fs::is_directory(name_, ignored),
+  CHECK_AS(ExitCode::data, is_folder(name_, ExitCode::data),
            "{}: is no folder, and will not be replaced", name_.string());
   sync_path(partial_.string(), ExitCode::data);
   if (exchange(partial_, name_)) {

@@ -48,7 +48,7 @@ void Profiler::after_step(std::int64_t step, bool last, Stream& stream,
   recorder_.stop();
   observed_->observe(nullptr);
   if (!device_.is_host_memory()) stop_cuda_profiler();
-  std::filesystem::create_directories(file.parent_path());
+  make_folder(file.parent_path(), ExitCode::checkpoint);
   write_file(file, recorder_.json(rank_, fmt::format("rank {}, {}", rank_, device_.name())),
              ExitCode::checkpoint);
 }

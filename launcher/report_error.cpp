@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <new>
 #include <sstream>
 #include <system_error>
@@ -26,6 +27,9 @@ ErrorReport describe(std::exception_ptr exception) {
             fmt::format("internal error at {}:{}: {}", error.file(), error.line(), error.what())};
   } catch (const std::bad_alloc&) {
     return {ExitCode::internal, "out of memory"};
+  } catch (const std::filesystem::filesystem_error& error) {
+    return {ExitCode::internal,
+            fmt::format("{}: {}", error.path1().string(), error.code().message())};
   } catch (const std::system_error& error) {
     if (std::ferror(stdout) != 0) return unwritten(error.code().message());
     return {ExitCode::internal, fmt::format("internal error: {}", error.what())};

@@ -37,13 +37,6 @@ void give_name(const fs::path& from, const fs::path& to) {
            to.string(), error.message());
 }
 
-std::string read_text(const fs::path& file) {
-  std::error_code error;
-  CHECK_AS(ExitCode::checkpoint, fs::is_regular_file(file, error), "{}: not a regular file",
-           file.string());
-  return read_file(file, ExitCode::checkpoint);
-}
-
 }  // namespace
 
 fs::path set_aside(const fs::path& file) {
@@ -74,7 +67,7 @@ void check_never_saved(const fs::path& folder) {
 std::optional<std::string> earlier_config_text(const fs::path& folder) {
   const fs::path file = folder / "config.yaml";
   if (!is_there(file)) return {};
-  return read_text(file);
+  return read_file(file, ExitCode::checkpoint);
 }
 
 RunConfig parse_earlier_config(const std::string& yaml, const fs::path& folder) {
@@ -106,15 +99,11 @@ bool makes_same_steps(const RunConfig& one, const RunConfig& other) {
 
 std::vector<fs::path> set_run_aside(const fs::path& folder) {
   std::vector<fs::path> files, names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename();
+  for (const std::string& name : names_in(folder, ExitCode::checkpoint)) {
     const bool is_events =
         name.starts_with("events.out.tfevents.") && name.find(".before-") == name.npos;
-    if (is_events || name == "config.yaml") files.push_back(it->path());
+    if (is_events || name == "config.yaml") files.push_back(folder / name);
   }
-  CHECK_AS(ExitCode::checkpoint, !error, "{}: cannot be listed: {}", folder.string(),
-           error.message());
   for (const fs::path& file : files) names.push_back(set_aside(file));
   return names;
 }
@@ -126,7 +115,7 @@ fs::path load_step_file(const fs::path& folder) {
 std::int64_t applied_load_step(const fs::path& folder) {
   const fs::path file = load_step_file(folder);
   if (!is_there(file)) return 0;
-  const std::string text = read_text(file);
+  const std::string text = read_file(file, ExitCode::checkpoint);
   std::int64_t step = 0;
   const auto result = std::from_chars(text.data(), text.data() + text.size(), step);
   CHECK_AS(ExitCode::checkpoint, result.ec == std::errc() && step > 0,

@@ -50,8 +50,8 @@ Request read_request(std::span<const std::string> words) {
   return request;
 }
 
-// Refuses a model that differs from the one in the checkpoint that the run would go on from: that of
-// checkpoint.load_step, unless an earlier start has applied it.
+// Refuses a model that differs from the one in the checkpoint that the run would go on from: that
+// of checkpoint.load_step, unless an earlier start has applied it.
 void check_checkpoint(RunConfig config) {
   const fs::path folder = config.folder() / "checkpoints";
   std::int64_t load_step = config.checkpoint.load_step;
@@ -73,7 +73,7 @@ ExitCode run(std::span<const std::string> words) {
   const Request request = read_request(words);
   const auto& [submit, run] = request.config;
   const fs::path folder = run.folder();
-  if (fs::exists(folder / "DONE")) {
+  if (path_exists(folder / "DONE", ExitCode::checkpoint)) {
     fmt::print("{} is finished; remove {} to train it further\n", folder.string(),
                (folder / "DONE").string());
     return ExitCode::success;
@@ -83,7 +83,7 @@ ExitCode run(std::span<const std::string> words) {
   check_checkpoint(opened);
 
   const SubmittedRun submitted = {
-      .working_folder = fs::current_path(),
+      .working_folder = working_folder(ExitCode::configuration),
       .folder = folder,
       .config = folder / "submit.yaml",
       .program = submitted_program(submit),

@@ -4,13 +4,15 @@
 #include <cctype>
 #include <cmath>
 #include <deque>
-#include <fstream>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <utility>
 #include <vector>
 
 #include "core/error.h"
+#include "data/file_io.h"
 #include "launcher/embedded_text.h"
 
 namespace dualpath {
@@ -97,9 +99,9 @@ std::string sbatch_lines(const SubmitSection& submit, const Job& job) {
 
 std::string container_words(const SubmitSection& submit, const Job& job) {
   if (submit.container.empty()) return "";
-  std::string text =
-      fmt::format("apptainer exec {}--bind {} --bind {}", submit.gpus_per_node > 0 ? "--nv " : "",
-                  quoted(job.working_folder), quoted(std::filesystem::absolute(job.folder)));
+  std::string text = fmt::format(
+      "apptainer exec {}--bind {} --bind {}", submit.gpus_per_node > 0 ? "--nv " : "",
+      quoted(job.working_folder), quoted(absolute_path(job.folder, ExitCode::configuration)));
   for (const std::string& word : submit.container_options) text += fmt::format(" {}", quoted(word));
   return fmt::format("{} {}", text, quoted(submit.container));
 }
@@ -158,8 +160,10 @@ std::optional<std::int64_t> parse_time_limit(std::string_view text) {
 
 std::optional<std::int64_t> measured_lead_seconds(const std::filesystem::path& metrics) {
   LatestValues step_ms, validation_s, save_s;
-  std::ifstream file(metrics);
-  for (std::string line; std::getline(file, line);) {
+  if (!path_exists(metrics, ExitCode::checkpoint)) return {};
+  std::istringstream text(
+      read_file(metrics, ExitCode::checkpoint, std::numeric_limits<std::int64_t>::max()));
+  for (std::string line; std::getline(text, line);) {
     const auto row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!row.is_object()) continue;
     for (const auto& [name, values] :

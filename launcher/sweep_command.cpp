@@ -271,7 +271,7 @@ ExitCode submit(const Arguments& arguments) {
     return ExitCode::success;
   }
   const SubmittedSweep submitted = {
-      .working_folder = fs::current_path(),
+      .working_folder = working_folder(ExitCode::configuration),
       .folder = config.folder(),
       .runs = runs,
       .at_once = config.sweep.parallel_runs,
@@ -297,7 +297,7 @@ ExitCode submit(const Arguments& arguments) {
 // Of a sweep's folder, or of what makes the sweep.
 fs::path folder_of(const Arguments& arguments) {
   const auto& given = arguments.positional;
-  if (given.size() == 1 && fs::is_directory(given.front())) {
+  if (given.size() == 1 && is_folder(given.front(), ExitCode::checkpoint)) {
     CHECK_AS(ExitCode::configuration, arguments.overrides.empty(),
              "{} is a sweep's folder, which {} cannot change; give SWEEP.yaml with it",
              given.front(), arguments.overrides.front());

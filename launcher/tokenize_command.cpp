@@ -9,6 +9,7 @@
 #include "core/host_cores.h"
 #include "data/bpe_trainer.h"
 #include "data/corpus.h"
+#include "data/file_io.h"
 #include "data/tokenizer_files.h"
 #include "launcher/arguments.h"
 #include "launcher/commands.h"
@@ -137,21 +138,22 @@ TokenizeOptions read_tokenize_options(std::span<const std::string> overrides) {
 }
 
 // Whether the file is part of a corpus, by its name.
-bool is_corpus_file(const fs::directory_entry& entry) {
+bool is_corpus_file(const fs::path& path) {
   constexpr std::array kinds = {".h5", ".json", ".yaml"};
-  return entry.is_regular_file() &&
-         std::ranges::find(kinds, entry.path().extension()) != kinds.end();
+  return std::ranges::find(kinds, path.extension()) != kinds.end() &&
+         is_regular_file(path, ExitCode::data);
 }
 
 // What replacing a corpus would remove besides it; empty: nothing.
 fs::path find_foreign_file(const fs::path& folder) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const fs::path name = entry.path().filename();
-    const bool is_part = entry.is_directory() && (name == train_part || name == validation_part);
-    if (!is_part && !is_corpus_file(entry)) return entry.path();
+  for (const std::string& name : names_in(folder, ExitCode::data)) {
+    const fs::path path = folder / name;
+    const bool is_part =
+        (name == train_part || name == validation_part) && is_folder(path, ExitCode::data);
+    if (!is_part && !is_corpus_file(path)) return path;
     if (!is_part) continue;
-    for (const fs::directory_entry& inner : fs::directory_iterator(entry.path())) {
-      if (!is_corpus_file(inner)) return inner.path();
+    for (const std::string& inner : names_in(path, ExitCode::data)) {
+      if (!is_corpus_file(path / inner)) return path / inner;
     }
   }
   return {};
@@ -159,40 +161,40 @@ fs::path find_foreign_file(const fs::path& folder) {
 
 // Refuses to replace anything but an empty folder and, if told to, a corpus and nothing else.
 void check_output(const std::string& output, bool overwrite) {
-  std::error_code error;
   const fs::path folder = output_path(output);
-  const bool exists = fs::exists(folder, error);
-  CHECK_AS(ExitCode::data, !error, "output={}: {}", output, error.message());
-  if (!exists) return;
-  CHECK_AS(ExitCode::configuration, fs::is_directory(folder, error),
+  if (!path_exists(folder, ExitCode::data)) return;
+  CHECK_AS(ExitCode::configuration, is_folder(folder, ExitCode::data),
            "output={}: exists and is no corpus, but a file; choose another folder", output);
-  CHECK_AS(ExitCode::configuration, !fs::equivalent(folder, fs::current_path(), error),
+  std::error_code error;
+  const bool is_here = fs::equivalent(folder, working_folder(ExitCode::data), error);
+  CHECK_AS(ExitCode::data, !error, "{}: cannot be looked at: {}", folder.string(), error.message());
+  CHECK_AS(ExitCode::configuration, !is_here,
            "output={}: is the working folder; choose a folder in it", output);
-  if (fs::is_empty(folder, error)) return;
+  if (names_in(folder, ExitCode::data).empty()) return;
   CHECK_AS(ExitCode::configuration,
-           fs::exists(corpus_manifest_path(folder), error) ||
-               fs::exists(corpus_manifest_path(folder / train_part), error),
+           path_exists(corpus_manifest_path(folder), ExitCode::data) ||
+               path_exists(corpus_manifest_path(folder / train_part), ExitCode::data),
            "output={}: exists and is no corpus; choose another folder", output);
   CHECK_AS(ExitCode::configuration, overwrite,
            "output={}: holds a corpus already; overwrite=true replaces it", output);
-  try {
-    const fs::path foreign = find_foreign_file(folder);
-    CHECK_AS(ExitCode::configuration, foreign.empty(),
-             "output={}: {} lies in it and is no part of a corpus; overwrite=true would remove it: "
-             "move it, or choose another folder",
-             output, foreign.string());
-  } catch (const fs::filesystem_error& failure) {
-    DUALPATH_FAIL(ExitCode::data, "{}: cannot be listed: {}", failure.path1().string(),
-                  failure.code().message());
-  }
+  const fs::path foreign = find_foreign_file(folder);
+  CHECK_AS(ExitCode::configuration, foreign.empty(),
+           "output={}: {} lies in it and is no part of a corpus; overwrite=true would remove it: "
+           "move it, or choose another folder",
+           output, foreign.string());
 }
 
 // Whatever their names are.
 void check_inputs_stay(const std::string& output, const TextFiles& files) {
-  std::error_code error;
-  const fs::path folder = fs::weakly_canonical(output_path(output), error) / "";
+  const auto canonical = [](const fs::path& path) {
+    std::error_code error;
+    fs::path result = fs::weakly_canonical(path, error);
+    CHECK_AS(ExitCode::data, !error, "{}: cannot be looked at: {}", path.string(), error.message());
+    return result;
+  };
+  const fs::path folder = canonical(output_path(output)) / "";
   for (const fs::path& file : files.files) {
-    const std::string path = fs::weakly_canonical(file, error).string();
+    const std::string path = canonical(file).string();
     CHECK_AS(ExitCode::configuration, !path.starts_with(folder.string()),
              "output={}: holds the input {}, which would go with what is replaced; choose another "
              "folder",

@@ -80,6 +80,18 @@ void check_host(const RunConfig& config, const Job& job, const CudaDevices& gpus
   if (!problem.empty()) problems.add("model", problem);
 }
 
+// What several ranks miss is told once. Collective.
+void check_corpora(const RunConfig& config, const ConfigSource& source, Communicator& ranks) {
+  if (ranks.size() == 1) {
+    check_corpora_are_here(config, source);
+    return;
+  }
+  run_together(ranks, "looking for the corpora", [&] {
+    check_corpora_are_here(config, source);
+    return std::string();
+  });
+}
+
 ExitCode run(std::span<const std::string> words) {
   remember_stop_signals();  // main() has held them since the program's start
   const Arguments arguments = split_arguments(words, usage, 0, words.size());
@@ -116,7 +128,7 @@ ExitCode run(std::span<const std::string> words) {
   std::unique_ptr<Device> device;
   std::optional<TrainingRun> training;
   try {
-    check_corpora_are_here(config, source);
+    check_corpora(config, source, job.world());
     device =
         make_device(config.train.device, job.num_threads(config.train.threads), job.local_rank());
     training.emplace(config, job, *device, log);

@@ -3,6 +3,7 @@
 #include <limits>
 #include <utility>
 
+#include "data/file_io.h"
 #include "data/tokenizer_files.h"
 
 namespace dualpath {
@@ -96,7 +97,7 @@ std::string TrainingData::describe_content() const {
 }
 
 std::optional<Tokenizer> find_tokenizer(const std::filesystem::path& corpus_folder) {
-  const auto whole = std::filesystem::absolute(corpus_folder).lexically_normal();
+  const auto whole = absolute_path(corpus_folder, ExitCode::data).lexically_normal();
   // A trailing slash is an empty last component.
   const auto folder = whole.has_filename() ? whole : whole.parent_path();
   for (const auto& place : {folder, folder.parent_path()}) {
@@ -107,7 +108,8 @@ std::optional<Tokenizer> find_tokenizer(const std::filesystem::path& corpus_fold
 
 bool corpora_are_here(const RunConfig& config) {
   const DataConfig& data = config.data;
-  return !data.mock && !data.corpora.empty() && std::filesystem::exists(data.corpora.front().path);
+  return !data.mock && !data.corpora.empty() &&
+         path_exists(data.corpora.front().path, ExitCode::data);
 }
 
 TrainingData open_training_data(RunConfig& config) {

@@ -61,6 +61,17 @@ void check_same_data(const TrainingData& data, Communicator& ranks) {
   }
 }
 
+// Every rank opens the corpora; what several of them find wrong is told once. Collective.
+TrainingData open_together(RunConfig& config, Communicator& ranks) {
+  if (ranks.size() == 1) return open_training_data(config);
+  TrainingData data;
+  run_together(ranks, "opening the corpora", [&] {
+    data = open_training_data(config);
+    return std::string();
+  });
+  return data;
+}
+
 bool remove_if_there(const std::filesystem::path& file) {
   std::error_code ignored;
   return std::filesystem::remove(file, ignored);
@@ -73,7 +84,7 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
       job_(job),
       log_(log),
       folder_(config_.folder()),
-      data_(open_training_data(config_)),
+      data_(open_together(config_, job.world())),
       bytes_of_token_(data_.bytes_of_token()),
       num_threads_(job.num_threads(config_.train.threads)),
       profiler_(config_.profile, job.world().rank(), device, job.operations()),
@@ -146,8 +157,8 @@ void TrainingRun::prepare_folder() {
     // After what it replaces is safe: a start that ends before is made again alike.
     write_file(folder_ / "config.yaml", print_config(config_), ExitCode::checkpoint);
     if (data_.tokenizer) {
-      std::filesystem::create_directories(folder_ / "tokenizer");
-      save_tokenizer(*data_.tokenizer, folder_ / "tokenizer");
+      make_folder(folder_ / "tokenizer", ExitCode::checkpoint);
+      save_tokenizer(*data_.tokenizer, folder_ / "tokenizer", ExitCode::checkpoint);
     }
     if (goes_back_) remember_load_step(folder_, config_.checkpoint.load_step);
     if (step < total_steps_) remove_tree(folder_ / "DONE", ExitCode::checkpoint);
@@ -315,7 +326,7 @@ ExitCode TrainingRun::run() {
     } else {
       log_.info("{} has all of its {} steps already", folder_.string(), total_steps_);
     }
-    write_done();
+    finish_what_is_missing();
     return ExitCode::success;
   }
   if (stop_is_requested_on_any_rank()) {
@@ -425,12 +436,17 @@ void TrainingRun::save() {
   if (records_) records_->write(m);
   log_.info("saved {} in {:.2f} s", (checkpoints() / checkpoint_name(progress.step)).string(),
             m.save_time.count());
-  if (config_.checkpoint.keep_last == 0) return;
   run_on_root(job_.world(), "checkpoints", [this] {
-    prune_checkpoints(checkpoints(), saved_step_, config_.checkpoint.keep_last,
-                      config_.checkpoint.keep_every);
+    prune();
     return std::string();
   });
+}
+
+// Rank 0's.
+void TrainingRun::prune() {
+  if (config_.checkpoint.keep_last == 0) return;
+  prune_checkpoints(checkpoints(), saved_step_, config_.checkpoint.keep_last,
+                    config_.checkpoint.keep_every);
 }
 
 void TrainingRun::validate() {
@@ -468,11 +484,19 @@ void TrainingRun::finish() {
   draw_losses();
 }
 
+// Where a start ended after the last step was saved, and before all else was done.
+void TrainingRun::finish_what_is_missing() {
+  if (job_.is_root() && !path_exists(folder_ / "DONE", ExitCode::checkpoint)) prune();
+  write_done();
+  if (job_.is_root() && !path_exists(folder_ / "loss.svg", ExitCode::checkpoint)) draw_losses();
+}
+
 // Rank 0's. The run is done already: a picture that cannot be drawn is no failure of it.
 void TrainingRun::draw_losses() {
   const std::filesystem::path picture = folder_ / "loss.svg";
   try {
     const RunLosses losses = read_losses(folder_ / "metrics.jsonl");
+    if (losses.training.steps.empty() && losses.validation.steps.empty()) return;
     fmt::print("{}", draw_losses_as_text(losses, 78, 16));
     write_file(picture, draw_losses_as_svg(losses, 800, 450), ExitCode::checkpoint);
   } catch (const std::exception& error) {

@@ -9,9 +9,9 @@
 //             tokenizer/         as the corpora have it, so that the run can be used without them
 //             checkpoints/
 //             loss.svg           the loss curve, drawn at the end
-//             profile/           where `profile` names steps, a trace of these for each of its
-//             ranks load_step.applied  the checkpoint.load_step that was applied last DONE the run
-//             reached its last step
+//             profile/           where `profile` names steps, a trace of these for each rank
+//             load_step.applied  the checkpoint.load_step that was applied last
+//             DONE               the run reached its last step
 //             *.before-1         what another run has left under that name
 #pragma once
 
@@ -66,7 +66,9 @@ class TrainingRun {
   bool save_is_due(const StepRequests& requests) const;
   void save();
   void validate();
+  void prune();
   void finish();
+  void finish_what_is_missing();
   void draw_losses();
   void write_done();
 

@@ -11,6 +11,8 @@
 #include <system_error>
 #include <unistd.h>
 
+#include "data/file_io.h"
+
 namespace dualpath {
 
 namespace {
@@ -35,16 +37,25 @@ bool is_linked(int descriptor) {
   return ::fstat(descriptor, &status) == 0 && status.st_nlink > 0;
 }
 
-// The lock last: what is left when this is cut short is still known as a work folder.
-void remove_work(const fs::path& folder) {
-  std::error_code ignored;
-  for (fs::directory_iterator entry(folder, ignored), end; entry != end;) {
-    const fs::path path = entry->path();
-    if (path.filename() != lock_name) fs::remove_all(path, ignored);
-    if (entry.increment(ignored); ignored) break;
+// The lock last, when all else is gone: what is left is still known as a work folder, and is
+// removed by a later remove_abandoned(). Whether nothing is left.
+bool remove_work(const fs::path& folder) {
+  bool is_empty = true;
+  const auto remove = [&](const fs::path& path) {
+    std::error_code error;
+    fs::remove_all(path, error);
+    is_empty &= !error;
+  };
+  try {
+    for (const std::string& name : names_in(folder, ExitCode::data)) {
+      if (name != lock_name) remove(folder / name);
+    }
+  } catch (const Error&) {
+    return false;
   }
-  fs::remove(folder / lock_name, ignored);
-  fs::remove(folder, ignored);
+  if (is_empty) remove(folder / lock_name);
+  if (is_empty) remove(folder);
+  return is_empty;
 }
 
 bool is_work_name(const std::string& name, const std::string& prefix) {
@@ -55,7 +66,8 @@ bool is_work_name(const std::string& name, const std::string& prefix) {
 
 enum class Owner { gone, alive, none };
 
-// none: no work folder, or one that has just been made or removed.
+// gone: it is removed. none: no work folder, one that has just been made or removed, or one that
+// cannot be removed.
 Owner take_over(const fs::path& folder, const std::function<void(const fs::path& folder)>& rescue) {
   const int lock = open_lock(folder, 0);
   if (lock < 0) {
@@ -67,14 +79,13 @@ Owner take_over(const fs::path& folder, const std::function<void(const fs::path&
   if (::flock(lock, LOCK_EX | LOCK_NB) != 0) {
     owner = Owner::alive;
   } else if (is_linked(lock)) {
-    owner = Owner::gone;
     try {
       if (rescue) rescue(folder);
     } catch (...) {
       ::close(lock);
       throw;
     }
-    remove_work(folder);
+    if (remove_work(folder)) owner = Owner::gone;
   }
   ::close(lock);
   return owner;
@@ -84,9 +95,7 @@ Owner take_over(const fs::path& folder, const std::function<void(const fs::path&
 
 // Another process may take the folder for abandoned before it is locked; then another is made.
 WorkFolder::WorkFolder(const fs::path& prefix, ExitCode code) {
-  std::error_code error;
-  fs::create_directories(folder_of(prefix), error);
-  CHECK_AS(code, !error, "{}: cannot be created: {}", prefix.string() + "xxxxxx", error.message());
+  make_folder(folder_of(prefix), code);
   while (true) {
     std::string name = prefix.string() + "XXXXXX";
     CHECK_AS(code, ::mkdtemp(name.data()) != nullptr, "{}: cannot be created: {}", name,

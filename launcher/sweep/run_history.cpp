@@ -57,7 +57,7 @@ std::optional<double> mean_loss(const std::deque<Json>& rows) {
 
 RunHistory read_history(const std::filesystem::path& metrics) {
   RunHistory history;
-  if (!std::filesystem::exists(metrics)) return history;
+  if (!path_exists(metrics, ExitCode::checkpoint)) return history;
   std::deque<Json> last_steps;
   std::istringstream text(
       read_file(metrics.string(), ExitCode::checkpoint, std::numeric_limits<std::int64_t>::max()));

@@ -119,7 +119,7 @@ void check_extends(const fs::path& folder, const SweepPlan& plan,
   }
   for (std::size_t i = 0; i < configs.size(); ++i) {
     const fs::path run = run_folder(folder, plan.runs[i].name);
-    if (!fs::exists(planned_file(run))) continue;
+    if (!path_exists(planned_file(run), ExitCode::checkpoint)) continue;
     const std::string differs = difference(read_planned(run), configs[i]);
     CHECK_AS(ExitCode::configuration, differs.empty(),
              "{} is another sweep's: its run {} has{}\ngive another sweep.folder, or the same "
@@ -131,7 +131,7 @@ void check_extends(const fs::path& folder, const SweepPlan& plan,
 }  // namespace
 
 bool is_sweep(const fs::path& folder) {
-  return fs::exists(plan_file(folder));
+  return path_exists(plan_file(folder), ExitCode::checkpoint);
 }
 
 SweepPlan read_sweep_plan(const fs::path& folder) {
@@ -168,9 +168,9 @@ void write_sweep_plan(const fs::path& folder, const SweepPlan& plan) {
 RunStatus run_status(const fs::path& folder) {
   const RunStatus interrupted = {RunState::stopped, "interrupted"};
   const bool is_live = is_run_locked(folder);  // first: a run that ends meanwhile leaves its DONE
-  if (fs::exists(folder / "DONE")) return {RunState::finished};
+  if (path_exists(folder / "DONE", ExitCode::checkpoint)) return {RunState::finished};
   if (is_live) return {RunState::running};
-  if (const fs::path file = exit_file(folder); fs::exists(file)) {
+  if (const fs::path file = exit_file(folder); path_exists(file, ExitCode::checkpoint)) {
     const std::string text = read_file(file, ExitCode::checkpoint);
     const std::size_t end = std::min(text.find('\n'), text.size());
     int code = 0;
@@ -182,7 +182,7 @@ RunStatus run_status(const fs::path& folder) {
     return {stopped ? RunState::stopped : RunState::failed, std::move(reason), code};
   }
   // A start took the lock and was cut short with whatever watched over it.
-  if (fs::exists(folder / ".lock")) return interrupted;
+  if (path_exists(folder / ".lock", ExitCode::checkpoint)) return interrupted;
   return {};
 }
 
@@ -210,7 +210,8 @@ void adopt_grid(const fs::path& folder, const SweepPlan& plan,
     const fs::path run = run_folder(folder, plan.runs[i].name);
     const fs::path file = planned_file(run);
     const std::string text = print_config(configs[i]);
-    if (fs::exists(file) && read_file(file, ExitCode::checkpoint) == text) continue;
+    if (path_exists(file, ExitCode::checkpoint) && read_file(file, ExitCode::checkpoint) == text)
+      continue;
     make_folder(run, ExitCode::checkpoint);
     write_file(file, text, ExitCode::checkpoint);
   }

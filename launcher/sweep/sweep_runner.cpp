@@ -8,6 +8,7 @@
 #include <set>
 #include <thread>
 
+#include "data/file_io.h"
 #include "data/run_lock.h"
 #include "launcher/embedded_text.h"
 #include "launcher/progress.h"
@@ -182,7 +183,9 @@ void SweepRunner::start(const SweepRun& run) {
   const fs::path folder = folder_of(run);
   const fs::path output = folder / "output.txt";
   forget_exit(folder);
-  const std::uintmax_t begin = fs::exists(output) ? fs::file_size(output) : 0;
+  const bool has_output = path_exists(output, ExitCode::checkpoint);
+  const auto begin =
+      static_cast<std::uintmax_t>(has_output ? file_bytes(output, ExitCode::checkpoint) : 0);
   const std::int64_t step = read_progress(folder).step;
   const std::int64_t place = free_place();
   live_.push_back({&run, ChildProcess(command_of(run, place), output), begin, step, place});
@@ -223,7 +226,7 @@ void SweepRunner::record(const Live& ended, int code) {
       code == static_cast<int>(ExitCode::stopped) || (stopping_ && code == 128 + SIGUSR1);
   if (was_locked_out) {
     waiting_.push_back(&run);
-  } else if (code == 0 && fs::exists(folder / "DONE")) {
+  } else if (code == 0 && path_exists(folder / "DONE", ExitCode::checkpoint)) {
     ++num_ended_;
     tell("{} has finished{}{}", run.name, loss_text("loss", progress.loss),
          loss_text("validation loss", progress.validation_loss));

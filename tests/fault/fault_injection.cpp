@@ -1,17 +1,16 @@
 // To be preloaded (LD_PRELOAD) into a program: lets chosen calls on files below one folder fail, as
 // a bad disk, a full one or a lost server would. What the environment says:
 //
-//   FAULT_ROOT       absolute path without links; calls on what begins with it are counted, others
-//   pass FAULT_OPERATION  names of Operation, with commas between: which calls are numbered and
-//   fail FAULT_AT         the number, from 1, of the call that fails; 0 or unset: none FAULT_KIND
-//   EIO, ENOSPC, EDQUOT, EACCES: that error; short: half of the bytes are moved;
+//   FAULT_ROOT       absolute path without links; only calls on what begins with it are counted
+//   FAULT_OPERATION  names of Operation, with commas between: which calls are numbered and fail
+//   FAULT_AT         the number, from 1, of the call that fails; 0 or unset: none
+//   FAULT_KIND       EIO, ENOSPC, EDQUOT, EACCES: that error; short: half of the bytes are moved;
 //                    full: half of the bytes are written, and ENOSPC from then on
 //   FAULT_AFTER      1: every later such call fails too
 //   FAULT_RANK       of an MPI job, only this rank's calls count
 //   FAULT_LOG        file to which each call adds a line: operation, path, " failed" if it did
-//   FAULT_CLOCK      seconds since 1970: what gettimeofday() and time() answer. HDF5 files hold
-//   times;
-//                    with it, equal contents are equal files
+//   FAULT_CLOCK      seconds since 1970: what gettimeofday() and time() answer. HDF5 files
+//                    hold times; with it, equal contents are equal files
 //
 // A close that fails loses the last byte of what was written and not flushed to disk since, as the
 // close of a file on a server may.
