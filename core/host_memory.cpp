@@ -16,9 +16,21 @@ std::string proc_value(const char* path, const std::string& key) {
   return "";
 }
 
-std::int64_t available_host_bytes() {
-  const std::string kibibytes = proc_value("/proc/meminfo", "MemAvailable");
+namespace {
+
+std::int64_t memory_bytes(const std::string& key) {
+  const std::string kibibytes = proc_value("/proc/meminfo", key);
   return kibibytes.empty() ? INT64_MAX : std::stoll(kibibytes) * 1024;
+}
+
+}  // namespace
+
+std::int64_t available_host_bytes() {
+  return memory_bytes("MemAvailable");
+}
+
+std::int64_t total_host_bytes() {
+  return memory_bytes("MemTotal");
 }
 
 }  // namespace dualpath

@@ -11,5 +11,7 @@ std::string proc_value(const char* path, const std::string& key);
 
 // Memory that can be had without swapping, in bytes; the largest number where it is not known.
 std::int64_t available_host_bytes();
+// All of its memory, likewise.
+std::int64_t total_host_bytes();
 
 }  // namespace dualpath

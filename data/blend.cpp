@@ -22,10 +22,10 @@ std::uint64_t ceil_divide(unsigned __int128 numerator, std::uint64_t denominator
 
 // The weights in units of 2^-62 of their sum, at least 1 each, the sum exact.
 std::vector<std::uint64_t> shares_of(std::span<const double> weights) {
-  const long double sum = std::accumulate(weights.begin(), weights.end(), 0.0L);
+  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
   std::vector<std::uint64_t> shares;
   for (const double weight : weights) {
-    const long double share = std::floor(static_cast<long double>(weight) / sum * whole);
+    const double share = std::ldexp(weight / sum, 62);
     shares.push_back(std::max<std::uint64_t>(1, static_cast<std::uint64_t>(share)));
   }
   const std::uint64_t total = std::accumulate(shares.begin(), shares.end(), std::uint64_t{0});

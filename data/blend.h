@@ -12,7 +12,8 @@ namespace dualpath {
 // assignment problem (Discrete Mathematics 32, 1980). For k corpora and δ = 1/(2k-2), the m-th
 // sample may go to corpus c, which has n samples, once m·share(c) - n >= δ, and has to before
 // m·share(c) - n > 1 - δ; of those it may go to, it goes to the one that has to have it first.
-// All in integers, so that every machine deals alike, however long the run.
+// In integers once the shares are taken from the weights, so that every machine deals alike,
+// however long the run.
 class Blend {
  public:
   // weights: positive, of any sum. drawn: what each corpus has been dealt by this blend already;

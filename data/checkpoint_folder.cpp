@@ -93,6 +93,17 @@ void remove_unfinished(const fs::path& folder) {
 
 namespace {
 
+// A checkpoint that another version of the program wrote is no damaged one.
+void refuse_other_format(const fs::path& checkpoint) {
+  try {
+    read_manifest(checkpoint);
+  } catch (const OtherFormat&) {
+    throw;
+  } catch (const Error&) {
+    // Damage is told by who opens it.
+  }
+}
+
 // Looks for the newest whole checkpoint.
 class Search {
  public:
@@ -115,14 +126,18 @@ class Search {
     CHECK_AS(ExitCode::checkpoint, !is_one_gone_,
              "{}: checkpoints are removed faster than they can be read", folder_.string());
     CHECK_AS(ExitCode::checkpoint, problems_.empty(),
-             "{}: no checkpoint is whole; remove them to start anew{}", folder_.string(),
-             problems_);
+             "{}: no checkpoint is whole; to start anew, give another run.folder{}",
+             folder_.string(), problems_);
     return std::nullopt;
   }
 
  private:
   std::optional<Checkpoint> look_at(const fs::path& candidate) {
     const FolderIdentity before = identity_of(candidate);
+    run_on_root(ranks_, "opening the newest checkpoint", [&] {
+      refuse_other_format(candidate);
+      return "";
+    });
     std::string problems;
     try {
       return open_whole_checkpoint(candidate, ranks_);

@@ -32,18 +32,15 @@ class Line {
  public:
   Line(std::string_view text, const std::string& source) : text_(text), source_(source) {}
 
-  std::string_view rest() const { return text_; }
+  // Words behind those that are asked for were added by a later version.
   std::string_view word() {
-    const std::size_t end = text_.find(' ');
-    check(end != text_.npos && end > 0);
-    const std::string_view found = text_.substr(0, end);
-    text_.remove_prefix(end + 1);
+    const std::string_view found = text_.substr(0, text_.find(' '));
+    check(!found.empty());
+    text_.remove_prefix(std::min(found.size() + 1, text_.size()));
     return found;
   }
   std::int64_t number() { return number(word()); }
   std::uint64_t hash() { return hash(word()); }
-  // The last on the line.
-  std::uint64_t last_hash() { return hash(text_); }
   Shape shape() {
     std::array<std::int64_t, Shape::max_rank> dims{};
     std::size_t rank = 0;
@@ -143,7 +140,7 @@ std::vector<CheckpointShard> parse_shards(const std::string& text, const std::st
     shard.xxh3 = line.hash();
     shard.index_offset = line.number();
     shard.index_bytes = line.number();
-    shard.index_xxh3 = line.last_hash();
+    shard.index_xxh3 = line.hash();
   });
   return shards;
 }
@@ -151,8 +148,8 @@ std::vector<CheckpointShard> parse_shards(const std::string& text, const std::st
 std::string print_index(std::span<const IndexedSlice> slices) {
   std::string text;
   for (const IndexedSlice& slice : slices) {
-    CHECK(slice.tensor.find('\n') == slice.tensor.npos, "the tensor's name '{}' has two lines",
-          slice.tensor);
+    CHECK(slice.tensor.find_first_of(" \n") == slice.tensor.npos,
+          "the tensor's name '{}' is more than one word", slice.tensor);
     fmt::format_to(std::back_inserter(text), "{} {} {} {} {} {:016x} {}\n", name_of(slice.dtype),
                    print_shape(slice.global_shape), slice.begin, slice.end, slice.offset,
                    slice.xxh3, slice.tensor);
@@ -173,7 +170,7 @@ std::vector<IndexedSlice> parse_index(std::string_view text, const std::string& 
     slice.end = line.number();
     slice.offset = line.number();
     slice.xxh3 = line.hash();
-    slice.tensor = line.rest();
+    slice.tensor = line.word();
   });
   return slices;
 }

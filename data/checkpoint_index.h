@@ -1,9 +1,13 @@
+// clang-format off
 // Where the pieces of a checkpoint's tensors lie: the index at the end of each shard, and
-// `shards.txt`, which lists the shards. Both are text, a line an entry, words with one space
-// between; the index ends with a line "xxh3 HASH" of all before it.
+// `shards.txt`, which lists the shards. Both are text, a line an entry, words with one space between:
 //
-//   index:       DTYPE SHAPE BEGIN END OFFSET XXH3 TENSOR    f32 301x64 0 6400 2048
-//   0123456789abcdef head shards.txt:  FILE BYTES XXH3 INDEX_OFFSET INDEX_BYTES INDEX_XXH3
+//   index:       DTYPE SHAPE BEGIN END OFFSET XXH3 TENSOR
+//   shards.txt:  FILE BYTES XXH3 INDEX_OFFSET INDEX_BYTES INDEX_XXH3
+//
+// for example "f32 301x64 0 6400 2048 0123456789abcdef parameters/head". The index ends with a line
+// "xxh3 HASH" of all before it. Later versions may add words at the end of a line.
+// clang-format on
 #pragma once
 
 #include <cstdint>

@@ -223,9 +223,16 @@ Checkpoint open(const fs::path& folder, Reading reading, Communicator& ranks) {
 
 FolderIdentity identity_of(const fs::path& folder) {
   struct stat status {};
-  if (::stat(folder.c_str(), &status) != 0)
-    return errno == ENOENT || errno == ENOTDIR ? std::nullopt : unknown_folder;
-  return std::pair<std::uint64_t, std::uint64_t>(status.st_dev, status.st_ino);
+  if (::stat(folder.c_str(), &status) != 0) {
+    // A link that leads nowhere is there: what it leads to may be on a disk that is not mounted.
+    const bool is_nothing = (errno == ENOENT || errno == ENOTDIR) &&
+                            ::lstat(folder.c_str(), &status) != 0 &&
+                            (errno == ENOENT || errno == ENOTDIR);
+    return is_nothing ? std::nullopt : unknown_folder;
+  }
+  const auto changed = static_cast<std::uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000 +
+                       static_cast<std::uint64_t>(status.st_mtim.tv_nsec);
+  return std::array<std::uint64_t, 3>{status.st_dev, status.st_ino, changed};
 }
 
 bool is_gone(const fs::path& folder, const FolderIdentity& before) {

@@ -1,22 +1,16 @@
 #include "data/checkpoint_manifest.h"
 
 #include <algorithm>
-#include <charconv>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <yaml-cpp/yaml.h>
 
 #include "core/error.h"
 #include "data/file_io.h"
+#include "data/yaml_text.h"
 
 namespace dualpath {
 
 namespace {
-
-// A JSON string is a double-quoted YAML scalar.
-std::string quoted(const std::string& text) {
-  return nlohmann::json(text).dump();
-}
 
 // A literal block that keeps every byte: "2" is the indentation, "+" and "-" say whether the last
 // line ends with a newline.
@@ -41,24 +35,23 @@ std::string print_map(const std::map<std::string, std::string>& map) {
   return text;
 }
 
-std::uint64_t parse_hex(const std::string& text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
-  CHECK_AS(ExitCode::checkpoint, error == std::errc{} && end == text.data() + text.size(),
-           "'{}' is no hash", text);
-  return value;
+std::uint64_t parse_hash(const std::string& text) {
+  const auto value = parse_hex(text);
+  CHECK_AS(ExitCode::checkpoint, value.has_value(), "'{}' is no hash", text);
+  return *value;
 }
 
 CheckpointManifest parse_yaml(const std::string& text) {
   const YAML::Node root = YAML::Load(text);
   const int version = root["format_version"].as<int>();
-  CHECK_AS(ExitCode::checkpoint, version >= CheckpointManifest::format_version,
-           "written by dualpath before format {}; the program of that time can go on from it, this "
-           "one starts a new run",
-           CheckpointManifest::format_version);
-  CHECK_AS(ExitCode::checkpoint, version == CheckpointManifest::format_version,
-           "written by a later dualpath, in format {}; this one reads format {}", version,
-           CheckpointManifest::format_version);
+  if (version != CheckpointManifest::format_version) {
+    throw OtherFormat(
+        ExitCode::checkpoint,
+        fmt::format("written in format {}, this program reads format {}; use the program that "
+                    "wrote it, or another run.folder",
+                    version, CheckpointManifest::format_version),
+        __FILE__, __LINE__);
+  }
   using Map = std::map<std::string, std::string>;
   CheckpointManifest manifest;
   manifest.step = root["step"].as<std::int64_t>();
@@ -72,7 +65,7 @@ CheckpointManifest parse_yaml(const std::string& text) {
   manifest.data_state = root["data"].as<std::string>();
   const YAML::Node shards = root["shards"];
   manifest.shards = {shards["count"].as<std::int64_t>(), shards["bytes"].as<std::int64_t>(),
-                     parse_hex(shards["xxh3"].as<std::string>())};
+                     parse_hash(shards["xxh3"].as<std::string>())};
   return manifest;
 }
 
@@ -98,6 +91,9 @@ CheckpointManifest parse_manifest(const std::string& text, const std::string& so
   const std::string before_checksum = without_checksum(text, source, ExitCode::checkpoint);
   try {
     return parse_yaml(before_checksum);
+  } catch (const OtherFormat& error) {
+    throw OtherFormat(error.code(), fmt::format("{}: {}", source, error.what()), error.file(),
+                      error.line());
   } catch (const std::exception& error) {
     DUALPATH_FAIL(ExitCode::checkpoint, "{}: {}", source, error.what());
   }

@@ -10,6 +10,8 @@
 #include <map>
 #include <string>
 
+#include "core/error.h"
+
 namespace dualpath {
 
 // Of `shards.txt`.
@@ -18,6 +20,12 @@ struct ShardSummary {
   std::int64_t bytes = 0;  // of all of them
   std::uint64_t xxh3 = 0;  // of the list's text
   bool operator==(const ShardSummary&) const = default;
+};
+
+// The checkpoint is whole, but of a format that this program does not read.
+class OtherFormat : public Error {
+ public:
+  using Error::Error;
 };
 
 struct CheckpointManifest {

@@ -166,7 +166,8 @@ void commit(const fs::path& temporary, const fs::path& folder, const std::string
   if (path_exists(folder / name, ExitCode::checkpoint))
     publish(folder / name, replaced, ExitCode::checkpoint);
   publish(temporary, folder / name, ExitCode::checkpoint);
-  remove_tree(replaced, ExitCode::checkpoint);
+  std::error_code left_for_the_next_save;
+  fs::remove_all(replaced, left_for_the_next_save);
 }
 
 // Brings the folder back to what it was, as far as the failure that is being reported allows.

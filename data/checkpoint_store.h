@@ -11,6 +11,7 @@
 // complete. Any layout can load what any other saved. All failures are Error(checkpoint).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -31,16 +32,17 @@ namespace dualpath {
 // Saves the slices `local` of all ranks as FOLDER/step-N, N = manifest.step, in place of one that
 // is there already. Collective, blocking; `manifest` counts on rank 0 only. The slices of all ranks
 // must hold each element of each tensor exactly once. When any rank fails, all ranks throw the
-// first failing rank's message, and the folder is as before. REQUIRES: nobody else saves to this
+// first failing rank's message, and the folder is as before, or holds the
+// new one where only its last flush failed. REQUIRES: nobody else saves to this
 // folder (RunLock); left-overs of killed saves are removed first.
 void save_checkpoint(const std::filesystem::path& folder, CheckpointManifest manifest,
                      std::span<const TensorSlice> local, Communicator& ranks,
                      const SliceAccess& memory = {});
 
-// Tells a folder from any other that had or will have its name. none: there is no such folder;
-// unknown_folder: the disk does not tell.
-using FolderIdentity = std::optional<std::pair<std::uint64_t, std::uint64_t>>;
-inline constexpr FolderIdentity unknown_folder = std::pair<std::uint64_t, std::uint64_t>();
+// Device, inode and time of change, nanoseconds: tells a folder from another one of its name. none:
+// there is nothing of that name; unknown_folder: the disk does not tell.
+using FolderIdentity = std::optional<std::array<std::uint64_t, 3>>;
+inline constexpr FolderIdentity unknown_folder = std::array<std::uint64_t, 3>{};
 FolderIdentity identity_of(const std::filesystem::path& folder);
 // Whether the folder has been removed or replaced since; false where the disk does not tell.
 bool is_gone(const std::filesystem::path& folder, const FolderIdentity& before);

@@ -44,9 +44,8 @@ struct CorpusManifest {
 std::string corpus_manifest_path(const std::string& folder);
 // Publishes folder/corpus.yaml and reads it back.
 void write_corpus_manifest(const std::string& folder, const CorpusManifest& manifest);
-// Checks the version, that the text is as it was written, that every key is there once and no
-// other, and that the numbers go together. Shards and files themselves are not looked at. Throws
-// Error(data).
+// Checks the version, that the text is as it was written, that every key is there once, and that
+// the numbers go together. Shards and files themselves are not looked at. Throws Error(data).
 CorpusManifest read_corpus_manifest(const std::string& folder);
 
 }  // namespace dualpath

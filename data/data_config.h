@@ -50,7 +50,7 @@ void visit_fields(Visitor& visit, DataConfig& c) {
                .unit = "steps",
                .min = 1,
                .max = 1024,
-               .synonyms = "prefetch prefetch_factor num_workers dataloader_num_workers"});
+               .synonyms = "prefetch prefetch_factor"});
 }
 
 // Adds what cannot be read, under keys that begin with "data.".

@@ -20,8 +20,8 @@ std::string absolute_folder(const Corpus& corpus) {
   return path.has_filename() ? path : path.parent_path();
 }
 
-// Which corpus of the state a given one is, by index; none: it is new to the run. And which one its
-// folder held before, where that is nowhere any more.
+// Of a given corpus. same: its index in the state; none: it is new to the run. replaces: the corpus
+// that its folder held before and that is given nowhere now.
 struct Match {
   std::optional<std::size_t> same, replaces;
 };
@@ -95,7 +95,11 @@ std::size_t add_corpus(DataState& state, const Corpus& corpus) {
 
 void update_corpus(CorpusProgress& progress, const Corpus& corpus, const Report& report) {
   const std::string folder = absolute_folder(corpus);
-  if (progress.folder != folder) report(fmt::format("{} was {} before", folder, progress.folder));
+  if (progress.folder.empty()) {
+    report(fmt::format("{} holds a corpus again that was replaced", folder));
+  } else if (progress.folder != folder) {
+    report(fmt::format("{} was {} before", folder, progress.folder));
+  }
   if (progress.content != corpus.content()) {
     report(fmt::format("{} has grown from {} to {} tokens; the new ones count from its next epoch",
                        folder, progress.content.num_tokens, corpus.num_tokens()));
@@ -110,11 +114,11 @@ void report_new(const DataState& state, const Corpus& corpus, const Match& match
     report(fmt::format("{} is new; it begins with its first sample", absolute_folder(corpus)));
     return;
   }
-  CHECK_AS(
-      ExitCode::data, replaced,
-      "{} holds other tokens than at the checkpoint ({} tokens then, {} now). Put back what it "
-      "held, or begin with what it holds now: data.replaced=true",
-      corpus.folder(), state.corpora[*match.replaces].content.num_tokens, corpus.num_tokens());
+  CHECK_AS(ExitCode::data, replaced,
+           "{} holds other tokens than at the checkpoint, or the same in other shards ({} tokens "
+           "then, {} "
+           "now). Put back what it held, or begin with what it holds now: data.replaced=true",
+           corpus.folder(), state.corpora[*match.replaces].content.num_tokens, corpus.num_tokens());
   report(fmt::format("{} was replaced; it begins with its first sample", absolute_folder(corpus)));
 }
 

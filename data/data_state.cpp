@@ -1,10 +1,10 @@
 #include "data/data_state.h"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <yaml-cpp/yaml.h>
 
 #include "core/error.h"
+#include "data/yaml_text.h"
 
 namespace dualpath {
 
@@ -83,10 +83,9 @@ std::string print_data_state(const DataState& state) {
         "    epoch: {{number: {}, drawn: {}, num_tokens: {}, carried_begin: {}, carried_end: {}}}\n"
         "    content: {{num_tokens: {}, num_shards: {}, digest: {:#018x}, last_shard_tokens: {}, "
         "last_shard_checksum: {:#018x}}}\n",
-        c.id, nlohmann::json(c.folder).dump(), c.consumed, c.epoch.number, c.epoch.drawn,
-        c.epoch.num_tokens, c.epoch.carried_begin, c.epoch.carried_end, c.content.num_tokens,
-        c.content.num_shards, c.content.digest, c.content.last_shard_tokens,
-        c.content.last_shard_checksum);
+        c.id, quoted(c.folder), c.consumed, c.epoch.number, c.epoch.drawn, c.epoch.num_tokens,
+        c.epoch.carried_begin, c.epoch.carried_end, c.content.num_tokens, c.content.num_shards,
+        c.content.digest, c.content.last_shard_tokens, c.content.last_shard_checksum);
   }
   text += "blend:\n";
   for (const BlendPart& part : state.blend) {

@@ -77,6 +77,8 @@ void tell(const char* path, std::uint64_t byte) {
   line.print();
 }
 
+struct sigaction previous_action;
+
 void on_bus_error(int signal, siginfo_t* info, void*) {
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
   for (const Entry* e = entries.load(); e != nullptr; e = e->next) {
@@ -86,7 +88,7 @@ void on_bus_error(int signal, siginfo_t* info, void*) {
     tell(e->path.load(), address - begin);
     ::_exit(e->code.load());
   }
-  std::signal(signal, SIG_DFL);  // the instruction is tried again, and ends the process
+  ::sigaction(signal, &previous_action, nullptr);  // the instruction is tried again, and meets it
 }
 
 void catch_bus_errors() {
@@ -94,7 +96,7 @@ void catch_bus_errors() {
   action.sa_sigaction = on_bus_error;
   action.sa_flags = SA_SIGINFO;
   sigemptyset(&action.sa_mask);
-  ::sigaction(SIGBUS, &action, nullptr);
+  ::sigaction(SIGBUS, &action, &previous_action);
 }
 
 Entry& free_entry() {

@@ -17,13 +17,15 @@ class AgreedError : public Error {
   using Error::Error;
 };
 
-// Returns work(), which all ranks do alike: where it fails, it does so on all of them, and its
-// Error becomes an AgreedError.
+// Returns work(), which fails on all ranks or on none, with one message: its Error becomes an
+// AgreedError. What reads a rank's own files goes through run_together. A peer's failure stays what
+// it is: this rank may be alone with it.
 template <class Work>
 auto run_alike(Work work) {
   try {
     return work();
   } catch (const Error& error) {
+    if (error.code() == ExitCode::peer) throw;
     throw AgreedError(error.code(), error.what(), error.file(), error.line());
   }
 }

@@ -11,8 +11,7 @@
 
 namespace dualpath {
 
-// Where a training sample comes from: the tokens from `token` on, up to `wrap`, then those from 0
-// on.
+// Where a training sample comes from: its tokens start at `token`; behind wrap-1 comes token 0.
 struct SampleLocation {
   std::size_t corpus = 0;    // index in DataState::blend
   std::uint64_t epoch = 0;   // number of the corpus's epoch

@@ -141,6 +141,7 @@ std::uint64_t TextReader::stored_bytes_read() const {
 
 void TextReader::open_file(const fs::path& path) {
   file_ = open_input_file(path);
+  is_at_end_ = false;
   name_ = path.string();
   is_json_ = is_json_lines(path);
   line_ = 0;
@@ -175,12 +176,14 @@ bool TextReader::next(TextPart& part) {
 bool TextReader::fill() {
   buffer_.erase(0, consumed_);
   consumed_ = 0;
+  if (is_at_end_) return false;
   const std::size_t before = buffer_.size();
   buffer_.resize(before + std::max(part_bytes, before));
   buffer_.resize(before + file_->read(std::span(buffer_).subspan(before)));
   const bool is_known = !files_with_zeros_.empty() && files_with_zeros_.back() == name_;
   if (!is_known && buffer_.find('\0', before) != buffer_.npos) files_with_zeros_.push_back(name_);
-  return buffer_.size() > before;
+  is_at_end_ = buffer_.size() == before;
+  return !is_at_end_;
 }
 
 bool TextReader::fill_up_to(std::size_t bytes) {

@@ -86,6 +86,7 @@ class TextReader {
   std::uint64_t line_ = 0;  // the last one read
   std::string buffer_;      // read, not yet given out: buffer_[consumed_..]
   std::size_t consumed_ = 0;
+  bool is_at_end_ = false;  // of the file: nothing more can be read
 };
 
 }  // namespace dualpath

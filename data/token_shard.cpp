@@ -324,6 +324,7 @@ std::uint64_t TokenShard::token_checksum_of_first(std::uint64_t num_tokens) cons
   const std::uint64_t bytes = num_tokens * bytes_per_token_;
   const std::uint64_t whole = bytes / token_block_bytes;
   for (std::uint64_t b = 0; b < whole; ++b) checksums.push_back(recorded_checksum(b));
+  if (bytes % token_block_bytes != 0) check_block(whole);
   add_block_checksums(tokens_.subspan(whole * token_block_bytes, bytes % token_block_bytes),
                       checksums);
   return checksum_of(std::as_bytes(std::span(checksums)));

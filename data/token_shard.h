@@ -17,7 +17,7 @@
 
 namespace dualpath {
 
-// Tokens of one checksum. A block holds a whole number of tokens.
+// Bytes of tokens under one checksum. A block holds a whole number of tokens.
 inline constexpr std::uint64_t token_block_bytes = 16 << 10;
 
 struct TokenShardInfo {
@@ -31,7 +31,7 @@ struct TokenShardInfo {
 };
 
 // Writes one shard. Tokens wait in an unnamed file beside it until their number is known; memory
-// holds one block of them and the document offsets.
+// holds 4 MiB of them, the block checksums and the document offsets.
 class TokenShardWriter {
  public:
   TokenShardWriter(std::string path, std::string tokenizer_hash, std::uint64_t vocab_size);

@@ -17,8 +17,8 @@ namespace dualpath {
 
 // The endless training stream: sample i is a pure function of the corpora, the state that the
 // stream begins with and i, whatever the layout. Reading samples in ascending order takes constant
-// time for each; going back deals them out from the beginning again. All errors of the constructor
-// and of resume() are Error(data).
+// time for each; going back deals them out from the beginning again. Errors of corpora are
+// Error(data).
 class TokenStream final : public SampleSource {
  public:
   // A run's beginning.

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "core/cpu/cpu_device.h"
 #include "core/cuda/cuda_device.h"
@@ -40,7 +41,8 @@ std::string visible_gpus() {
     const std::string name = it->path().filename();
     const bool is_nvidia =
         name.starts_with("nvidia") && name.size() > 6 && name[6] >= '0' && name[6] <= '9';
-    if (is_nvidia || name == "dxg") return it->path();
+    const bool is_usable = ::access(it->path().c_str(), R_OK | W_OK) == 0;
+    if ((is_nvidia || name == "dxg") && is_usable) return it->path();
   }
   return "";
 }
@@ -53,9 +55,12 @@ std::unique_ptr<Device> make_device(DeviceChoice choice, int num_threads, int lo
              "device = cuda, but {}; cpu needs no GPU", gpus.problem);
     std::string sign = given_gpus([](const char* name) { return std::getenv(name); });
     // A program without CUDA is meant for CPUs, wherever it runs.
-    if (sign.empty() && !cuda_libraries().empty()) sign = visible_gpus();
+    const bool is_told =
+        std::getenv("CUDA_VISIBLE_DEVICES") != nullptr || std::getenv("SLURM_JOB_ID") != nullptr;
+    if (sign.empty() && !is_told && !cuda_libraries().empty()) sign = visible_gpus();
     CHECK_AS(ExitCode::configuration, sign.empty(),
-             "{} tells of GPUs, but {}; device = cpu computes without", sign, gpus.problem);
+             "{} says that there are GPUs, but {}; train.device=cpu trains without", sign,
+             gpus.problem);
   }
   return make_cpu_device(num_threads);
 }

@@ -44,7 +44,7 @@ Checkpoint find_initial_weights(const std::filesystem::path& folder, Log& log,
     std::error_code error;
     if (fs::exists(folder / "manifest.yaml", error)) return "";
     for (const fs::path& place : {folder / "checkpoints", folder}) {
-      if (!list_checkpoints(place).empty()) return place;
+      if (!list_steps(place).empty()) return place;
     }
     DUALPATH_FAIL(ExitCode::checkpoint,
                   "train.init_from: {} is neither a checkpoint, with a manifest.yaml, nor a run "
@@ -55,7 +55,10 @@ Checkpoint find_initial_weights(const std::filesystem::path& folder, Log& log,
     const auto report = [&](const std::string& line) {
       if (ranks.rank() == 0) log.warning("{}", line);
     };
-    return *newest_whole(of_run, report, ranks);
+    std::optional<Checkpoint> newest = newest_whole(of_run, report, ranks);
+    CHECK_AS(ExitCode::checkpoint, newest.has_value(), "train.init_from: {} has no checkpoint left",
+             of_run);
+    return *std::move(newest);
   }
   return open_whole_checkpoint(folder, ranks);
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <iterator>
+#include <map>
 #include <vector>
 
 #include "launcher/job_plan.h"
@@ -75,30 +76,36 @@ void validate_memory(const RunConfig& config, ConfigProblems& problems) {
   check("data.prefetch_batches", batches, "batches read ahead");
 }
 
-std::string memory_problem(const RunConfig& config, std::int64_t num_ranks,
-                           std::int64_t ranks_of_host, std::int64_t available_bytes) {
+std::string memory_problem(const RunConfig& config, std::int64_t num_ranks, const HostRanks& ranks,
+                           std::int64_t host_bytes) {
   RunConfig resolved = config;
   resolved.model = resolve(config.model);
   // As planned where it is open; of unknown rows the least.
   if (resolved.model.vocab_size == 0)
     resolved.model.vocab_size = std::max<std::int64_t>(128, config.parallel.tensor);
   resolved.parallel = resolve(config.parallel, static_cast<int>(num_ranks), false);
-  const RankMemory memory = plan_memory(trainer_options(resolved, 1), 0);
-  const auto wanted = static_cast<double>(memory.total());
-  const auto available = static_cast<double>(available_bytes);
-  const double all = wanted * static_cast<double>(ranks_of_host);
-  if (all <= available) return "";
-  const ActivationMemory& passes = memory.activations;
+  const TrainerOptions options = trainer_options(resolved, 1);
+  const std::int64_t ranks_of_stage = num_ranks / resolved.parallel.pipeline;
+  std::map<std::int64_t, RankMemory> of_stage;
+  RankMemory most;
+  double all = 0;
+  for (std::int64_t rank = ranks.first; rank < ranks.first + ranks.count; ++rank) {
+    const auto [stage, is_new] = of_stage.try_emplace(rank / ranks_of_stage);
+    if (is_new) stage->second = plan_memory(options, static_cast<int>(rank));
+    all += static_cast<double>(stage->second.total());
+    if (stage->second.total() > most.total()) most = stage->second;
+  }
+  if (all <= static_cast<double>(host_bytes)) return "";
+  const ActivationMemory& passes = most.activations;
   const auto text = [](std::size_t bytes) { return size_text(static_cast<double>(bytes)); };
   return fmt::format(
       "too large for this machine: a rank takes {} of memory (weights {}, gradients {}, moments "
-      "{}, "
-      "kept activations {}, scratch {}){}; {} are available. What helps: {}. `dualpath plan` tells "
-      "what takes how much",
-      size_text(wanted), text(memory.values + memory.copies), text(memory.gradients),
-      text(memory.moments), text(passes.stash_bytes), text(passes.scratch_bytes),
-      ranks_of_host == 1 ? "" : fmt::format(", {} ranks {}", ranks_of_host, size_text(all)),
-      size_text(available), fmt::join(advice(resolved, memory), "; "));
+      "{}, kept activations {}, scratch {}){}; this host has {}. What helps: {}. `dualpath plan` "
+      "tells what takes how much",
+      text(most.total()), text(most.values + most.copies), text(most.gradients), text(most.moments),
+      text(passes.stash_bytes), text(passes.scratch_bytes),
+      ranks.count == 1 ? "" : fmt::format(", {} ranks {}", ranks.count, size_text(all)),
+      size_text(static_cast<double>(host_bytes)), fmt::join(advice(resolved, most), "; "));
 }
 
 }  // namespace dualpath

@@ -13,10 +13,16 @@ namespace dualpath {
 // resolved.
 void validate_memory(const RunConfig& config, ConfigProblems& problems);
 
-// What is wrong, and what helps, where num_ranks ranks, of which ranks_of_host share this host's
-// memory, want more than the available_bytes of it; "" where they fit. A vocabulary that is not
-// known yet counts as none. REQUIRES: the config validates on num_ranks ranks.
-std::string memory_problem(const RunConfig& config, std::int64_t num_ranks,
-                           std::int64_t ranks_of_host, std::int64_t available_bytes);
+// Ranks [first, first + count) of a job, which share a host.
+struct HostRanks {
+  std::int64_t first = 0;
+  std::int64_t count = 1;
+};
+
+// What is wrong, and what helps, where these ranks of num_ranks want more than the host_bytes of
+// memory that their host has; "" where they fit. A vocabulary that is not known yet counts as none.
+// REQUIRES: the config validates on num_ranks ranks.
+std::string memory_problem(const RunConfig& config, std::int64_t num_ranks, const HostRanks& ranks,
+                           std::int64_t host_bytes);
 
 }  // namespace dualpath

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
@@ -67,7 +68,7 @@ std::string read_rows(const std::string& path) {
   if (status.type() == std::filesystem::file_type::not_found) return "";
   CHECK_AS(ExitCode::checkpoint, status.type() == std::filesystem::file_type::regular,
            "{}: cannot be read: {}", path, error ? error.message() : "not a regular file");
-  return read_file(path, ExitCode::checkpoint);
+  return read_file(path, ExitCode::checkpoint, std::numeric_limits<std::int64_t>::max());
 }
 
 // use(line, row) for every line that has an end; row is null where it is none of ours.
@@ -138,15 +139,17 @@ void MetricsWriter::open() {
            std::strerror(errno));
 }
 
-// A file that has been put in its place is written to from now on.
+// Where the file was renamed or replaced, rows go to a new one of its name; a folder that is gone
+// ends the run.
 void MetricsWriter::check_is_there() {
   struct stat named {
   }, opened{};
   if (::stat(path_.c_str(), &named) != 0) {
-    CHECK_AS(ExitCode::checkpoint, errno != ENOENT && errno != ENOTDIR,
-             "{} is gone: it, or the whole run folder, was removed or renamed while the run was "
-             "training",
-             path_);
+    const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
+    CHECK_AS(ExitCode::checkpoint,
+             (errno != ENOENT && errno != ENOTDIR) || ::stat(folder.c_str(), &named) == 0,
+             "{} is gone: it was removed or renamed while the run was training", folder.string());
+    if (errno == ENOENT) open();
     return;
   }
   const bool is_same = ::fstat(descriptor_, &opened) == 0 && named.st_ino == opened.st_ino &&

@@ -111,14 +111,13 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
                .min = 1,
                .max = bounds::batch,
                .synonyms = "batch_size train_batch_size total_batch_size"});
-  visit.field(
-      "micro_batch_size", c.micro_batch_size,
-      {.help = "sequences that a rank computes at once; gradients of the others accumulate",
-       .unit = "sequences",
-       .min = 1,
-       .max = bounds::batch,
-       .synonyms = "batch_size per_device_train_batch_size device_batch_size "
-                   "train_micro_batch_size_per_gpu gradient_accumulation_steps grad_accum_steps"});
+  visit.field("micro_batch_size", c.micro_batch_size,
+              {.help = "sequences that a rank computes at once; gradients of the others accumulate",
+               .unit = "sequences",
+               .min = 1,
+               .max = bounds::batch,
+               .synonyms = "batch_size per_device_train_batch_size device_batch_size "
+                           "train_micro_batch_size_per_gpu"});
   visit.field("seed", c.seed,
               {.help = "of initial weights and sample order", .min = 0, .max = bounds::seed});
   visit.field("device", c.device,
@@ -150,8 +149,7 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
               {.help = "held-out sequences a validation looks at",
                .unit = "sequences",
                .min = 1,
-               .max = bounds::tokens,
-               .synonyms = "eval_iters eval_batches"});
+               .max = bounds::tokens});
   visit.field("loss_chunk_tokens", c.loss_chunk_tokens,
               {.help = "rows of logits that exist at once",
                .unit = "tokens",

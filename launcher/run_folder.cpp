@@ -112,23 +112,30 @@ fs::path load_step_file(const fs::path& folder) {
   return folder / "load_step.applied";
 }
 
-std::int64_t applied_load_step(const fs::path& folder) {
+bool load_step_was_applied(const fs::path& folder, std::int64_t step) {
   const fs::path file = load_step_file(folder);
-  if (!is_there(file)) return 0;
-  const std::string text = read_file(file, ExitCode::checkpoint);
-  std::int64_t step = 0;
-  const auto result = std::from_chars(text.data(), text.data() + text.size(), step);
-  CHECK_AS(ExitCode::checkpoint, result.ec == std::errc() && step > 0,
-           "{}: does not begin with a step; remove it to have checkpoint.load_step applied",
-           file.string());
-  return step;
+  if (!is_there(file)) return false;
+  std::istringstream lines(read_file(file, ExitCode::checkpoint));
+  bool was_applied = false;
+  for (std::string line; std::getline(lines, line);) {
+    std::int64_t applied = 0;
+    const auto result = std::from_chars(line.data(), line.data() + line.size(), applied);
+    CHECK_AS(ExitCode::checkpoint, result.ec == std::errc() && applied > 0,
+             "{}: a line does not begin with a step; remove the file to have checkpoint.load_step "
+             "applied",
+             file.string());
+    was_applied |= applied == step;
+  }
+  return was_applied;
 }
 
 void remember_load_step(const fs::path& folder, std::int64_t step) {
-  write_file(load_step_file(folder),
-             fmt::format("{}: checkpoint.load_step has gone back to this step; without this file "
-                         "it does so again\n",
-                         step),
+  const fs::path file = load_step_file(folder);
+  const std::string earlier = is_there(file) ? read_file(file, ExitCode::checkpoint) : "";
+  write_file(file,
+             earlier + fmt::format("{}: checkpoint.load_step has gone back to this step; without "
+                                   "this line it does so again\n",
+                                   step),
              ExitCode::checkpoint);
 }
 

@@ -33,8 +33,8 @@ bool makes_same_steps(const RunConfig& one, const RunConfig& other);
 // files. Returns the new names.
 std::vector<std::filesystem::path> set_run_aside(const std::filesystem::path& folder);
 
-// The step that checkpoint.load_step named when it was last applied; 0: never.
-std::int64_t applied_load_step(const std::filesystem::path& folder);
+// Whether an earlier start has gone back to this step because checkpoint.load_step named it.
+bool load_step_was_applied(const std::filesystem::path& folder, std::int64_t step);
 std::filesystem::path load_step_file(const std::filesystem::path& folder);
 
 void remember_load_step(const std::filesystem::path& folder, std::int64_t step);

@@ -1,5 +1,6 @@
 // dualpath submit: a training run as a Slurm job.
 #include <algorithm>
+#include <ranges>
 
 #include "data/checkpoint_folder.h"
 #include "data/file_io.h"
@@ -55,10 +56,12 @@ Request read_request(std::span<const std::string> words) {
 void check_checkpoint(RunConfig config) {
   const fs::path folder = config.folder() / "checkpoints";
   std::int64_t load_step = config.checkpoint.load_step;
-  if (applied_load_step(config.folder()) == load_step) load_step = 0;
+  if (load_step_was_applied(config.folder(), load_step)) load_step = 0;
   std::optional<CheckpointEntry> found;
-  for (CheckpointEntry& entry : list_checkpoints(folder)) {
-    if (entry.looks_whole() && (load_step == 0 || entry.step == load_step)) found = entry;
+  for (const std::int64_t step : std::views::reverse(list_steps(folder))) {
+    if (found || (load_step != 0 && step != load_step)) continue;
+    CheckpointEntry entry = look_at_checkpoint(folder / checkpoint_name(step));
+    if (entry.looks_whole()) found = std::move(entry);
   }
   CHECK_AS(ExitCode::checkpoint, found || load_step == 0, "{}: no whole checkpoint",
            (folder / checkpoint_name(load_step)).string());

@@ -75,8 +75,9 @@ void check_host(const RunConfig& config, const Job& job, const CudaDevices& gpus
   }
   const DeviceChoice device = config.train.device;
   if (device == DeviceChoice::cuda || (device == DeviceChoice::automatic && gpus.count > 0)) return;
-  const std::string problem =
-      memory_problem(config, job.world().size(), job.local_size(), available_host_bytes());
+  const HostRanks here = {.first = job.world().rank() - job.local_rank(),
+                          .count = job.local_size()};
+  const std::string problem = memory_problem(config, job.world().size(), here, total_host_bytes());
   if (!problem.empty()) problems.add("model", problem);
 }
 

@@ -61,29 +61,20 @@ std::vector<std::uint32_t> TrainingData::bytes_of_token() const {
 void TrainingData::resume(const std::string& data_state, std::int64_t consumed_samples,
                           const DataConfig& config,
                           const std::function<void(const std::string&)>& report) {
-  if (stream == nullptr) {
-    kept_state = data_state;
-    return;
-  }
-  DataState state = stream->state_at(0);
-  if (data_state.empty()) {
-    state.consumed_samples = static_cast<std::uint64_t>(consumed_samples);
-  } else {
-    const std::uint64_t seed = state.seed;
-    state = parse_data_state(data_state, "checkpoint");
-    if (state.seed != seed)
-      report(fmt::format("samples go on in the order of train.seed {}, with which the run began",
-                         state.seed));
-    CHECK_AS(ExitCode::checkpoint,
-             state.consumed_samples == static_cast<std::uint64_t>(consumed_samples),
-             "the checkpoint's data stand after {} samples, its weights after {}",
-             state.consumed_samples, consumed_samples);
-  }
+  if (stream == nullptr) return;
+  DataState state = parse_data_state(data_state, "checkpoint");
+  CHECK_AS(ExitCode::checkpoint,
+           state.consumed_samples == static_cast<std::uint64_t>(consumed_samples),
+           "the checkpoint's data stand after {} samples, its weights after {}",
+           state.consumed_samples, consumed_samples);
+  if (state.seed != stream->state_at(0).seed)
+    report(fmt::format("samples go on in the order of train.seed {}, with which the run began",
+                       state.seed));
   stream->resume(std::move(state), config.replaced, report);
 }
 
 std::string TrainingData::state_at(std::int64_t consumed_samples) const {
-  if (stream == nullptr) return kept_state;
+  if (stream == nullptr) return "";
   return print_data_state(stream->state_at(static_cast<std::uint64_t>(consumed_samples)));
 }
 

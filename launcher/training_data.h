@@ -33,9 +33,9 @@ struct TrainingData {
   // Length of each token's text, by id; empty without a tokenizer.
   std::vector<std::uint32_t> bytes_of_token() const;
 
-  // Goes on where a checkpoint's text says (DataState; "": from each corpus's beginning), after so
-  // many samples. What has changed of the corpora is told to `report`, a line each.
-  // Throws Error(data) as resume_data(), Error(checkpoint) where the text makes no sense.
+  // Goes on where a checkpoint's text says (DataState; "" with data.mock), after so many samples.
+  // What has changed of the corpora is told to `report`, a line each. Throws Error(data) as
+  // resume_data(), Error(checkpoint) where the text makes no sense.
   void resume(const std::string& data_state, std::int64_t consumed_samples,
               const DataConfig& config, const std::function<void(const std::string&)>& report);
   // For a checkpoint after so many samples.
@@ -43,8 +43,6 @@ struct TrainingData {
   // Each corpus's folder and what tells its content, a line each. Ranks that read the same get the
   // same text.
   std::string describe_content() const;
-
-  std::string kept_state;  // with data.mock: of the corpora that the run was trained on before
 };
 
 // Fills in what the corpora decide: model.vocab_size where it is 0.

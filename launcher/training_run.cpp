@@ -101,7 +101,12 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
   goes_back_ = load_step_is_due();
   const std::optional<Checkpoint> checkpoint = find_checkpoint();
   earlier_config_ = read_earlier_config();
-  if (checkpoint) run_alike([&] { check_fits(*checkpoint); });
+  if (checkpoint) {
+    run_together(job_.world(), "resuming", [&] {
+      check_fits(*checkpoint);
+      return std::string();
+    });
+  }
   total_steps_ = total_steps(config_, checkpoint ? progress_of(*checkpoint) : TrainingProgress{});
   TrainerOptions options = trainer_options(config_, total_steps_);
   options.tracer = profiler_.tracer();
@@ -214,12 +219,13 @@ bool TrainingRun::load_step_is_due() {
   const std::int64_t load_step = config_.checkpoint.load_step;
   if (load_step == 0) return false;
   const std::string applied = run_on_root(job_.world(), "checkpoint.load_step", [this] {
-    return std::to_string(applied_load_step(folder_));
+    const std::int64_t step = config_.checkpoint.load_step;
+    return std::string(load_step_was_applied(folder_, step) ? "applied" : "");
   });
-  if (applied != std::to_string(load_step)) return true;
+  if (applied.empty()) return true;
   log_.info(
       "checkpoint.load_step={} was applied by an earlier start; to go back to that step once "
-      "more, remove {}",
+      "more, remove its line in {}",
       load_step, load_step_file(folder_).string());
   return false;
 }
@@ -298,11 +304,11 @@ void TrainingRun::begin() {
 }
 
 void TrainingRun::take_weights(const Checkpoint& source) {
-  CHECK_AS(ExitCode::data, source.manifest.tokenizer_hash == data_.tokenizer_hash,
-           "{} was trained with tokenizer {}, the corpora have {}", source.folder.string(),
-           source.manifest.tokenizer_hash, data_.tokenizer_hash);
   const std::string name = source.folder.string();
   const std::vector<ConfigChange> changes = run_alike([&] {
+    CHECK_AS(ExitCode::data, source.manifest.tokenizer_hash == data_.tokenizer_hash,
+             "{} was trained with tokenizer {}, the corpora have {}", name,
+             source.manifest.tokenizer_hash, data_.tokenizer_hash);
     return check_same_function(parse_model(source.manifest.model), config_.model,
                                config_.train.init_changes);
   });
@@ -341,7 +347,7 @@ ExitCode TrainingRun::run() {
     profiler_.before_step(trainer_->progress().step + 1, *stream_);
     const StepResult result = trainer_->step(requests());
     const double step_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-    if (!result.no_graphs.empty())
+    if (!result.no_graphs.empty() && job_.is_root())
       log_.warning("no CUDA graphs, from here on every kernel is issued by itself: {}",
                    result.no_graphs);
     record_step(result, step_ms);

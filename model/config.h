@@ -237,7 +237,7 @@ void visit_fields(Visitor& visit, ModelConfig& c) {
       "tied_embeddings", c.tied_embeddings,
       {.help = "the head uses the embedding's weights",
        .synonyms =
-           "tie_word_embeddings tie_embeddings weight_tying untie_embeddings_and_output_weights"});
+           "tie_word_embeddings tie_embeddings weight_tying"});
   visit.field("rope_theta", c.rope_theta,
               {.help = "base of the rotary frequencies",
                .min = 1,

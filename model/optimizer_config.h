@@ -63,7 +63,7 @@ void visit_fields(Visitor& visit, OptimizerConfig& c) {
               {.help = "wsd: the share of all steps, at the end, in which the rate falls",
                .min = 0,
                .max = 1,
-               .synonyms = "lr_wsd_decay_iters decay_frac"});
+               .synonyms = "decay_frac"});
   visit.field("betas", c.betas,
               {.help = "decay rates of the two moments",
                .min = 0,

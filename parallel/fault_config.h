@@ -17,7 +17,7 @@ void visit_fields(Visitor& visit, FaultConfig& c) {
                .unit = "seconds",
                .min = 0,
                .max = bounds::seconds,
-               .synonyms = "distributed_timeout_minutes ddp_timeout timeout"});
+               .synonyms = "ddp_timeout timeout"});
 }
 
 }  // namespace dualpath

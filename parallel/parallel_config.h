@@ -96,7 +96,7 @@ void visit_fields(Visitor& visit, ParallelConfig& c) {
       {.help = "pieces of the model a stage has, taken in turn",
        .min = 1,
        .max = bounds::layers,
-       .synonyms = "virtual_pipeline_model_parallel_size num_layers_per_virtual_pipeline_stage"});
+       .synonyms = "virtual_pipeline_model_parallel_size"});
   visit.field("schedule", c.schedule,
               {.help = "order of a stage's micro-batches; 1f1b is interleaved where "
                        "virtual_pipeline > 1"});

@@ -73,12 +73,15 @@ TEST(CheckpointManifest, SaysWhichProgramReadsAnotherFormat) {
     text.replace(0, text.find('\n'), "format_version: " + version);
     return checkpoint_error([&] { parse_manifest(with_hash(text), "the file"); });
   };
-  EXPECT_EQ(problem("1"),
-            "the file: written by dualpath before format 2; the program of that time can go on "
-            "from it, this one starts a new run");
+  EXPECT_EQ(
+      problem("1"),
+      "the file: written in format 1, this program reads format 2; use the program that wrote "
+      "it, or another run.folder");
   EXPECT_EQ(problem("2"), "");
-  EXPECT_EQ(problem("3"),
-            "the file: written by a later dualpath, in format 3; this one reads format 2");
+  EXPECT_EQ(
+      problem("3"),
+      "the file: written in format 3, this program reads format 2; use the program that wrote "
+      "it, or another run.folder");
 }
 
 TEST(CheckpointIndex, ReadsBack) {
@@ -115,7 +118,7 @@ TEST(CheckpointIndex, RefusesListsThatItCannotRead) {
   };
   EXPECT_EQ(problem(""), "");
   EXPECT_EQ(problem("a 1 f 0 0 0"), "s: is cut off");
-  EXPECT_THAT(problem("a 1 f 0 0\n"), HasSubstr("s: '0' cannot be understood"));
+  EXPECT_THAT(problem("a 1 f 0 0\n"), HasSubstr("s: '' cannot be understood"));
   EXPECT_THAT(problem("a -1 f 0 0 0\n"), HasSubstr("s: "));
   EXPECT_THAT(problem("a 1 g 0 0 0\n"), HasSubstr("s: "));
 }

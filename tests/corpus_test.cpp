@@ -164,7 +164,7 @@ TEST(Corpus, OpeningChecksShardsAgainstTheManifest) {
               HasSubstr("corpus.yaml:3: 'vocab_size'"));
   EXPECT_THAT(edit("format_version: 2", "format_version: [2"), HasSubstr("not YAML"));
   // S9
-  EXPECT_THAT(edit("text_bytes: ", "text_byte: "), HasSubstr("unknown key 'text_byte'"));
+  EXPECT_THAT(edit("text_bytes: ", "text_byte: "), HasSubstr("'text_bytes' is missing"));
   EXPECT_THAT(edit("text_bytes: ", "num_tokens: 3\ntext_bytes: "), HasSubstr("given twice"));
   EXPECT_THAT(edit("end_of_document: 99", "end_of_document: 100"),
               HasSubstr("outside the vocabulary"));

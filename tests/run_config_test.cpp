@@ -246,13 +246,13 @@ TEST(RunConfig, SizesThatNoMachineHoldsAreRefused) {
 TEST(RunConfig, TooLargeAModelIsRefusedWithAdvice) {
   const RunConfig config = read({"model.hidden_size=4096", "model.layers=8"});
   constexpr std::int64_t gigabyte = 1000000000;
-  EXPECT_EQ(memory_problem(config, 1, 1, 1000 * gigabyte), "");
-  EXPECT_THAT(memory_problem(config, 1, 1, gigabyte),
+  EXPECT_EQ(memory_problem(config, 1, {}, 1000 * gigabyte), "");
+  EXPECT_THAT(memory_problem(config, 1, {}, gigabyte),
               AllOf(HasSubstr("a rank takes "), HasSubstr(" GB of memory (weights "),
-                    HasSubstr("; 1 GB are available. What helps: a smaller model; more ranks"),
+                    HasSubstr("; this host has 1 GB. What helps: a smaller model; more ranks"),
                     HasSubstr("`dualpath plan`")));
-  EXPECT_THAT(memory_problem(config, 2, 2, gigabyte), HasSubstr(", 2 ranks "));
-  EXPECT_THAT(memory_problem(read({"model.sequence_length=65536"}), 1, 1, gigabyte),
+  EXPECT_THAT(memory_problem(config, 2, {0, 2}, gigabyte), HasSubstr(", 2 ranks "));
+  EXPECT_THAT(memory_problem(read({"model.sequence_length=65536"}), 1, {}, gigabyte),
               HasSubstr("What helps: a smaller train.micro_batch_size; "
                         "parallel.recompute=iteration or layer; train.precision=bf16"));
 }
@@ -295,7 +295,6 @@ TEST(RunConfig, OtherToolsNamesSuggestOurs) {
       {"batch_size", "train.global_batch_size or train.micro_batch_size"},
       {"train.micro-batch-size", "train.micro_batch_size"},
       {"global-batch-size", "train.global_batch_size"},
-      {"gradient_accumulation_steps", "train.micro_batch_size"},
       {"model.intermediate_size", "model.deep.ffn_hidden_size or model.wide.ffn_hidden_size"},
       {"train.max_iters", "train.steps"},
       {"train.max_steps", "train.steps"},
