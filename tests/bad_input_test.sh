@@ -47,7 +47,7 @@ expect "residual stream less precise" 2 'train.residual_precision: bf16 needs tr
   train run.name=bad train.residual_precision=bf16
 expect "no config file" 2 'nowhere.yaml' "$dualpath" train nowhere.yaml
 expect "memory" 2 'memory' train run.name=bad model.hidden_size=262144 model.vocab_size=4194304
-expect "memory in units, and advice" 2 'model: too large for this machine: a rank takes [0-9.e+]+ GB .* `dualpath plan`' \
+expect "memory in units, and advice" 2 'model: too large for this machine: a rank takes [0-9.e+]+ [GT]B .* `dualpath plan`' \
   train run.name=bad model.hidden_size=262144 model.vocab_size=4194304
 # Trials C1, C3, C4: at once, whatever the size.
 for threads in 0 -3 abc 100000; do
