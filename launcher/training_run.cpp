@@ -494,7 +494,7 @@ void TrainingRun::finish() {
 void TrainingRun::finish_what_is_missing() {
   if (job_.is_root() && !path_exists(folder_ / "DONE", ExitCode::checkpoint)) prune();
   write_done();
-  if (job_.is_root() && !path_exists(folder_ / "loss.svg", ExitCode::checkpoint)) draw_losses();
+  if (job_.is_root()) draw_losses();  // what is there may be of fewer steps
 }
 
 // Rank 0's. The run is done already: a picture that cannot be drawn is no failure of it.

@@ -95,7 +95,9 @@ Owner take_over(const fs::path& folder, const std::function<void(const fs::path&
 
 // Another process may take the folder for abandoned before it is locked; then another is made.
 WorkFolder::WorkFolder(const fs::path& prefix, ExitCode code) {
-  make_folder(folder_of(prefix), code);
+  std::error_code error;
+  fs::create_directories(folder_of(prefix), error);
+  CHECK_AS(code, !error, "{}: cannot be created: {}", prefix.string() + "xxxxxx", error.message());
   while (true) {
     std::string name = prefix.string() + "XXXXXX";
     CHECK_AS(code, ::mkdtemp(name.data()) != nullptr, "{}: cannot be created: {}", name,

@@ -57,6 +57,15 @@ expect "ranks that see different corpora" 3 '^\[rank 0[^]]*\] dualpath: the rank
   "$mpiexec" -n 1 -wdir w1 "$dualpath" train ../config.yaml run.folder=../unlike 'data.corpora=[{path: a}, {path: d}]' \
   : -n 1 -wdir w2 "$dualpath" train ../config.yaml run.folder=../unlike 'data.corpora=[{path: a}, {path: d}]'
 
+# What both ranks find wrong is told once.
+mkdir empty
+for corpus in nowhere empty; do
+  expect "two ranks, no corpus in $corpus" 3 "^\[rank 0[^]]*\] dualpath: .*$corpus.* is missing" \
+    "$mpiexec" -n 2 "$dualpath" train config.yaml run.folder=none "data.corpora=[{path: $corpus}]"
+  [ "$(grep -c 'dualpath: ' "$scratch/output")" = 1 ] ||
+    fail "two ranks, no corpus in $corpus: more than one message" "$scratch/output"
+done
+
 # S9: a bit that has changed in the tokens ends the run at its first reading.
 make b b.txt
 size=$(stat -c %s b/tokens-00000.h5)
