@@ -120,29 +120,42 @@ Corpus::Corpus(std::string folder, CorpusManifest manifest)
                           manifest_.shards.back().token_checksum)),
       shard_begin_{0} {}
 
+TokenShard open_listed_shard(const std::string& folder, const CorpusManifest& manifest,
+                             std::size_t index) {
+  const CorpusManifest::Shard& listed = manifest.shards[index];
+  const std::string path = fs::path(folder) / listed.name;
+  std::error_code error;
+  const std::uint64_t bytes = fs::file_size(path, error);
+  CHECK_AS(ExitCode::data, !error, "{}: listed in {}: {}", path, corpus_manifest_path(folder),
+           error.message());
+  CHECK_AS(ExitCode::data, bytes == listed.bytes, "{}: {} bytes, {} says {}", path, bytes,
+           corpus_manifest_path(folder), listed.bytes);
+  TokenShard shard = TokenShard::open(path);
+  const auto agree = [&](const char* what, const auto& has, const auto& expected) {
+    CHECK_AS(ExitCode::data, has == expected, "{}: {} is {}, {} says {}", path, what, has,
+             corpus_manifest_path(folder), expected);
+  };
+  agree("num_tokens", shard.info().num_tokens, listed.num_tokens);
+  agree("num_documents", shard.info().num_documents, listed.num_documents);
+  agree("token_checksum", shard.info().token_checksum, listed.token_checksum);
+  agree("vocab_size", shard.info().vocab_size, manifest.info.vocab_size);
+  agree("tokenizer_hash", shard.info().tokenizer_hash, manifest.info.tokenizer_hash);
+  return shard;
+}
+
+void verify_listed_file(const std::string& folder, const CorpusManifest::File& file) {
+  const std::string path = fs::path(folder) / file.name;
+  const FileDigest recorded{static_cast<std::int64_t>(file.bytes), file.xxh3};
+  CHECK_AS(ExitCode::data, digest_file(path, ExitCode::data) == recorded,
+           "{}: its content has changed since it was written", path);
+}
+
 Corpus Corpus::open(const std::string& folder) {
   Corpus corpus(folder, read_corpus_manifest(folder));
-  const CorpusManifest& manifest = corpus.manifest_;
-  for (const CorpusManifest::Shard& listed : manifest.shards) {
-    const std::string path = fs::path(folder) / listed.name;
-    std::error_code error;
-    const std::uint64_t bytes = fs::file_size(path, error);
-    CHECK_AS(ExitCode::data, !error, "{}: listed in {}: {}", path, corpus_manifest_path(folder),
-             error.message());
-    CHECK_AS(ExitCode::data, bytes == listed.bytes, "{}: {} bytes, {} says {}", path, bytes,
-             corpus_manifest_path(folder), listed.bytes);
-    TokenShard shard = TokenShard::open(path);
-    const auto agree = [&](const char* what, const auto& has, const auto& expected) {
-      CHECK_AS(ExitCode::data, has == expected, "{}: {} is {}, {} says {}", path, what, has,
-               corpus_manifest_path(folder), expected);
-    };
-    agree("num_tokens", shard.info().num_tokens, listed.num_tokens);
-    agree("num_documents", shard.info().num_documents, listed.num_documents);
-    agree("token_checksum", shard.info().token_checksum, listed.token_checksum);
-    agree("vocab_size", shard.info().vocab_size, manifest.info.vocab_size);
-    agree("tokenizer_hash", shard.info().tokenizer_hash, manifest.info.tokenizer_hash);
-    corpus.shard_begin_.push_back(corpus.shard_begin_.back() + listed.num_tokens);
-    corpus.shards_.push_back(std::move(shard));
+  for (std::size_t i = 0; i < corpus.manifest_.shards.size(); ++i) {
+    corpus.shards_.push_back(open_listed_shard(folder, corpus.manifest_, i));
+    corpus.shard_begin_.push_back(corpus.shard_begin_.back() +
+                                  corpus.manifest_.shards[i].num_tokens);
   }
   return corpus;
 }
@@ -154,15 +167,6 @@ bool Corpus::begins_with(const CorpusContent& earlier) const {
   const auto first_shards = std::span(manifest_.shards).first(earlier.num_shards);
   return earlier == content_of(first_shards, earlier.last_shard_tokens,
                                last.token_checksum_of_first(earlier.last_shard_tokens));
-}
-
-void Corpus::verify_files() const {
-  for (const CorpusManifest::File& file : manifest_.files) {
-    const std::string path = fs::path(folder_) / file.name;
-    const FileDigest recorded{static_cast<std::int64_t>(file.bytes), file.xxh3};
-    CHECK_AS(ExitCode::data, digest_file(path, ExitCode::data) == recorded,
-             "{}: its content has changed since it was written", path);
-  }
 }
 
 void Corpus::read(std::uint64_t begin, std::span<std::int32_t> out) const {

@@ -42,10 +42,17 @@ class CorpusWriter {
   bool within_document_ = false;
 };
 
+// The index'th shard that a corpus's manifest lists. Throws where it is missing, has another size
+// or says other than the manifest.
+TokenShard open_listed_shard(const std::string& folder, const CorpusManifest& manifest,
+                             std::size_t index);
+// Throws where a file that is no shard is not as it was written.
+void verify_listed_file(const std::string& folder, const CorpusManifest::File& file);
+
 // An open corpus. Const functions may be called from any thread.
 class Corpus {
  public:
-  // Checks that every shard is there, has its size and says the same as corpus.yaml.
+  // Opens every shard: open_listed_shard().
   static Corpus open(const std::string& folder);
 
   const std::string& folder() const { return folder_; }
@@ -55,8 +62,6 @@ class Corpus {
   const CorpusContent& content() const { return content_; }
   // Whether the tokens are those of `earlier`, or those and more, in the same shards.
   bool begins_with(const CorpusContent& earlier) const;
-  // Throws where a file that is no shard is not as it was written.
-  void verify_files() const;
 
   // out[i] = token begin + i. REQUIRES: begin + out.size() <= num_tokens().
   void read(std::uint64_t begin, std::span<std::int32_t> out) const;

@@ -91,8 +91,8 @@ CorpusManifest parse(const std::string& path, const std::string& text) {
   const YAML::Node root = YAML::Load(text);
   const auto version = get<std::int64_t>(path, root, "format_version");
   CHECK_AS(ExitCode::data, version == format_version,
-           "{}: corpus format {}, this program reads format {}; tokenize the text again", path,
-           version, format_version);
+           "{}: corpus format {}, this program reads format {}; {}", path, version, format_version,
+           version < format_version ? "tokenize the text again" : "a later dualpath wrote it");
   (void)without_checksum(text, path, ExitCode::data);
   check_keys(path, root);
   CorpusManifest manifest;

@@ -1,7 +1,10 @@
 #include "data/data_resume.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <functional>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -20,6 +23,15 @@ std::string absolute_folder(const Corpus& corpus) {
   return path.has_filename() ? path : path.parent_path();
 }
 
+// By name, or by whatever links lead to.
+bool is_same_folder(const Corpus& corpus, const std::string& before) {
+  std::error_code now_unknown, before_unknown;
+  const auto now = std::filesystem::canonical(corpus.folder(), now_unknown);
+  return absolute_folder(corpus) == before ||
+         (std::filesystem::canonical(before, before_unknown) == now && !now_unknown &&
+          !before_unknown);
+}
+
 // Of a given corpus. same: its index in the state; none: it is new to the run. replaces: the corpus
 // that its folder held before and that is given nowhere now.
 struct Match {
@@ -29,17 +41,22 @@ struct Match {
 std::vector<Match> match_corpora(const DataState& state, std::span<const WeightedCorpus> corpora) {
   std::vector<Match> matches(corpora.size());
   std::vector<bool> taken(state.corpora.size());
+  // Of several corpora that a given one may have grown out of, the longest.
+  std::vector<std::size_t> longest_first(state.corpora.size());
+  std::iota(longest_first.begin(), longest_first.end(), std::size_t{0});
+  std::ranges::stable_sort(longest_first, std::greater(),
+                           [&](std::size_t i) { return state.corpora[i].content.num_tokens; });
   const auto match = [&](const auto& is_same) {
-    for (std::size_t c = 0; c < corpora.size(); ++c) {
-      for (std::size_t i = 0; i < state.corpora.size() && !matches[c].same; ++i) {
-        if (taken[i] || !is_same(corpora[c].corpus, state.corpora[i])) continue;
+    for (const std::size_t i : longest_first) {
+      for (std::size_t c = 0; c < corpora.size() && !taken[i]; ++c) {
+        if (matches[c].same || !is_same(corpora[c].corpus, state.corpora[i])) continue;
         matches[c].same = i;
         taken[i] = true;
       }
     }
   };
   const auto same_folder = [](const Corpus& now, const CorpusProgress& before) {
-    return absolute_folder(now) == before.folder;
+    return is_same_folder(now, before.folder);
   };
   // The surest signs first, so that no corpus is taken for another one.
   match([&](const Corpus& now, const CorpusProgress& before) {
@@ -122,9 +139,16 @@ void report_new(const DataState& state, const Corpus& corpus, const Match& match
   report(fmt::format("{} was replaced; it begins with its first sample", absolute_folder(corpus)));
 }
 
+// The same corpora in the same shares, whatever the weights' sum.
 bool same_blend(const std::vector<BlendPart>& a, const std::vector<BlendPart>& b) {
-  return std::ranges::equal(a, b, [](const BlendPart& x, const BlendPart& y) {
-    return x.corpus == y.corpus && x.weight == y.weight;
+  const auto sum = [](const std::vector<BlendPart>& blend) {
+    return std::accumulate(blend.begin(), blend.end(), 0.0,
+                           [](double s, const BlendPart& part) { return s + part.weight; });
+  };
+  const double sum_a = sum(a), sum_b = sum(b);
+  return std::ranges::equal(a, b, [&](const BlendPart& x, const BlendPart& y) {
+    const double share_x = x.weight / sum_a, share_y = y.weight / sum_b;
+    return x.corpus == y.corpus && std::abs(share_x - share_y) <= 1e-14 * share_x;
   });
 }
 
@@ -156,7 +180,7 @@ DataState resume_data(DataState state, std::span<const WeightedCorpus> corpora, 
                      .drawn = 0});
   }
   std::ranges::sort(blend, {}, &BlendPart::corpus);
-  if (same_blend(blend, state.blend)) return state;
+  if (same_blend(blend, state.blend)) return state;  // with its weights, so that no bit moves
   std::swap(state.blend, blend);
   report_absent(state, blend, report);
   return state;

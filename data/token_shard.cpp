@@ -235,8 +235,9 @@ TokenShard TokenShard::open(const std::string& path) {
   const Hdf5File file = Hdf5File::open(path, ExitCode::data);
   const auto version = file.attribute<std::int64_t>("/", "format_version");
   CHECK_AS(ExitCode::data, version == format_version,
-           "{}: token shard format {}, this program reads format {}; tokenize the text again", path,
-           version, format_version);
+           "{}: token shard format {}, this program reads format {}; {}", path, version,
+           format_version,
+           version < format_version ? "tokenize the text again" : "a later dualpath wrote it");
   TokenShardInfo info;
   info.tokenizer_hash = file.attribute<std::string>("/", "tokenizer_hash");
   info.vocab_size = file.attribute<std::uint64_t>("/", "vocab_size");

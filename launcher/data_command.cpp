@@ -105,11 +105,11 @@ void verify_path(const std::string& path, std::vector<std::string>& problems) {
   const std::size_t before = problems.size();
   gather(problems, [&] {
     if (!is_corpus(path)) return verify(TokenShard::open(path));
-    const Corpus corpus = Corpus::open(path);
-    gather(problems, [&] { corpus.verify_files(); });
-    for (const TokenShard& shard : corpus.shards()) {
-      gather(problems, [&] { verify(shard); });
-    }
+    const CorpusManifest manifest = read_corpus_manifest(path);
+    for (const CorpusManifest::File& file : manifest.files)
+      gather(problems, [&] { verify_listed_file(path, file); });
+    for (std::size_t i = 0; i < manifest.shards.size(); ++i)
+      gather(problems, [&] { verify(open_listed_shard(path, manifest, i)); });
   });
   const std::size_t found = problems.size() - before;
   fmt::print("{}: {} tokens verified{}\n", path, grouped(tokens),

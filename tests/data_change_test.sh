@@ -74,6 +74,8 @@ expect "damaged tokens" 3 '^dualpath: b/tokens-00000.h5: damaged ' \
   "$dualpath" train config.yaml run.folder=damaged train.steps=20
 make b b.txt
 sed -i 's/"id"/"iD"/; s/"model"/"modeL"/' b/tokenizer.json
+rm b/tokens-00000.h5
+expect "everything that is damaged" 3 '^dualpath: b/tokens-00000.h5: ' "$dualpath" data verify b
 expect "a damaged tokenizer" 3 '^dualpath: b/tokenizer.json: its content has changed' "$dualpath" data verify b
 
 finish

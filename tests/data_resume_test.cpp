@@ -20,6 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::AllOf;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -193,6 +194,35 @@ TEST_F(DataResume, AReplacedCorpusIsRefusedUnlessToldSo) {
                          SmallRun({{a_}, {b_}}, after.save());
                        }),
               HasSubstr("512 tokens then, 256 now"));
+}
+
+// A corpus may have grown out of several: it goes on from the longest of them.
+TEST_F(DataResume, GrowthOutOfTheLongest) {
+  write_corpus(c_, 0, 100);  // the beginning of a
+  SmallRun before({{c_}, {a_}});
+  before.train(40);
+  write_corpus(folder_ / "grown", 0, 600);
+  SmallRun after({{folder_ / "grown"}}, before.save());
+  EXPECT_THAT(after.told(), Contains(AllOf(HasSubstr("/grown was "), HasSubstr("/a before"))));
+}
+
+TEST_F(DataResume, TheSameBlendInOtherWords) {
+  SmallRun before({{a_, 1}, {b_, 3}});
+  before.train(13);
+  SmallRun after({{a_, 2}, {b_, 6}}, before.save());
+  EXPECT_EQ(after.save(), before.save());
+}
+
+TEST_F(DataResume, AReplacementIsSeenThroughLinks) {
+  SmallRun before({{a_}, {b_}});
+  before.train(30);
+  fs::create_directory_symlink(b_, c_);
+  write_corpus(b_, 3000, 512);
+  EXPECT_THAT(error_of(ExitCode::data,
+                       [&] {
+                         SmallRun({{a_}, {c_}}, before.save());
+                       }),
+              HasSubstr("/c holds other tokens"));
 }
 
 TEST_F(DataResume, TextThatMakesNoSense) {
