@@ -113,7 +113,7 @@ done
 cp -r runs/good runs/odd
 rm runs/odd/config.yaml
 mkfifo runs/odd/config.yaml
-expect "config.yaml that is a fifo" 4 'config.yaml: not a regular file' timeout 60 "$dualpath" train config.yaml run.name=odd train.steps=6
+expect "config.yaml that is a fifo" 4 'config.yaml: is not a regular file' timeout 60 "$dualpath" train config.yaml run.name=odd train.steps=6
 expect "another model" 2 'model.layers: 1 in the checkpoint, 2 now' train run.name=good train.steps=6 model.layers=2
 expect "no such checkpoint" 4 'step-00000002' train run.name=good train.steps=6 checkpoint.load_step=2
 expect "weights of another model" 2 'model.hidden_size: 32 there, 64 here' \
@@ -133,7 +133,7 @@ mkdir -p runs/undrawn/loss.svg/x
 expect "loss.svg cannot be written" 0 'warning: the loss curve is not drawn: .*loss.svg' train run.name=undrawn
 [ -e runs/undrawn/DONE ] && [ ! -e runs/undrawn/loss.svg.partial ] || fail "what a picture that failed leaves"
 # Trial R7.
-CUDA_VISIBLE_DEVICES=0 expect "GPUs that cannot be used" 2 'CUDA_VISIBLE_DEVICES=0 tells of GPUs, but .*cpu' \
+CUDA_VISIBLE_DEVICES=0 expect "GPUs that cannot be used" 2 'CUDA_VISIBLE_DEVICES=0 says that there are GPUs, but .*train.device=cpu' \
   train run.name=bad
 CUDA_VISIBLE_DEVICES=0 expect "the CPU is asked for" 0 finished train run.name=cpu train.device=cpu
 CUDA_VISIBLE_DEVICES= expect "no GPU" 0 'computing on the CPU: ' train run.name=auto

@@ -90,7 +90,7 @@ TEST(CheckpointIndex, ReadsBack) {
       {"shard-00001-of-00002.h5", std::int64_t{1} << 60, 1, 0, 0, 0x123}};
   EXPECT_EQ(parse_shards(print_shards(shards), "s"), shards);
   const std::vector<IndexedSlice> slices = {
-      {"a/b with a space", DType::f32, {2, 3}, 0, 4, 2048, 0xffffffffffffffffu},
+      {"a/b.with_a-dot", DType::f32, {2, 3}, 0, 4, 2048, 0xffffffffffffffffu},
       {"i", DType::i32, {1, 2, 3, 4}, 5, 24, 1, 2},
       {"none", DType::f64, {}, 0, 0, 0, 0}};
   const std::string text = print_index(slices);

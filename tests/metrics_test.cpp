@@ -209,9 +209,14 @@ TEST_F(Metrics, AFileThatIsGoneIsNoticedAndAnotherInItsPlaceIsUsed) {
   std::filesystem::rename(folder_ / "copy", jsonl());
   writer.write(step_metrics(2));
   EXPECT_THAT(steps(), ElementsAre(1, 2));
-  std::filesystem::remove(jsonl());
-  EXPECT_THAT(error_of(ExitCode::checkpoint, [&] { writer.write(step_metrics(3)); }),
-              HasSubstr(jsonl() + " is gone"));
+  std::filesystem::rename(jsonl(), folder_ / "rotated");
+  writer.write(step_metrics(3));
+  EXPECT_THAT(steps(), ElementsAre(3));
+  std::filesystem::rename(folder_.path(), folder_.path() + "-moved");
+  const std::string problem =
+      error_of(ExitCode::checkpoint, [&] { writer.write(step_metrics(4)); });
+  std::filesystem::rename(folder_.path() + "-moved", folder_.path());
+  EXPECT_THAT(problem, HasSubstr(folder_.path() + " is gone"));
 }
 
 TEST_F(Metrics, AFolderThatIsNotThereIsNamed) {
