@@ -37,7 +37,7 @@ make b longer
 expect "a corpus that has grown" 0 "data: .*/b has grown from [0-9]+ to [0-9]+ tokens" \
   "$dualpath" train config.yaml train.steps=6
 make b other.txt
-expect "a corpus that was replaced" 3 "^dualpath: .*b holds other tokens than at the checkpoint .*data.replaced=true" \
+expect "a corpus that was replaced" 3 "^dualpath: .*b holds other tokens than at the checkpoint.*data.replaced=true" \
   "$dualpath" train config.yaml train.steps=8
 expect "a replacement that is wanted" 0 "data: .*/b was replaced" \
   "$dualpath" train config.yaml train.steps=8 data.replaced=true
