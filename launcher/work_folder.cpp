@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <fcntl.h>
 #include <string>
@@ -31,10 +32,10 @@ int open_lock(const fs::path& folder, int flags) {
   return ::open((folder / lock_name).c_str(), O_RDWR | O_CLOEXEC | flags, 0666);
 }
 
-// Whether the open file still bears a name.
-bool is_linked(int descriptor) {
+// How many names the open file bears; -1: the disk does not tell.
+std::int64_t num_names(int descriptor) {
   struct stat status {};
-  return ::fstat(descriptor, &status) == 0 && status.st_nlink > 0;
+  return ::fstat(descriptor, &status) == 0 ? static_cast<std::int64_t>(status.st_nlink) : -1;
 }
 
 // The lock last, when all else is gone: what is left is still known as a work folder, and is
@@ -78,7 +79,7 @@ Owner take_over(const fs::path& folder, const std::function<void(const fs::path&
   Owner owner = Owner::none;
   if (::flock(lock, LOCK_EX | LOCK_NB) != 0) {
     owner = Owner::alive;
-  } else if (is_linked(lock)) {
+  } else if (num_names(lock) > 0) {
     try {
       if (rescue) rescue(folder);
     } catch (...) {
@@ -104,13 +105,14 @@ WorkFolder::WorkFolder(const fs::path& prefix, ExitCode code) {
              std::strerror(errno));
     path_ = name;
     lock_ = open_lock(path_, O_CREAT);
+    std::int64_t names = lock_ >= 0 ? 0 : -1;
+    if (lock_ >= 0 && (::flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK))
+      names = num_names(lock_);
     const int reason = errno;
-    if (lock_ >= 0 && (::flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) &&
-        is_linked(lock_))
-      return;
+    if (names > 0) return;
     if (lock_ >= 0) ::close(lock_);
     remove_work(path_);
-    CHECK_AS(code, lock_ >= 0 || reason == ENOENT, "{}: cannot be created: {}",
+    CHECK_AS(code, names == 0 || reason == ENOENT, "{}: cannot be created: {}",
              (path_ / lock_name).string(), std::strerror(reason));
   }
 }

@@ -369,14 +369,14 @@ case $mode in
     some train_config 9 read
     some tokenize 9 'write .*(h5|yaml)|close .*yaml|rename .*corpus$'
     some tokenize_text 0 'list|read'
-    some overwrite 0 'rename .*corpus$'
+    some overwrite 0 'rename .*corpus$|remove .*new.corpus.yaml|stat .*work-lock'
     some data_info 0 'read .*h5|stat'
     some data_verify 0 'read .*h5|map'
     some checkpoint_list 0 'read|stat .*manifest'
     some checkpoint_verify 0 'read|list|stat .*manifest'
     some generate 0 'read .*(h5|json)'
     some rank_0_of_2 0 'write .*manifest'
-    some rank_1_of_2 0 'write .*h5'
+    some rank_1_of_2 0 'close .*h5'
     report
     ;;
 esac
