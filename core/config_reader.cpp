@@ -22,7 +22,7 @@ std::string shown(const std::string& text) {
   return text.size() <= most ? text : text.substr(0, most) + "...";
 }
 
-// Of a dotted key.
+// "c" of the key "a.b.c".
 std::string_view last_part(std::string_view key) {
   return key.substr(key.rfind('.') + 1);
 }
@@ -236,7 +236,7 @@ std::string ConfigReader::keys_named(std::string_view name) const {
   for (const KnownKey& known : known_) {
     if (last_part(known.key) == name) found.emplace_back(known.key);
   }
-  // Of the elements of a list, one stands for all.
+  // Fields of a list element are suggested only where nothing else is.
   const auto is_element = [](std::string_view key) { return key.find('[') != key.npos; };
   if (found.size() > 1)
     found.erase(std::remove_if(found.begin() + 1, found.end(), is_element), found.end());

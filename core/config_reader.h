@@ -45,7 +45,7 @@ requires std::is_enum_v<Enum> std::string parse_value(const ConfigNode& node, co
   return problem;
 }
 
-// Of a configuration's problems, the number that is told: more are nobody's reading.
+// The most problems of a configuration that are printed.
 inline constexpr std::size_t most_problems_told = 20;
 
 class ConfigReader {

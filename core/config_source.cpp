@@ -17,7 +17,8 @@ namespace {
 
 constexpr std::string_view base_key = "base";
 constexpr int max_depth = 32;  // an alias inside its own anchor would never end
-// Of a document's values and their texts: aliases in aliases would multiply without end.
+// The most bytes of a document's values and texts with aliases written out: nested aliases
+// multiply.
 constexpr std::size_t most_value_bytes = std::size_t{32} << 20;
 constexpr std::size_t most_key_length = 100;
 constexpr std::size_t most_files = 64;

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "data/file_io.h"
+#include "data/yaml_text.h"
 
 namespace dualpath {
 
@@ -75,10 +76,9 @@ class Line {
     return value;
   }
   std::uint64_t hash(std::string_view text) const {
-    std::uint64_t value = 0;
-    const auto [end, error] = std::from_chars(text.begin(), text.end(), value, 16);
-    check(error == std::errc{} && end == text.end());
-    return value;
+    const auto value = parse_hex(text);
+    check(value.has_value());
+    return *value;
   }
 
   std::string_view text_;

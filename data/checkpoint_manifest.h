@@ -14,7 +14,7 @@
 
 namespace dualpath {
 
-// Of `shards.txt`.
+// Tells whether `shards.txt` is the one that was written.
 struct ShardSummary {
   std::int64_t count = 0;  // of shards
   std::int64_t bytes = 0;  // of all of them

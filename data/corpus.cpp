@@ -15,8 +15,8 @@ namespace {
 
 constexpr const char* shard_prefix = "tokens-";
 
-// Of the first num_shards shards, at least one, the last of them as `last_tokens` and
-// `last_checksum` say.
+// The content of these shards, at least one, where the last one holds `last_tokens` tokens with
+// `last_checksum` only.
 CorpusContent content_of(std::span<const CorpusManifest::Shard> shards, std::uint64_t last_tokens,
                          std::uint64_t last_checksum) {
   Checksum digest;

@@ -32,8 +32,8 @@ bool is_same_folder(const Corpus& corpus, const std::string& before) {
           !before_unknown);
 }
 
-// Of a given corpus. same: its index in the state; none: it is new to the run. replaces: the corpus
-// that its folder held before and that is given nowhere now.
+// What a given corpus is to the state. same: its index there; none: it is new to the run. replaces:
+// index of the corpus that its folder held before and that is given nowhere now.
 struct Match {
   std::optional<std::size_t> same, replaces;
 };
@@ -41,7 +41,7 @@ struct Match {
 std::vector<Match> match_corpora(const DataState& state, std::span<const WeightedCorpus> corpora) {
   std::vector<Match> matches(corpora.size());
   std::vector<bool> taken(state.corpora.size());
-  // Of several corpora that a given one may have grown out of, the longest.
+  // A corpus that may have grown out of several goes on from the longest.
   std::vector<std::size_t> longest_first(state.corpora.size());
   std::iota(longest_first.begin(), longest_first.end(), std::size_t{0});
   std::ranges::stable_sort(longest_first, std::greater(),

@@ -80,7 +80,7 @@ class GzipFile final : public InputFile {
     return stream_.avail_in > 0;
   }
 
-  // Of the next stream; false at the end of the file.
+  // Begins the next stream; returns false at the end of the file.
   bool begin_stream() {
     constexpr Bytef first_byte = 0x1f;
     while (stream_.avail_in > 0 || refill()) {

@@ -53,7 +53,8 @@ long parent_of(long process) {
   return parent;
 }
 
-// Of the holder that the text describes. An orphan is about to go: its job was killed.
+// Whether the lock's holder, as the text describes it, may end by itself soon: an orphan, whose job
+// was killed, or a process that cannot be seen from this host.
 bool seems_to_be_ending(const std::string& holder) {
   long process = 0, parent = 0;
   char host[HOST_NAME_MAX + 1] = {};

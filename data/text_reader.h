@@ -56,7 +56,7 @@ class TextReader {
   // How far reading has come in the files as they are stored.
   std::uint64_t stored_bytes_read() const;
 
-  // Of the files so far, those that hold a byte 0, and how many separators were found.
+  // The files so far that hold a byte 0; the separators found so far.
   const std::vector<std::string>& files_with_zeros() const { return files_with_zeros_; }
   std::uint64_t separators_found() const { return separators_found_; }
 

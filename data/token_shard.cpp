@@ -25,7 +25,7 @@ std::uint64_t num_blocks(std::uint64_t bytes) {
   return (bytes + token_block_bytes - 1) / token_block_bytes;
 }
 
-// Of each block of `tokens`, which begins with a block.
+// Appends the checksum of each block of `tokens`, which begins with a block.
 void add_block_checksums(std::span<const std::byte> tokens, std::vector<std::uint64_t>& checksums) {
   for (std::uint64_t begin = 0; begin < tokens.size(); begin += token_block_bytes) {
     checksums.push_back(checksum_of(
@@ -307,7 +307,7 @@ void TokenShard::check_block(std::uint64_t index) const {
            recorded_checksum(index));
 }
 
-// Of the blocks that hold these bytes of the tokens, those that were not checked before.
+// Checks the blocks that hold these bytes of the tokens, unless they were checked before.
 void TokenShard::check_blocks(std::uint64_t first_byte, std::uint64_t end_byte) const {
   for (std::uint64_t b = first_byte / token_block_bytes; b < num_blocks(end_byte); ++b) {
     if (checked_->has(b)) continue;

@@ -13,7 +13,7 @@ namespace dualpath {
 class StepAverage {
  public:
   void add(const StepMetrics& metrics);
-  // Of the steps added since the last call. REQUIRES: there are some.
+  // The means over the steps added since the last call. REQUIRES: there are some.
   StepMetrics take();
 
  private:

@@ -9,8 +9,8 @@
 
 namespace dualpath {
 
-// Of a rank's memory, the share that a layout had better leave: what is not planned (libraries'
-// growth, fragments, an allocation more) finds room in it.
+// Share of a rank's memory that a layout should leave free, for what is not planned: growth of
+// libraries, fragments.
 inline constexpr double room_share = 0.05;
 
 struct RankedLayout {

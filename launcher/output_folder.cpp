@@ -37,7 +37,7 @@ bool exchange(const fs::path& a, const fs::path& b) {
   return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
 }
 
-// Of a replacement that was cut short between its two renames. Removes nothing.
+// Completes a replacement that was cut short between its two renames. Removes nothing.
 void restore(const fs::path& old, const fs::path& name, std::vector<std::string>& told) {
   if (!path_exists(old, ExitCode::data) || path_exists(name, ExitCode::data)) return;
   publish(old.string(), name.string(), ExitCode::data);

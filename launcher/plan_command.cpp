@@ -171,7 +171,7 @@ void tell(const Table& table, Json& json) {
   fmt::print("\n{}", table.text());
 }
 
-// Of a rank's device.
+// Peak of a rank's device, bf16, dense; none where it is not known.
 std::optional<double> peak_tflops(const Machine& machine) {
   if (machine.peak_tflops > 0) return machine.peak_tflops;
   return bf16_peak_tflops(machine.name);

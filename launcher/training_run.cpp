@@ -249,7 +249,7 @@ std::optional<Checkpoint> TrainingRun::find_checkpoint() {
   return {};
 }
 
-// Of the start before this one; none: this is the first.
+// The configuration of the start before this one; none: this is the first.
 std::optional<RunConfig> TrainingRun::read_earlier_config() {
   const std::string text = run_on_root(job_.world(), "run folder", [this] {
     const std::optional<std::string> yaml = earlier_config_text(folder_);

@@ -220,7 +220,7 @@ std::string why_not_loaded() {
   }
 }
 
-// Of the first rank that misses the library.
+// What the first rank without the library lacks; "" where all have it.
 std::string what_is_missing(Communicator& ranks) {
   const std::vector<std::string> all = ranks.all_gather(why_not_loaded());
   const auto first = std::find_if(all.begin(), all.end(), [](const auto& x) { return !x.empty(); });

@@ -142,10 +142,10 @@ class BaseFiles : public ::testing::Test {
 };
 
 TEST_F(BaseFiles, AFileOverridesItsBases) {
-  write("shared/lowest.yaml", "count: 1\nrate: 1\nname: lowest\ninner: {layers: 5}\n");
-  write("shared/base.yaml", "base: lowest.yaml\nrate: 2\nname: base\n");
+  write("common/lowest.yaml", "count: 1\nrate: 1\nname: lowest\ninner: {layers: 5}\n");
+  write("common/base.yaml", "base: lowest.yaml\nrate: 2\nname: base\n");
   write("other.yaml", "name: other\n");
-  write("runs/run.yaml", "base: [../shared/base.yaml, ../other.yaml]\ncount: 3\n");
+  write("runs/run.yaml", "base: [../common/base.yaml, ../other.yaml]\ncount: 3\n");
   ConfigSource source = source_of("runs/run.yaml");
   source.add_override("inner.betas=[0.3]");
   ConfigProblems problems;
@@ -157,9 +157,9 @@ TEST_F(BaseFiles, AFileOverridesItsBases) {
   EXPECT_EQ(config.inner.layers, 5);
   EXPECT_THAT(config.inner.betas, ElementsAre(0.3));
   // Each value keeps its place.
-  EXPECT_EQ(source.origin_of("rate"), (folder_ / "shared/base.yaml") + ":2");
+  EXPECT_EQ(source.origin_of("rate"), (folder_ / "common/base.yaml") + ":2");
   EXPECT_EQ(source.origin_of("count"), (folder_ / "runs/run.yaml") + ":2");
-  EXPECT_EQ(source.folder_of("rate"), folder_ / "shared");
+  EXPECT_EQ(source.folder_of("rate"), folder_ / "common");
   EXPECT_EQ(source.folder_of("inner.betas"), "");
 }
 

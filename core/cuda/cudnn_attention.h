@@ -39,7 +39,7 @@ class CudnnAttention {
   static Forward make_forward(const AttentionShape& shape, const CudnnTarget& target);
   static Backward make_backward(const AttentionShape& shape, const AttentionShape& part,
                                 const CudnnTarget& target);
-  // Of the part whose first sequence and key/value head these are.
+  // The operands of the part that begins with this sequence and key/value head.
   BackwardOperands part_of(const BackwardOperands& operands, std::int64_t sequence,
                            std::int64_t kv_head) const;
 

@@ -20,9 +20,9 @@ inline std::size_t row_floats_bytes(const AttentionShape& s) {
   return round_up(static_cast<std::size_t>(s.tokens() * s.heads) * sizeof(float), 256);
 }
 
-// Of attention's backward pass by cuDNN, deterministic, at once: delta, the scores' gradient in
-// bf16, in tiles, and where query heads share keys the gradients of k and v of each in fp32. Found
-// from the plans of 9.19 and 9.28, which cudnn_attention_test holds it against.
+// Workspace of cuDNN's deterministic attention backward over all of `s` at once: delta, the scores'
+// gradient in bf16, in tiles, and where query heads share keys the gradients of k and v of each in
+// fp32. Found from the plans of 9.19 and 9.28, which cudnn_attention_test holds it against.
 inline std::size_t attention_backward_bytes(const AttentionShape& s) {
   const auto heads = static_cast<std::size_t>(s.sequences * s.heads);
   const auto positions = static_cast<std::size_t>(s.positions);

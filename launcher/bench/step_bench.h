@@ -12,7 +12,7 @@ namespace dualpath {
 struct StepBench {
   MeasuredTable step;
   Table kernels;
-  // Of the steps that were timed, on GPUs only: Trainer::describe_graphs(), choose_kernels().
+  // On GPUs, what the timed steps ran by: Trainer::describe_graphs(), choose_kernels().
   std::string graphs;
   std::vector<std::string> attention;
 };

@@ -79,7 +79,7 @@ Range y_range(const Chart& chart) {
   return range.widened();
 }
 
-// Of the picture, in its own units, which a page shows as about a pixel each.
+// Sizes in the picture's own units; a page shows a unit as about a pixel.
 constexpr double picture_width = 480, plot_height = 250, axis_height = 58, top_margin = 12;
 constexpr double least_plot_width = 340;  // beside the y axis with its numbers
 constexpr double digit_width = 9;         // of the axes' font, 14 high, at the most
@@ -120,7 +120,7 @@ std::vector<double> powers(const std::vector<double>& factors, int every, Range 
   return ticks;
 }
 
-// Of round numbers between 10^low and 10^high the most whose labels stand apart, 8 at most.
+// As many round numbers between 10^low and 10^high as have labels that stand apart, at most 8.
 std::vector<double> logarithmic_ticks(Range range) {
   constexpr std::size_t most = 8;
   std::vector<std::vector<double>> choices = {powers({1, 2, 5}, 1, range),
