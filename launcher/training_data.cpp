@@ -1,9 +1,11 @@
 #include "launcher/training_data.h"
 
 #include <limits>
+#include <sstream>
 #include <utility>
 
 #include "data/file_io.h"
+#include "data/run_together.h"
 #include "data/tokenizer_files.h"
 
 namespace dualpath {
@@ -43,6 +45,27 @@ void check_same_tokenizer(const Corpus& corpus, const std::string& hash) {
   CHECK_AS(ExitCode::data, corpus.manifest().info.tokenizer_hash == hash,
            "{} was made with tokenizer {}, the training corpora with {}", corpus.folder(),
            corpus.manifest().info.tokenizer_hash, hash);
+}
+
+// The first line in which two texts of as many lines differ, of each.
+std::pair<std::string, std::string> first_difference(const std::string& a, const std::string& b) {
+  std::istringstream lines_a(a), lines_b(b);
+  std::pair<std::string, std::string> lines;
+  do {
+    std::getline(lines_a, lines.first);
+    std::getline(lines_b, lines.second);
+  } while (lines.first == lines.second && (lines_a || lines_b));
+  return lines;
+}
+
+// All ranks read the same tokens, wherever each finds them. Collective.
+void check_same_data(const TrainingData& data, Communicator& ranks) {
+  const std::vector<std::string> contents = ranks.all_gather(data.describe_content());
+  for (std::size_t rank = 1; rank < contents.size(); ++rank) {
+    const auto [first, other] = first_difference(contents[0], contents[rank]);
+    CHECK_AS(ExitCode::data, contents[rank] == contents[0],
+             "the ranks see different corpora: rank 0 {}, rank {} {}", first, rank, other);
+  }
 }
 
 }  // namespace
@@ -136,6 +159,17 @@ TrainingData open_training_data(RunConfig& config) {
   }
   data.stream = stream.get();
   data.training = std::move(stream);
+  return data;
+}
+
+TrainingData open_training_data(RunConfig& config, Communicator& ranks) {
+  if (ranks.size() == 1) return open_training_data(config);
+  TrainingData data;
+  run_together(ranks, "opening the corpora", [&] {
+    data = open_training_data(config);
+    return std::string();
+  });
+  run_alike([&] { check_same_data(data, ranks); });
   return data;
 }
 

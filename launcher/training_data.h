@@ -13,6 +13,7 @@
 #include "data/token_stream.h"
 #include "data/tokenizer.h"
 #include "launcher/run_config.h"
+#include "parallel/communicator.h"
 
 namespace dualpath {
 
@@ -49,6 +50,9 @@ struct TrainingData {
 // Throws Error(configuration) where the model's vocabulary is smaller than the corpora's,
 // Error(data) where a corpus is damaged or two disagree in their tokenizer.
 TrainingData open_training_data(RunConfig& config);
+// The same on all ranks of a job, which must see the same tokens, wherever each finds them. What
+// any of them finds wrong all throw, as an AgreedError. Collective.
+TrainingData open_training_data(RunConfig& config, Communicator& ranks);
 
 // Whether this machine has what the run is to be trained on, not counting random tokens.
 bool corpora_are_here(const RunConfig& config);

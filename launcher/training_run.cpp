@@ -5,7 +5,6 @@
 #include <fmt/ranges.h>
 #include <fstream>
 #include <numbers>
-#include <sstream>
 #include <unistd.h>
 
 #include "core/cuda/cuda_device.h"
@@ -40,38 +39,6 @@ TrainingProgress progress_of(const Checkpoint& checkpoint) {
   return {m.step, m.consumed_samples, m.consumed_tokens};
 }
 
-// The first line in which two texts of as many lines differ, of each.
-std::pair<std::string, std::string> first_difference(const std::string& a, const std::string& b) {
-  std::istringstream lines_a(a), lines_b(b);
-  std::pair<std::string, std::string> lines;
-  do {
-    std::getline(lines_a, lines.first);
-    std::getline(lines_b, lines.second);
-  } while (lines.first == lines.second && (lines_a || lines_b));
-  return lines;
-}
-
-// All ranks read the same tokens, wherever each finds them. Collective.
-void check_same_data(const TrainingData& data, Communicator& ranks) {
-  const std::vector<std::string> contents = ranks.all_gather(data.describe_content());
-  for (std::size_t rank = 1; rank < contents.size(); ++rank) {
-    const auto [first, other] = first_difference(contents[0], contents[rank]);
-    CHECK_AS(ExitCode::data, contents[rank] == contents[0],
-             "the ranks see different corpora: rank 0 {}, rank {} {}", first, rank, other);
-  }
-}
-
-// Every rank opens the corpora; what several of them find wrong is told once. Collective.
-TrainingData open_together(RunConfig& config, Communicator& ranks) {
-  if (ranks.size() == 1) return open_training_data(config);
-  TrainingData data;
-  run_together(ranks, "opening the corpora", [&] {
-    data = open_training_data(config);
-    return std::string();
-  });
-  return data;
-}
-
 bool remove_if_there(const std::filesystem::path& file) {
   std::error_code ignored;
   return std::filesystem::remove(file, ignored);
@@ -84,14 +51,13 @@ TrainingRun::TrainingRun(const RunConfig& config, Job& job, Device& device, Log&
       job_(job),
       log_(log),
       folder_(config_.folder()),
-      data_(open_together(config_, job.world())),
+      data_(open_training_data(config_, job.world())),
       bytes_of_token_(data_.bytes_of_token()),
       num_threads_(job.num_threads(config_.train.threads)),
       profiler_(config_.profile, job.world().rank(), device, job.operations()),
       device_(profiler_.device()),
       stream_(device_.make_stream()),
       device_ranks_(make_device_communicator(config_.parallel.backend, job, device)) {
-  run_alike([this] { check_same_data(data_, job_.world()); });
   run_on_root(job_.world(), "run folder", [this] {
     lock_.emplace(folder_, lock_patience());
     remove_unfinished(checkpoints());
