@@ -4,23 +4,23 @@
 #include <filesystem>
 #include <iterator>
 
+#include "core/config/nearest.h"
 #include "core/cpu/cpu_device.h"
-#include "core/nearest.h"
-#include "data/file_io.h"
-#include "data/tokenizer_files.h"
-#include "launcher/arguments.h"
-#include "launcher/backend_choice.h"
+#include "data/files/file_io.h"
+#include "data/text/tokenizer_files.h"
 #include "launcher/bench/data_bench.h"
 #include "launcher/bench/job_bench.h"
 #include "launcher/bench/machine_description.h"
 #include "launcher/bench/other_load.h"
 #include "launcher/bench/step_bench.h"
 #include "launcher/commands.h"
-#include "launcher/device_choice.h"
-#include "launcher/job.h"
-#include "launcher/training_data.h"
-#include "launcher/training_options.h"
-#include "launcher/version.h"
+#include "launcher/common/arguments.h"
+#include "launcher/job/backend_choice.h"
+#include "launcher/job/device_choice.h"
+#include "launcher/job/job.h"
+#include "launcher/job/version.h"
+#include "launcher/train/training_data.h"
+#include "launcher/train/training_options.h"
 
 namespace dualpath {
 

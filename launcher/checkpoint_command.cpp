@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
-#include "data/checkpoint_folder.h"
-#include "data/file_io.h"
-#include "launcher/arguments.h"
+#include "data/checkpoints/checkpoint_folder.h"
+#include "data/files/file_io.h"
 #include "launcher/commands.h"
+#include "launcher/common/arguments.h"
 
 namespace dualpath {
 

@@ -4,11 +4,11 @@
 #include <filesystem>
 #include <iterator>
 
-#include "data/corpus.h"
-#include "data/file_io.h"
-#include "launcher/arguments.h"
+#include "data/files/file_io.h"
+#include "data/tokens/corpus.h"
 #include "launcher/commands.h"
-#include "launcher/text_format.h"
+#include "launcher/common/arguments.h"
+#include "launcher/common/text_format.h"
 
 namespace dualpath {
 

@@ -7,16 +7,16 @@
 #include <fstream>
 #include <iostream>
 
-#include "data/checkpoint_folder.h"
-#include "data/file_io.h"
-#include "data/tokenizer_files.h"
-#include "launcher/arguments.h"
+#include "data/checkpoints/checkpoint_folder.h"
+#include "data/files/file_io.h"
+#include "data/text/tokenizer_files.h"
 #include "launcher/commands.h"
-#include "launcher/device_choice.h"
-#include "launcher/job.h"
-#include "launcher/run_config.h"
-#include "launcher/sampling.h"
-#include "launcher/text_format.h"
+#include "launcher/common/arguments.h"
+#include "launcher/common/text_format.h"
+#include "launcher/config/run_config.h"
+#include "launcher/evaluate/sampling.h"
+#include "launcher/job/device_choice.h"
+#include "launcher/job/job.h"
 #include "model/decoder.h"
 #include "model/parameter_slices.h"
 

@@ -11,11 +11,11 @@
 #include <string>
 #include <vector>
 
-#include "core/nearest.h"
+#include "core/config/nearest.h"
 #include "launcher/commands.h"
-#include "launcher/report_error.h"
-#include "launcher/stop_request.h"
-#include "launcher/version.h"
+#include "launcher/common/report_error.h"
+#include "launcher/common/stop_request.h"
+#include "launcher/job/version.h"
 #include "parallel/mpi_communicator.h"
 
 namespace dualpath {

@@ -3,20 +3,21 @@
 #include <fmt/ranges.h>
 #include <optional>
 
-#include "data/file_io.h"
-#include "launcher/arguments.h"
-#include "launcher/bench/report.h"
+#include "data/files/file_io.h"
 #include "launcher/commands.h"
-#include "launcher/config_warnings.h"
-#include "launcher/device_peaks.h"
-#include "launcher/job_plan.h"
-#include "launcher/layout_ranking.h"
-#include "launcher/layout_search.h"
-#include "launcher/plan_config.h"
-#include "launcher/text_format.h"
-#include "launcher/training_data.h"
-#include "launcher/training_options.h"
+#include "launcher/common/arguments.h"
+#include "launcher/common/table.h"
+#include "launcher/common/text_format.h"
+#include "launcher/config/config_warnings.h"
+#include "launcher/job/device_peaks.h"
+#include "launcher/plan/job_plan.h"
+#include "launcher/plan/layout_ranking.h"
+#include "launcher/plan/layout_search.h"
+#include "launcher/plan/plan_config.h"
+#include "launcher/train/training_data.h"
+#include "launcher/train/training_options.h"
 #include "model/counts.h"
+#include "model/resolve_config.h"
 
 namespace dualpath {
 

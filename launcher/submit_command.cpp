@@ -2,14 +2,15 @@
 #include <algorithm>
 #include <ranges>
 
-#include "data/checkpoint_folder.h"
-#include "data/file_io.h"
-#include "launcher/arguments.h"
+#include "data/checkpoints/checkpoint_folder.h"
+#include "data/files/file_io.h"
 #include "launcher/commands.h"
-#include "launcher/run_folder.h"
-#include "launcher/sbatch.h"
-#include "launcher/submit_script.h"
-#include "launcher/training_data.h"
+#include "launcher/common/arguments.h"
+#include "launcher/slurm/sbatch.h"
+#include "launcher/slurm/submit_script.h"
+#include "launcher/train/run_folder.h"
+#include "launcher/train/training_data.h"
+#include "model/resolve_config.h"
 
 namespace dualpath {
 

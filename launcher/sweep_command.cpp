@@ -4,16 +4,16 @@
 #include <cstdlib>
 #include <unistd.h>
 
+#include "core/config/nearest.h"
 #include "core/cuda/cuda_device.h"
 #include "core/host_cores.h"
-#include "core/nearest.h"
-#include "data/file_io.h"
-#include "data/run_lock.h"
-#include "launcher/arguments.h"
+#include "data/checkpoints/run_lock.h"
+#include "data/files/file_io.h"
 #include "launcher/commands.h"
-#include "launcher/sbatch.h"
-#include "launcher/stop_request.h"
-#include "launcher/submit_script.h"
+#include "launcher/common/arguments.h"
+#include "launcher/common/stop_request.h"
+#include "launcher/slurm/sbatch.h"
+#include "launcher/slurm/submit_script.h"
 #include "launcher/sweep/run_forecast.h"
 #include "launcher/sweep/sweep_folder.h"
 #include "launcher/sweep/sweep_gpus.h"
@@ -21,7 +21,7 @@
 #include "launcher/sweep/sweep_report.h"
 #include "launcher/sweep/sweep_runner.h"
 #include "launcher/sweep/sweep_tables.h"
-#include "launcher/training_data.h"
+#include "launcher/train/training_data.h"
 #include "parallel/mpi_communicator.h"
 
 namespace dualpath {

@@ -7,16 +7,16 @@
 #include <vector>
 
 #include "core/host_cores.h"
-#include "data/bpe_trainer.h"
-#include "data/corpus.h"
-#include "data/file_io.h"
-#include "data/tokenizer_files.h"
-#include "launcher/arguments.h"
+#include "data/files/file_io.h"
+#include "data/text/bpe_trainer.h"
+#include "data/text/tokenizer_files.h"
+#include "data/tokens/corpus.h"
 #include "launcher/commands.h"
-#include "launcher/output_folder.h"
-#include "launcher/stop_request.h"
-#include "launcher/text_format.h"
-#include "launcher/tokenize_text.h"
+#include "launcher/common/arguments.h"
+#include "launcher/common/stop_request.h"
+#include "launcher/common/text_format.h"
+#include "launcher/tokenize/output_folder.h"
+#include "launcher/tokenize/tokenize_text.h"
 
 namespace dualpath {
 

@@ -7,21 +7,22 @@
 #include "core/cuda/cuda_device.h"
 #include "core/host_cores.h"
 #include "core/host_memory.h"
-#include "data/mapped_file_guard.h"
-#include "data/run_together.h"
-#include "launcher/arguments.h"
+#include "data/files/mapped_file_guard.h"
 #include "launcher/commands.h"
-#include "launcher/config_agreement.h"
-#include "launcher/config_warnings.h"
-#include "launcher/corpus_paths.h"
-#include "launcher/device_choice.h"
-#include "launcher/job.h"
-#include "launcher/memory_check.h"
-#include "launcher/parallel_layout.h"
-#include "launcher/report_error.h"
-#include "launcher/run_config.h"
-#include "launcher/stop_request.h"
-#include "launcher/training_run.h"
+#include "launcher/common/arguments.h"
+#include "launcher/common/report_error.h"
+#include "launcher/common/stop_request.h"
+#include "launcher/config/config_agreement.h"
+#include "launcher/config/config_warnings.h"
+#include "launcher/config/corpus_paths.h"
+#include "launcher/config/parallel_layout.h"
+#include "launcher/config/run_config.h"
+#include "launcher/job/device_choice.h"
+#include "launcher/job/job.h"
+#include "launcher/plan/memory_check.h"
+#include "launcher/plan/step_forecast.h"
+#include "launcher/train/training_run.h"
+#include "parallel/run_together.h"
 #include "parallel/watchdog.h"
 
 namespace dualpath {
@@ -132,7 +133,9 @@ ExitCode run(std::span<const std::string> words) {
     check_corpora(config, source, job.world());
     device =
         make_device(config.train.device, job.num_threads(config.train.threads), job.local_rank());
-    training.emplace(config, job, *device, log);
+    training.emplace(config, job, *device, log, [](const TrainerOptions& options) {
+      return forecast_step(options, counting_flops()).passes.bubble_fraction();
+    });
     return training->run();
   } catch (const AgreedError&) {
     // All ranks are here, with the same error.

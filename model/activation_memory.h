@@ -6,15 +6,9 @@
 #include <vector>
 
 #include "model/model_options.h"
+#include "model/pass_costs.h"
 
 namespace dualpath {
-
-// Of one micro-batch on one stage, recomputation included.
-struct PassCosts {
-  double forward = 0;
-  double backward = 0;  // without what it leaves to backward_weights
-  double backward_weights = 0;
-};
 
 // Activation memory of a model, found by a dry run.
 struct ActivationMemory {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/field.h"
+#include "core/config/field.h"
 #include "core/ops.h"
 
 namespace dualpath {
@@ -233,11 +233,9 @@ void visit_fields(Visitor& visit, ModelConfig& c) {
       {.help = "per-head RMSNorm of queries and keys", .synonyms = "qk_layernorm qk_rmsnorm"});
   visit.field("shared_attention", c.shared_attention,
               {.help = "deep and wide path share one attention (dual_path layers)"});
-  visit.field(
-      "tied_embeddings", c.tied_embeddings,
-      {.help = "the head uses the embedding's weights",
-       .synonyms =
-           "tie_word_embeddings tie_embeddings weight_tying"});
+  visit.field("tied_embeddings", c.tied_embeddings,
+              {.help = "the head uses the embedding's weights",
+               .synonyms = "tie_word_embeddings tie_embeddings weight_tying"});
   visit.field("rope_theta", c.rope_theta,
               {.help = "base of the rotary frequencies",
                .min = 1,
@@ -295,12 +293,5 @@ void visit_fields(Visitor& visit, RegularizerConfig& c) {
                .min = 0,
                .max = 1e4});
 }
-
-// Adds what cannot be built, under keys that begin with "model.".
-void validate(const ModelConfig& config, ConfigProblems& problems);
-
-// Fills what was left open: kv_heads, FFN sizes from d_ffn or the budget. The result validates
-// too. REQUIRES: validate found nothing.
-ModelConfig resolve(ModelConfig config);
 
 }  // namespace dualpath

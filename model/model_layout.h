@@ -6,7 +6,8 @@
 #include <deque>
 #include <functional>
 
-#include "model/activation_memory.h"
+#include "model/model_options.h"
+#include "model/pass_costs.h"
 
 namespace dualpath {
 

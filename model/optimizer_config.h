@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/field.h"
+#include "core/config/field.h"
 
 namespace dualpath {
 

@@ -1,7 +1,7 @@
 // What a job does about ranks that fail.
 #pragma once
 
-#include "core/field.h"
+#include "core/config/field.h"
 
 namespace dualpath {
 

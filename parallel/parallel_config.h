@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/field.h"
+#include "core/config/field.h"
 #include "parallel/pipeline_order.h"
 
 namespace dualpath {
@@ -91,12 +91,11 @@ void visit_fields(Visitor& visit, ParallelConfig& c) {
                .min = 0,
                .max = bounds::ranks,
                .synonyms = "data_parallel_size dp dp_size data_parallel"});
-  visit.field(
-      "virtual_pipeline", c.virtual_pipeline,
-      {.help = "pieces of the model a stage has, taken in turn",
-       .min = 1,
-       .max = bounds::layers,
-       .synonyms = "virtual_pipeline_model_parallel_size"});
+  visit.field("virtual_pipeline", c.virtual_pipeline,
+              {.help = "pieces of the model a stage has, taken in turn",
+               .min = 1,
+               .max = bounds::layers,
+               .synonyms = "virtual_pipeline_model_parallel_size"});
   visit.field("schedule", c.schedule,
               {.help = "order of a stage's micro-batches; 1f1b is interleaved where "
                        "virtual_pipeline > 1"});

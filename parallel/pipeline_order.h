@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/field.h"
+#include "core/config/field.h"
 
 namespace dualpath {
 

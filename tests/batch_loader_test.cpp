@@ -1,11 +1,11 @@
-#include "data/batch_loader.h"
+#include "data/tokens/batch_loader.h"
 
 #include <algorithm>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <map>
 
-#include "data/token_stream.h"
+#include "data/tokens/token_stream.h"
 #include "tests/allocation_counter.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"

@@ -1,4 +1,4 @@
-#include "data/bpe_trainer.h"
+#include "data/text/bpe_trainer.h"
 
 #include <algorithm>
 #include <gmock/gmock.h>

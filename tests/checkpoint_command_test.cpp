@@ -1,7 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "data/checkpoint_folder.h"
+#include "data/checkpoints/checkpoint_folder.h"
 #include "launcher/commands.h"
 #include "tests/checkpoint_fixture.h"
 

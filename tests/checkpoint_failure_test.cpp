@@ -11,9 +11,9 @@
 #include <thread>
 #include <unistd.h>
 
-#include "data/checkpoint_folder.h"
-#include "data/file_io.h"
-#include "data/run_lock.h"
+#include "data/checkpoints/checkpoint_folder.h"
+#include "data/checkpoints/run_lock.h"
+#include "data/files/file_io.h"
 #include "tests/checkpoint_fixture.h"
 #include "tests/file_size_limit.h"
 

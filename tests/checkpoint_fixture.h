@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "core/tensor_slice.h"
-#include "data/checkpoint_store.h"
+#include "data/checkpoints/checkpoint_store.h"
 
 namespace dualpath {
 

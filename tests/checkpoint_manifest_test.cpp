@@ -1,10 +1,10 @@
-#include "data/checkpoint_manifest.h"
+#include "data/checkpoints/checkpoint_manifest.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "data/checkpoint_index.h"
-#include "data/file_io.h"
+#include "data/checkpoints/checkpoint_index.h"
+#include "data/files/file_io.h"
 #include "tests/checkpoint_fixture.h"
 
 namespace dualpath {

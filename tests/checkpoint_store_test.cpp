@@ -1,4 +1,4 @@
-#include "data/checkpoint_store.h"
+#include "data/checkpoints/checkpoint_store.h"
 
 #include <fstream>
 #include <functional>
@@ -11,8 +11,8 @@
 #include <unistd.h>
 #include <utility>
 
-#include "data/checkpoint_folder.h"
-#include "data/file_io.h"
+#include "data/checkpoints/checkpoint_folder.h"
+#include "data/files/file_io.h"
 #include "tests/checkpoint_fixture.h"
 
 namespace dualpath {

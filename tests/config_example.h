@@ -1,4 +1,4 @@
-// A config with a field of every type, for the tests of core/config.h.
+// A config with a field of every type, for the tests of core/config/config.h.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/config.h"
+#include "core/config/config.h"
 
 namespace dualpath {
 namespace test_config {

@@ -9,7 +9,7 @@
 #include <thread>
 #include <unistd.h>
 
-#include "core/config.h"
+#include "core/config/config.h"
 #include "core/error.h"
 #include "tests/config_example.h"
 #include "tests/temporary_folder.h"

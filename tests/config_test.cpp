@@ -1,4 +1,4 @@
-#include "core/config.h"
+#include "core/config/config.h"
 
 #include <cmath>
 #include <cstring>
@@ -9,7 +9,7 @@
 #include <limits>
 #include <random>
 
-#include "core/nearest.h"
+#include "core/config/nearest.h"
 #include "tests/config_example.h"
 #include "tests/temporary_folder.h"
 

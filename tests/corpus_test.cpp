@@ -1,4 +1,4 @@
-#include "data/corpus.h"
+#include "data/tokens/corpus.h"
 
 #include <filesystem>
 #include <fstream>

@@ -8,6 +8,7 @@
 
 #include "model/ffn_budget.h"
 #include "model/parameter_store.h"
+#include "model/resolve_config.h"
 #include "model/stage.h"
 
 namespace dualpath {

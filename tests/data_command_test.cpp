@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "data/hdf5_file.h"
+#include "data/files/hdf5_file.h"
 #include "launcher/commands.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"

@@ -1,6 +1,6 @@
 // What becomes of the order of the data when a run goes on with other corpora, weights or batches:
 // S2.
-#include "data/data_resume.h"
+#include "data/tokens/data_resume.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -10,8 +10,8 @@
 #include <set>
 
 #include "core/random.h"
-#include "data/batch_loader.h"
-#include "data/token_stream.h"
+#include "data/tokens/batch_loader.h"
+#include "data/tokens/token_stream.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"
 

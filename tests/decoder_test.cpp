@@ -12,6 +12,7 @@
 
 #include "core/cpu/cpu_device.h"
 #include "core/random.h"
+#include "model/resolve_config.h"
 #include "tests/allocation_counter.h"
 #include "tests/model_variants.h"
 #include "tests/reference_ops/reference_device.h"

@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "core/cpu/cpu_device.h"
-#include "data/checkpoint_store.h"
+#include "data/checkpoints/checkpoint_store.h"
 #include "model/decoder.h"
 #include "model/parameter_slices.h"
 #include "tests/expect_error.h"

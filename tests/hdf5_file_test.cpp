@@ -1,4 +1,4 @@
-#include "data/hdf5_file.h"
+#include "data/files/hdf5_file.h"
 
 #include <algorithm>
 #include <fstream>

@@ -4,10 +4,10 @@
 #include <stdexcept>
 
 #include "core/error.h"
-#include "launcher/arguments.h"
-#include "launcher/device_choice.h"
-#include "launcher/initial_weights.h"
-#include "launcher/report_error.h"
+#include "launcher/common/arguments.h"
+#include "launcher/common/report_error.h"
+#include "launcher/job/device_choice.h"
+#include "launcher/train/initial_weights.h"
 #include "tests/expect_error.h"
 
 namespace dualpath {

@@ -1,6 +1,6 @@
 // A machine's description: its file, the rates that are fitted to measurements, and the layouts
 // that are ranked by it.
-#include "launcher/machine.h"
+#include "launcher/plan/machine.h"
 
 #include <fstream>
 #include <gmock/gmock.h>
@@ -8,10 +8,11 @@
 #include <sstream>
 
 #include "launcher/bench/rate_fit.h"
-#include "launcher/job_plan.h"
-#include "launcher/layout_ranking.h"
-#include "launcher/machine_model.h"
-#include "launcher/training_options.h"
+#include "launcher/plan/job_plan.h"
+#include "launcher/plan/layout_ranking.h"
+#include "launcher/plan/machine_model.h"
+#include "launcher/train/training_options.h"
+#include "model/resolve_config.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"
 

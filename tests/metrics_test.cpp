@@ -14,12 +14,12 @@
 #include <string_view>
 #include <vector>
 
-#include "launcher/console_line.h"
-#include "launcher/device_peaks.h"
-#include "launcher/loss_plot.h"
-#include "launcher/metrics_writer.h"
-#include "launcher/run_records.h"
-#include "launcher/tensorboard_writer.h"
+#include "launcher/job/device_peaks.h"
+#include "launcher/train/console_line.h"
+#include "launcher/train/loss_plot.h"
+#include "launcher/train/metrics_writer.h"
+#include "launcher/train/run_records.h"
+#include "launcher/train/tensorboard_writer.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"
 

@@ -12,6 +12,7 @@
 #include "core/random.h"
 #include "model/counts.h"
 #include "model/regularizers.h"
+#include "model/resolve_config.h"
 #include "tests/model_variants.h"
 #include "tests/numbers.h"
 #include "tests/reference_ops/reference_device.h"

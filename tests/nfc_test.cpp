@@ -1,4 +1,4 @@
-#include "data/nfc.h"
+#include "data/text/nfc.h"
 
 #include <cstdlib>
 #include <gtest/gtest.h>
@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "core/random.h"
-#include "data/unicode_tables.h"
-#include "data/utf8.h"
+#include "data/text/unicode_tables.h"
+#include "data/text/utf8.h"
 #include "tests/random_text.h"
 
 namespace dualpath {

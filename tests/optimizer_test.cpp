@@ -6,6 +6,7 @@
 #include <string>
 
 #include "model/lr_schedule.h"
+#include "model/resolve_config.h"
 #include "model/stage.h"
 
 namespace dualpath {

@@ -1,4 +1,4 @@
-#include "data/piece_counts.h"
+#include "data/text/piece_counts.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

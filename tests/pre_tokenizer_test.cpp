@@ -1,4 +1,4 @@
-#include "data/pre_tokenizer.h"
+#include "data/text/pre_tokenizer.h"
 
 #include <algorithm>
 #include <gmock/gmock.h>
@@ -7,8 +7,8 @@
 #include <utf8proc.h>
 #include <vector>
 
-#include "data/unicode_tables.h"
-#include "data/utf8.h"
+#include "data/text/unicode_tables.h"
+#include "data/text/utf8.h"
 #include "tests/random_text.h"
 
 namespace dualpath {

@@ -1,5 +1,5 @@
 // What is recorded of a step, and that nothing is of the others.
-#include "launcher/profiler.h"
+#include "launcher/train/profiler.h"
 
 #include <fstream>
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-#include "launcher/progress.h"
+#include "launcher/common/progress.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "launcher/run_config.h"
+#include "launcher/config/run_config.h"
 
 #include <cmath>
 #include <cstdlib>
@@ -11,14 +11,14 @@
 
 #include "core/error.h"
 #include "launcher/bench/bench_config.h"
-#include "launcher/config_warnings.h"
-#include "launcher/corpus_paths.h"
-#include "launcher/job.h"
-#include "launcher/machine.h"
-#include "launcher/memory_check.h"
-#include "launcher/parallel_layout.h"
-#include "launcher/plan_config.h"
-#include "launcher/sampling.h"
+#include "launcher/config/config_warnings.h"
+#include "launcher/config/corpus_paths.h"
+#include "launcher/config/parallel_layout.h"
+#include "launcher/evaluate/sampling.h"
+#include "launcher/job/job.h"
+#include "launcher/plan/machine.h"
+#include "launcher/plan/memory_check.h"
+#include "launcher/plan/plan_config.h"
 #include "launcher/sweep/sweep_config.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"

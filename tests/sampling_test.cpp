@@ -1,5 +1,5 @@
 // Sampling: which tokens are drawn, how often, and the same ones again.
-#include "launcher/sampling.h"
+#include "launcher/evaluate/sampling.h"
 
 #include <cmath>
 #include <gtest/gtest.h>

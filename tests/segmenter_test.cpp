@@ -1,4 +1,4 @@
-#include "data/segmenter.h"
+#include "data/text/segmenter.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,8 +1,9 @@
 // A small model and a task that it learns in a few steps.
 #pragma once
 
-#include "data/sample_source.h"
-#include "launcher/trainer.h"
+#include "data/tokens/sample_source.h"
+#include "launcher/train/trainer.h"
+#include "model/resolve_config.h"
 
 namespace dualpath {
 

@@ -1,6 +1,6 @@
 // Signals that ask a program to stop. Each test runs in a child process of its own, because how a
 // process takes signals cannot be undone.
-#include "launcher/stop_request.h"
+#include "launcher/common/stop_request.h"
 
 #include <chrono>
 #include <csignal>

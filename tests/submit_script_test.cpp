@@ -1,4 +1,4 @@
-#include "launcher/submit_script.h"
+#include "launcher/slurm/submit_script.h"
 
 #include <fstream>
 #include <gmock/gmock.h>

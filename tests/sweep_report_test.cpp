@@ -9,13 +9,13 @@
 #include <gtest/gtest.h>
 #include <regex>
 
-#include "data/file_io.h"
-#include "launcher/metrics_writer.h"
+#include "data/files/file_io.h"
+#include "launcher/common/text_format.h"
 #include "launcher/sweep/chart.h"
 #include "launcher/sweep/markup.h"
 #include "launcher/sweep/report_page.h"
 #include "launcher/sweep/sweep_folder.h"
-#include "launcher/text_format.h"
+#include "launcher/train/metrics_writer.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"
 

@@ -6,7 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "launcher/metrics_writer.h"
+#include "launcher/train/metrics_writer.h"
 #include "tests/temporary_folder.h"
 
 namespace dualpath {

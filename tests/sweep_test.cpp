@@ -4,12 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "data/file_io.h"
-#include "data/run_lock.h"
+#include "data/checkpoints/run_lock.h"
+#include "data/files/file_io.h"
 #include "launcher/sweep/sweep_folder.h"
 #include "launcher/sweep/sweep_gpus.h"
 #include "launcher/sweep/sweep_grid.h"
 #include "model/counts.h"
+#include "model/resolve_config.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "data/corpus.h"
+#include "data/tokens/corpus.h"
 
 namespace dualpath {
 

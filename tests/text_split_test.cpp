@@ -1,4 +1,4 @@
-#include "data/text_split.h"
+#include "data/text/text_split.h"
 
 #include <fstream>
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-#include "data/token_shard.h"
+#include "data/tokens/token_shard.h"
 
 #include <algorithm>
 #include <csignal>
@@ -8,8 +8,8 @@
 #include <gtest/gtest.h>
 
 #include "core/random.h"
-#include "data/hdf5_file.h"
-#include "data/mapped_file_guard.h"
+#include "data/files/hdf5_file.h"
+#include "data/files/mapped_file_guard.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"
 

@@ -7,10 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "data/corpus.h"
-#include "data/tokenizer_files.h"
+#include "data/text/tokenizer_files.h"
+#include "data/tokens/corpus.h"
 #include "launcher/commands.h"
-#include "launcher/output_folder.h"
+#include "launcher/tokenize/output_folder.h"
 #include "tests/expect_error.h"
 #include "tests/random_text.h"
 #include "tests/temporary_folder.h"

@@ -1,4 +1,4 @@
-#include "data/tokenizer_files.h"
+#include "data/text/tokenizer_files.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/encoder.h"
+#include "data/text/encoder.h"
 #include "tests/expect_error.h"
 #include "tests/random_text.h"
 #include "tests/temporary_folder.h"

@@ -1,4 +1,4 @@
-#include "data/tokenizer.h"
+#include "data/text/tokenizer.h"
 
 #include <algorithm>
 #include <functional>
@@ -8,8 +8,8 @@
 #include <set>
 
 #include "core/random.h"
-#include "data/encoder.h"
-#include "data/tokenizer_files.h"
+#include "data/text/encoder.h"
+#include "data/text/tokenizer_files.h"
 #include "tests/expect_error.h"
 #include "tests/random_text.h"
 

@@ -10,11 +10,12 @@
 #include <string>
 #include <vector>
 
-#include "core/config.h"
+#include "core/config/config.h"
 #include "core/cpu/cpu_device.h"
 #include "model/model.h"
 #include "model/optimizer.h"
 #include "model/regularizers.h"
+#include "model/resolve_config.h"
 #include "tests/fixture_file.h"
 #include "tests/reference_ops/reference_device.h"
 

@@ -1,5 +1,5 @@
 // One rank's trainer: resuming, allocation, numerics, learning.
-#include "launcher/trainer.h"
+#include "launcher/train/trainer.h"
 
 #include <cmath>
 #include <cstring>

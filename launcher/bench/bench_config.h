@@ -3,7 +3,7 @@
 #pragma once
 
 #include "launcher/bench/timing.h"
-#include "launcher/run_config.h"
+#include "launcher/config/run_config.h"
 
 namespace dualpath {
 

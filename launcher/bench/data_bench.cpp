@@ -3,10 +3,10 @@
 #include <numeric>
 #include <thread>
 
-#include "data/batch_loader.h"
-#include "data/encoder.h"
-#include "data/text_reader.h"
-#include "launcher/parallel_layout.h"
+#include "data/text/encoder.h"
+#include "data/text/text_reader.h"
+#include "data/tokens/batch_loader.h"
+#include "launcher/config/parallel_layout.h"
 
 namespace dualpath {
 namespace {

@@ -1,8 +1,8 @@
 // The ways of text to the training step: encoding it, and reading batches of its tokens.
 #pragma once
 
-#include "data/sample_source.h"
-#include "data/tokenizer.h"
+#include "data/text/tokenizer.h"
+#include "data/tokens/sample_source.h"
 #include "launcher/bench/bench_config.h"
 #include "launcher/bench/machine_bench.h"
 

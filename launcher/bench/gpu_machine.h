@@ -1,7 +1,8 @@
 // The peaks of a device with memory of its own, by the largest operations that its kernels do.
 #pragma once
 
-#include "launcher/bench/machine_bench.h"
+#include "core/device.h"
+#include "launcher/bench/machine_peaks.h"
 
 namespace dualpath {
 

@@ -4,12 +4,12 @@
 #include <filesystem>
 #include <optional>
 
-#include "data/checkpoint_names.h"
-#include "data/checkpoint_store.h"
-#include "data/run_together.h"
-#include "launcher/training_options.h"
-#include "launcher/work_folder.h"
+#include "data/checkpoints/checkpoint_names.h"
+#include "data/checkpoints/checkpoint_store.h"
+#include "launcher/common/work_folder.h"
+#include "launcher/train/training_options.h"
 #include "model/counts.h"
+#include "parallel/run_together.h"
 
 namespace dualpath {
 namespace {

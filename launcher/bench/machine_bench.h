@@ -1,27 +1,10 @@
-// The machine's own peaks, against which all else is held.
+// Measures the peaks of the machine.
 #pragma once
 
-#include <optional>
-
 #include "core/device.h"
-#include "launcher/bench/report.h"
+#include "launcher/bench/machine_peaks.h"
 
 namespace dualpath {
-
-// Of one rank's device while all ranks of the machine measure.
-struct MachinePeaks {
-  double fp32 = 0;             // FLOP/s
-  std::optional<double> bf16;  // FLOP/s; where the processor multiplies bf16
-  double memory = 0;           // bytes/s
-
-  // What products of bf16 are held against.
-  double of_bf16() const { return bf16.value_or(fp32); }
-};
-
-struct MachineBench {
-  MachinePeaks peaks;
-  MeasuredTable table;
-};
 
 // num_threads: of the CPU.
 MachineBench measure_machine(Device& device, int num_threads, const Effort& effort);

@@ -8,14 +8,15 @@
 #include <unistd.h>
 
 #include "core/cuda/cuda_device.h"
+#include "core/observed_device.h"
 #include "launcher/bench/job_bench.h"
 #include "launcher/bench/kernel_profile.h"
-#include "launcher/bench/observed_device.h"
 #include "launcher/bench/peak_memory.h"
 #include "launcher/bench/rate_fit.h"
-#include "launcher/job_plan.h"
-#include "launcher/kernel_choices.h"
-#include "launcher/training_options.h"
+#include "launcher/job/kernel_choices.h"
+#include "launcher/plan/job_plan.h"
+#include "launcher/train/training_options.h"
+#include "model/resolve_config.h"
 
 namespace dualpath {
 

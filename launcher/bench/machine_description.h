@@ -3,7 +3,7 @@
 
 #include "core/device.h"
 #include "launcher/bench/report.h"
-#include "launcher/machine.h"
+#include "launcher/plan/machine.h"
 
 namespace dualpath {
 

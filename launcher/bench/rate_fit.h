@@ -3,7 +3,7 @@
 
 #include <span>
 
-#include "launcher/machine.h"
+#include "launcher/plan/machine.h"
 
 namespace dualpath {
 

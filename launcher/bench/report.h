@@ -1,47 +1,13 @@
-// What `dualpath bench` reports: tables for people, the same numbers as JSON.
+// What `dualpath bench` reports.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <variant>
-#include <vector>
 
 #include "launcher/bench/timing.h"
+#include "launcher/common/table.h"
 
 namespace dualpath {
-
-using Json = nlohmann::ordered_json;
-
-struct Percent {
-  double share;  // 1 is 100 %; JSON holds the share
-};
-// monostate: not known, left out.
-using Cell = std::variant<std::monostate, std::string, double, Percent>;
-
-struct Column {
-  std::string key;     // in JSON
-  std::string header;  // above the column
-};
-
-class Table {
- public:
-  Table(std::string title, std::vector<Column> columns)
-      : title_(std::move(title)), columns_(std::move(columns)) {}
-
-  const std::string& title() const { return title_; }
-  void add(std::vector<Cell> row);
-  bool empty() const { return rows_.empty(); }
-
-  // The first column begins with the title; numbers stand right, texts left.
-  std::string text() const;
-  Json json() const;  // an object for each row
-
- private:
-  std::string title_;
-  std::vector<Column> columns_;
-  std::vector<std::vector<Cell>> rows_;
-};
 
 // One line of the table that most parts share; what is absent is left out.
 struct Measured {
@@ -60,8 +26,5 @@ class MeasuredTable {
  private:
   Table table_;
 };
-
-// A number with about three digits: 12,345 | 123 | 12.3 | 1.23 | 0.123; integers whole.
-std::string readable(double value);
 
 }  // namespace dualpath

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
-#include "launcher/bench/observed_device.h"
+#include "core/observed_device.h"
 #include "launcher/bench/peak_memory.h"
-#include "launcher/device_peaks.h"
-#include "launcher/kernel_choices.h"
-#include "launcher/training_options.h"
+#include "launcher/job/device_peaks.h"
+#include "launcher/job/kernel_choices.h"
+#include "launcher/train/training_options.h"
 #include "model/counts.h"
 
 namespace dualpath {

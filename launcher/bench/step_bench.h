@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/log.h"
-#include "data/sample_source.h"
+#include "data/tokens/sample_source.h"
 #include "launcher/bench/bench_config.h"
 #include "launcher/bench/kernel_profile.h"
 #include "parallel/communicator.h"

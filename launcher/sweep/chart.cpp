@@ -14,10 +14,10 @@
 #include <unistd.h>
 
 #include "core/error.h"
-#include "data/file_io.h"
+#include "data/files/file_io.h"
+#include "launcher/common/text_format.h"
+#include "launcher/common/work_folder.h"
 #include "launcher/sweep/markup.h"
-#include "launcher/text_format.h"
-#include "launcher/work_folder.h"
 
 namespace dualpath {
 

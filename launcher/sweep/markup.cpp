@@ -1,6 +1,6 @@
 #include "launcher/sweep/markup.h"
 
-#include "data/utf8.h"
+#include "data/text/utf8.h"
 
 namespace dualpath {
 

@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <map>
 
-#include "launcher/text_format.h"
+#include "launcher/common/text_format.h"
 
 namespace dualpath {
 

@@ -8,10 +8,10 @@
 #include <map>
 
 #include "core/error.h"
+#include "launcher/common/text_format.h"
 #include "launcher/sweep/markup.h"
 #include "launcher/sweep/report_charts.h"
 #include "launcher/sweep/report_style.h"
-#include "launcher/text_format.h"
 
 namespace dualpath {
 

@@ -1,7 +1,8 @@
 #include "launcher/sweep/run_forecast.h"
 
-#include "launcher/job_plan.h"
-#include "launcher/training_options.h"
+#include "launcher/plan/job_plan.h"
+#include "launcher/train/training_options.h"
+#include "model/resolve_config.h"
 
 namespace dualpath {
 

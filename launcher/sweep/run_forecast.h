@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "launcher/machine.h"
+#include "launcher/plan/machine.h"
 
 namespace dualpath {
 

@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "core/error.h"
-#include "data/file_io.h"
+#include "data/files/file_io.h"
 
 namespace dualpath {
 

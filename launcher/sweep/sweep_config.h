@@ -2,7 +2,7 @@
 // of Slurm.
 #pragma once
 
-#include "launcher/submit_config.h"
+#include "launcher/slurm/submit_config.h"
 
 namespace dualpath {
 

@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "data/file_io.h"
-#include "data/run_lock.h"
+#include "data/checkpoints/run_lock.h"
+#include "data/files/file_io.h"
 
 namespace dualpath {
 

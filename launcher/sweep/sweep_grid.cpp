@@ -6,9 +6,10 @@
 #include <fmt/format.h>
 #include <set>
 
-#include "launcher/training_options.h"
+#include "launcher/train/training_options.h"
 #include "model/counts.h"
 #include "model/ffn_budget.h"
+#include "model/resolve_config.h"
 
 namespace dualpath {
 

@@ -1,7 +1,7 @@
 #include "launcher/sweep/sweep_report.h"
 
 #include "core/error.h"
-#include "data/file_io.h"
+#include "data/files/file_io.h"
 #include "launcher/sweep/report_csv.h"
 #include "launcher/sweep/report_page.h"
 

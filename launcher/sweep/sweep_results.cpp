@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "launcher/text_format.h"
+#include "launcher/common/text_format.h"
 
 namespace dualpath {
 

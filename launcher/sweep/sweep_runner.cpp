@@ -8,17 +8,17 @@
 #include <set>
 #include <thread>
 
-#include "data/file_io.h"
-#include "data/run_lock.h"
-#include "launcher/embedded_text.h"
-#include "launcher/progress.h"
-#include "launcher/stop_request.h"
+#include "data/checkpoints/run_lock.h"
+#include "data/files/file_io.h"
+#include "launcher/common/embedded_text.h"
+#include "launcher/common/progress.h"
+#include "launcher/common/stop_request.h"
+#include "launcher/common/text_format.h"
 #include "launcher/sweep/child_process.h"
 #include "launcher/sweep/live_lines.h"
 #include "launcher/sweep/run_progress.h"
 #include "launcher/sweep/sweep_folder.h"
 #include "launcher/sweep/sweep_gpus.h"
-#include "launcher/text_format.h"
 
 namespace dualpath {
 

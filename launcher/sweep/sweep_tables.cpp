@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <map>
 
-#include "launcher/bench/report.h"
+#include "launcher/common/table.h"
+#include "launcher/common/text_format.h"
 #include "launcher/sweep/run_progress.h"
 #include "launcher/sweep/sweep_folder.h"
 #include "launcher/sweep/sweep_grid.h"
-#include "launcher/text_format.h"
 
 namespace dualpath {
 

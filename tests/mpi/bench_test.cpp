@@ -7,6 +7,7 @@
 #include "launcher/bench/job_bench.h"
 #include "launcher/bench/machine_description.h"
 #include "launcher/bench/step_bench.h"
+#include "model/resolve_config.h"
 #include "tests/mpi/world.h"
 
 namespace dualpath {

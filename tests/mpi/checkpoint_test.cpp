@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
-#include "data/checkpoint_folder.h"
-#include "data/run_together.h"
+#include "data/checkpoints/checkpoint_folder.h"
+#include "parallel/run_together.h"
 #include "tests/checkpoint_fixture.h"
 #include "tests/mpi/world.h"
 

@@ -8,6 +8,7 @@
 #include "core/cpu/cpu_device.h"
 #include "core/random.h"
 #include "model/parameter_slices.h"
+#include "model/resolve_config.h"
 #include "tests/reference_ops/reference_device.h"
 
 namespace dualpath {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "core/slice_access.h"
-#include "data/sample_source.h"
-#include "launcher/trainer.h"
+#include "data/tokens/sample_source.h"
+#include "launcher/train/trainer.h"
 
 namespace dualpath {
 

@@ -1,5 +1,5 @@
 // What is planned is what a trainer then takes: every byte, and every layer once.
-#include "launcher/job_plan.h"
+#include "launcher/plan/job_plan.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,8 +7,8 @@
 #include <set>
 
 #include "core/cpu/cpu_device.h"
-#include "launcher/bench/observed_device.h"
-#include "launcher/machine_model.h"
+#include "core/observed_device.h"
+#include "launcher/plan/machine_model.h"
 #include "tests/forwarding_device.h"
 #include "tests/mpi/grid_rig.h"
 #include "tests/mpi/world.h"

@@ -1,6 +1,6 @@
 // All ranks keep to the same algorithms, at every start of a run, and what is chosen for is what a
 // step issues.
-#include "launcher/kernel_choices.h"
+#include "launcher/job/kernel_choices.h"
 
 #include <fstream>
 #include <gmock/gmock.h>
@@ -9,8 +9,8 @@
 #include "core/cpu/cpu_device.h"
 #include "core/cuda/gemm_layout.h"
 #include "core/dry_device.h"
-#include "data/file_io.h"
-#include "launcher/bench/observed_device.h"
+#include "core/observed_device.h"
+#include "data/files/file_io.h"
 #include "tests/expect_error.h"
 #include "tests/mpi/grid_rig.h"
 #include "tests/mpi/world.h"

@@ -1,5 +1,5 @@
 // What is replayed is what would have been issued, in every layout; and when.
-#include "launcher/pass_replay.h"
+#include "launcher/train/pass_replay.h"
 
 #include <algorithm>
 #include <gmock/gmock.h>

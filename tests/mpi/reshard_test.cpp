@@ -4,8 +4,8 @@
 #include <optional>
 #include <vector>
 
-#include "data/checkpoint_names.h"
-#include "data/checkpoint_store.h"
+#include "data/checkpoints/checkpoint_names.h"
+#include "data/checkpoints/checkpoint_store.h"
 #include "tests/checkpoint_fixture.h"
 #include "tests/mpi/grid_rig.h"
 #include "tests/mpi/world.h"

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 #include <string>
 
-#include "launcher/traffic_plan.h"
+#include "launcher/plan/traffic_plan.h"
 #include "tests/mpi/grid_rig.h"
 #include "tests/mpi/world.h"
 #include "tests/numbers.h"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes data/unicode_tables.cpp: what the reference tokenizers take code points for.
+"""Writes data/text/unicode_tables.cpp: what the reference tokenizers take code points for.
 
     python3 tests/reference/make_unicode_tables.py [--check]
 
@@ -66,7 +66,7 @@ def main():
     arguments = parser.parse_args()
     text = (
         "// Written by tests/reference/make_unicode_tables.py.\n// clang-format off\n"
-        '#include "data/unicode_tables.h"\n\nnamespace dualpath {\nnamespace {\n\n'
+        '#include "data/text/unicode_tables.h"\n\nnamespace dualpath {\nnamespace {\n\n'
         + rows("letters", matching(r"\p{L}"))
         + rows("numbers", matching(r"\p{N}"))
         + rows("left_alone", left_alone())

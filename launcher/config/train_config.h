@@ -1,0 +1,125 @@
+// The section `train`: length, batch and numerics of a run.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/config/config.h"
+#include "core/tensor.h"
+#include "launcher/config/device_options.h"
+#include "model/config.h"
+
+namespace dualpath {
+
+enum class Precision { fp32, bf16 };
+
+template <>
+struct EnumNames<Precision> {
+  static constexpr std::pair<Precision, const char*> values[] = {{Precision::fp32, "fp32"},
+                                                                 {Precision::bf16, "bf16"}};
+};
+
+struct TrainConfig {
+  std::int64_t steps = 0;  // of steps, tokens and flops, exactly one is given
+  std::int64_t tokens = 0;
+  double flops = 0;
+  std::int64_t global_batch_size = 8;
+  std::int64_t micro_batch_size = 1;
+  std::int64_t seed = 1;
+  DeviceChoice device = DeviceChoice::automatic;
+  CudaGraphs cuda_graphs = CudaGraphs::automatic;
+  Precision precision = Precision::fp32;
+  Precision residual_precision = Precision::fp32;
+  std::string init_from;
+  std::vector<std::string> init_changes;
+  std::int64_t validation_every_steps = 0;
+  std::int64_t validation_sequences = 64;
+  std::int64_t loss_chunk_tokens = 512;
+  std::int64_t threads = 0;
+  RegularizerConfig regularizers;
+};
+
+template <class Visitor>
+void visit_fields(Visitor& visit, TrainConfig& c) {
+  visit.field("steps", c.steps,
+              {.help = "length of the run; give this, tokens or flops",
+               .unit = "steps",
+               .min = 0,
+               .max = bounds::steps,
+               .synonyms = "max_iters train_iters max_steps num_steps total_steps iterations "
+                           "train_steps num_train_steps"});
+  visit.field("tokens", c.tokens,
+              {.help = "length of the run, rounded up to whole steps",
+               .unit = "tokens",
+               .min = 0,
+               .max = bounds::tokens,
+               .synonyms = "train_tokens max_tokens total_tokens num_tokens"});
+  visit.field("flops", c.flops,
+              {.help = "length of the run by training compute, rounded up to whole steps",
+               .unit = "FLOPs",
+               .min = 0,
+               .max = bounds::flops});
+  visit.field("global_batch_size", c.global_batch_size,
+              {.help = "sequences a step, over all ranks",
+               .unit = "sequences",
+               .min = 1,
+               .max = bounds::batch,
+               .synonyms = "batch_size train_batch_size total_batch_size"});
+  visit.field("micro_batch_size", c.micro_batch_size,
+              {.help = "sequences that a rank computes at once; gradients of the others accumulate",
+               .unit = "sequences",
+               .min = 1,
+               .max = bounds::batch,
+               .synonyms = "batch_size per_device_train_batch_size device_batch_size "
+                           "train_micro_batch_size_per_gpu"});
+  visit.field("seed", c.seed,
+              {.help = "of initial weights and sample order", .min = 0, .max = bounds::seed});
+  visit.field("device", c.device,
+              {.help = "what computes; auto: a GPU where there is one; ranks of a host share its "
+                       "GPUs in turn"});
+  visit.field("cuda_graphs", c.cuda_graphs,
+              {.help = "whether a GPU is given passes that have to do with no other rank by one "
+                       "call each; auto: where it can be; off: every kernel by itself"});
+  visit.field("precision", c.precision,
+              {.help = "of what matrix products and attention read; sums, weights, gradients and "
+                       "optimizer state are fp32 always",
+               .synonyms = "dtype bf16 fp16 fp32 torch_dtype params_dtype mixed_precision"});
+  visit.field("residual_precision", c.residual_precision,
+              {.help = "of the residual stream; bf16, to measure against, needs precision bf16"});
+  visit.field("init_from", c.init_from,
+              {.help = "checkpoint whose weights a new run starts from, or a run's folder for its "
+                       "newest; empty: random",
+               .synonyms = "load pretrained model_name_or_path pretrained_checkpoint"});
+  visit.field("init_changes", c.init_changes,
+              {.help = "fields of the model, as model.rope_theta, that may differ from that one's, "
+                       "although its weights then make another function"});
+  visit.field("validation_every_steps", c.validation_every_steps,
+              {.help = "steps between validations; 0: off",
+               .unit = "steps",
+               .min = 0,
+               .max = bounds::steps,
+               .synonyms = "eval_interval eval_steps eval_every val_interval"});
+  visit.field("validation_sequences", c.validation_sequences,
+              {.help = "held-out sequences a validation looks at",
+               .unit = "sequences",
+               .min = 1,
+               .max = bounds::tokens});
+  visit.field("loss_chunk_tokens", c.loss_chunk_tokens,
+              {.help = "rows of logits that exist at once",
+               .unit = "tokens",
+               .min = 1,
+               .max = bounds::vocabulary});
+  visit.field("threads", c.threads,
+              {.help = "CPU threads a rank; 0: the host's cores shared among its ranks",
+               .unit = "threads",
+               .min = 0,
+               .max = bounds::threads,
+               .synonyms = "num_threads omp_num_threads"});
+  visit.section("regularizers", c.regularizers, "weights of optional loss terms");
+}
+
+// Of the model's numbers. REQUIRES: validate found nothing.
+NumericTypes numeric_types(const TrainConfig& config);
+
+}  // namespace dualpath
