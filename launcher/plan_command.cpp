@@ -9,6 +9,7 @@
 #include "launcher/common/table.h"
 #include "launcher/common/text_format.h"
 #include "launcher/config/config_warnings.h"
+#include "launcher/config/micro_batch.h"
 #include "launcher/job/device_peaks.h"
 #include "launcher/plan/job_plan.h"
 #include "launcher/plan/layout_ranking.h"
@@ -189,8 +190,10 @@ Json report(const TrainerOptions& options, std::int64_t num_ranks, const Machine
   fmt::print("training FLOPs per token: {:.4g}, executed {:.4g}\n",
              training_flops(options.model, AttentionFlops::causal),
              executed_flops_per_token(options));
-  fmt::print("tokens per step: {}, in {} micro-batches a rank; steps: {}\n", tokens,
-             batch_layout(options, 0).accumulation, options.total_steps);
+  fmt::print("tokens per step: {}, in {} micro-batches of {} a rank; steps: {}\n", tokens,
+             batch_layout(options, 0).accumulation,
+             plural(static_cast<std::size_t>(options.micro_batch_size), "sequence"),
+             options.total_steps);
   if (options.parallel.pipeline > 1)
     fmt::print("bubble: {:.1f} % of the passes' time\n", 100 * plan.bubble_fraction);
   if (in_seconds) {
@@ -325,6 +328,7 @@ ExitCode run(std::span<const std::string> words) {
     json = report_layouts(run, plan.ranks, machine);
   } else {
     run.parallel = resolve(run.parallel, static_cast<int>(plan.ranks), false);
+    run.train.micro_batch_size = choose_micro_batch(run, machine.processor);
     json = report(trainer_options(run, total_steps(run, {})), plan.ranks, machine,
                   !plan.machine.empty());
   }

@@ -52,6 +52,9 @@ class ConfigFieldLister {
       added.text = yaml_value(value);
     }
     using Item = typename Value::value_type;
+    if constexpr (std::is_same_v<T, std::int64_t>) {
+      if (value == 0 && *info.zero_word != '\0') added.text = info.zero_word;
+    }
     added.is_number = std::is_arithmetic_v<Item> && !std::is_same_v<Item, bool>;
     if constexpr (std::is_enum_v<typename Value::value_type>) {
       added.choices = enum_names<typename Value::value_type>();

@@ -84,16 +84,23 @@ std::string parse_value(const ConfigNode& node, const FieldInfo&, bool& value) {
 }
 
 std::string parse_value(const ConfigNode& node, const FieldInfo& info, std::int64_t& value) {
-  const char* wanted = "an integer";
-  if (node.kind != Kind::scalar || node.quoted) return wrong_type(wanted, node);
+  const std::string zero_word = info.zero_word;
+  const std::string wanted =
+      zero_word.empty() ? "an integer" : fmt::format("an integer or {}", zero_word);
+  if (node.kind != Kind::scalar || node.quoted) return wrong_type(wanted.c_str(), node);
+  if (!zero_word.empty() && node.text == zero_word) {
+    value = 0;
+    return "";
+  }
   std::int64_t parsed = 0;
   std::errc error = parse_number(node.text, parsed);
   if (error == std::errc::invalid_argument) {  // 1e9 is an integer too
     double real = 0;
     error = parse_number(node.text, real);
-    if (error == std::errc::invalid_argument || std::isnan(real)) return wrong_type(wanted, node);
+    if (error == std::errc::invalid_argument || std::isnan(real))
+      return wrong_type(wanted.c_str(), node);
     if (error == std::errc() && std::abs(real) < 0x1p63) {
-      if (real != std::trunc(real)) return wrong_type(wanted, node);
+      if (real != std::trunc(real)) return wrong_type(wanted.c_str(), node);
       parsed = static_cast<std::int64_t>(real);
     } else {
       error = std::errc::result_out_of_range;

@@ -28,6 +28,8 @@ struct FieldInfo {
   double max = std::numeric_limits<double>::infinity();   // inclusive
   // What other tools call it, in lower case with spaces between: suggested where one is given.
   const char* synonyms = "";
+  // Of an integer field: the word that stands for 0, such as "auto"; read and printed in its place.
+  const char* zero_word = "";
 };
 
 // Bounds that several fields share. Every number has two: what is beyond them is a slip, and is

@@ -1,4 +1,4 @@
-// What a user can choose of the device that a rank computes on.
+// The device that a rank computes on, and what a user can choose of it.
 #pragma once
 
 #include "core/config/config.h"
@@ -19,6 +19,15 @@ template <>
 struct EnumNames<CudaGraphs> {
   static constexpr std::pair<CudaGraphs, const char*> values[] = {
       {CudaGraphs::automatic, "auto"}, {CudaGraphs::on, "on"}, {CudaGraphs::off, "off"}};
+};
+
+// What a rank computes on.
+enum class Processor { unknown, cpu, gpu };
+
+template <>
+struct EnumNames<Processor> {
+  static constexpr std::pair<Processor, const char*> values[] = {
+      {Processor::unknown, "unknown"}, {Processor::cpu, "cpu"}, {Processor::gpu, "gpu"}};
 };
 
 }  // namespace dualpath

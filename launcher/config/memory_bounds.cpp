@@ -31,7 +31,8 @@ void validate_memory(const ModelConfig& config, const TrainConfig& train, const 
   const auto length = static_cast<double>(model.sequence_length);
   const double state = state_bytes * static_cast<double>(model_parameters(model));
   const double activations =
-      4 * length * static_cast<double>(train.micro_batch_size) * values_of_token(model);
+      4 * length * static_cast<double>(std::max<std::int64_t>(1, train.micro_batch_size)) *
+      values_of_token(model);
   const double logits =
       4 * static_cast<double>(train.loss_chunk_tokens) * static_cast<double>(model.vocab_size);
   const double batches = 8 * length * static_cast<double>(train.global_batch_size) *

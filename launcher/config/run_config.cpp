@@ -105,7 +105,8 @@ bool validate_layout(const ParallelConfig& parallel, std::int64_t num_ranks,
 
 // Whether the global batch can be dealt out.
 bool validate_batch(const TrainConfig& train, std::int64_t readers, ConfigProblems& problems) {
-  const std::int64_t unit = train.micro_batch_size * readers;
+  const std::int64_t micro_batch = std::max<std::int64_t>(1, train.micro_batch_size);
+  const std::int64_t unit = micro_batch * readers;
   const std::int64_t below = train.global_batch_size / unit * unit;
   if (below == train.global_batch_size) return true;
   const std::string nearest =
@@ -113,16 +114,18 @@ bool validate_batch(const TrainConfig& train, std::int64_t readers, ConfigProble
   problems.add("train.global_batch_size",
                fmt::format("{} is no multiple of micro_batch_size {} * {} ranks that read "
                            "(tensor * data) = {}; the nearest {} {}",
-                           train.global_batch_size, train.micro_batch_size, readers, unit,
+                           train.global_batch_size, micro_batch, readers, unit,
                            below == 0 ? "is" : "are", nearest));
   return false;
 }
 
+// Where a schedule takes micro-batches of any size, it takes those of one sequence.
 // REQUIRES: the layout fits the ranks, the batch can be dealt out.
 void validate_pipeline(const RunConfig& config, std::int64_t readers, ConfigProblems& problems) {
   const ParallelConfig& parallel = config.parallel;
   const PipelineShape shape = pipeline_shape(
-      parallel, config.train.global_batch_size / (config.train.micro_batch_size * readers));
+      parallel, config.train.global_batch_size /
+                    (std::max<std::int64_t>(1, config.train.micro_batch_size) * readers));
   if (const std::string problem = schedule_problem(parallel.schedule, shape); !problem.empty()) {
     problems.add("parallel.schedule", problem);
     return;

@@ -25,7 +25,7 @@ struct TrainConfig {
   std::int64_t tokens = 0;
   double flops = 0;
   std::int64_t global_batch_size = 8;
-  std::int64_t micro_batch_size = 1;
+  std::int64_t micro_batch_size = 0;  // 0: choose_micro_batch() (micro_batch.h)
   std::int64_t seed = 1;
   DeviceChoice device = DeviceChoice::automatic;
   CudaGraphs cuda_graphs = CudaGraphs::automatic;
@@ -67,12 +67,15 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
                .max = bounds::batch,
                .synonyms = "batch_size train_batch_size total_batch_size"});
   visit.field("micro_batch_size", c.micro_batch_size,
-              {.help = "sequences that a rank computes at once; gradients of the others accumulate",
+              {.help = "sequences of one pass of a rank; a step's micro-batches accumulate their "
+                       "gradients. auto: by model and layout, for speed in bounded memory; the log "
+                       "and `dualpath plan` tell it. Lower it where memory is short",
                .unit = "sequences",
                .min = 1,
                .max = bounds::batch,
                .synonyms = "batch_size per_device_train_batch_size device_batch_size "
-                           "train_micro_batch_size_per_gpu"});
+                           "train_micro_batch_size_per_gpu",
+               .zero_word = "auto"});
   visit.field("seed", c.seed,
               {.help = "of initial weights and sample order", .min = 0, .max = bounds::seed});
   visit.field("device", c.device,

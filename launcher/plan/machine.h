@@ -37,15 +37,6 @@ struct LinkRate {
   double gbytes = 0;
 };
 
-// What a rank computes on.
-enum class Processor { unknown, cpu, gpu };
-
-template <>
-struct EnumNames<Processor> {
-  static constexpr std::pair<Processor, const char*> values[] = {
-      {Processor::unknown, "unknown"}, {Processor::cpu, "cpu"}, {Processor::gpu, "gpu"}};
-};
-
 struct Machine {
   std::string name = {};
   Processor processor = Processor::unknown;

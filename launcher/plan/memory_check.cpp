@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "launcher/common/text_format.h"
+#include "launcher/config/micro_batch.h"
 #include "launcher/plan/job_plan.h"
 #include "launcher/train/training_options.h"
 #include "model/counts.h"
@@ -43,6 +44,7 @@ std::string memory_problem(const RunConfig& config, std::int64_t num_ranks, cons
   if (resolved.model.vocab_size == 0)
     resolved.model.vocab_size = std::max<std::int64_t>(128, config.parallel.tensor);
   resolved.parallel = resolve(config.parallel, static_cast<int>(num_ranks), false);
+  resolved.train.micro_batch_size = choose_micro_batch(resolved, Processor::cpu);
   const TrainerOptions options = trainer_options(resolved, 1);
   const std::int64_t ranks_of_stage = num_ranks / resolved.parallel.pipeline;
   std::map<std::int64_t, RankMemory> of_stage;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "launcher/config/micro_batch.h"
 #include "launcher/config/parallel_layout.h"
 #include "launcher/job/backend_choice.h"
 #include "model/counts.h"
@@ -19,6 +20,8 @@ RunConfig resolve(RunConfig config, Job& job, const Device& device, Log& log) {
   const std::vector<std::string> all = job.world().all_gather(spare ? "spare" : "");
   const bool all_spare = std::ranges::count(all, "") == 0;
   config.parallel = resolve(config.parallel, job.world().size(), by_gpus || all_spare);
+  config.train.micro_batch_size =
+      choose_micro_batch(config, device.is_host_memory() ? Processor::cpu : Processor::gpu);
   return config;
 }
 

@@ -11,6 +11,7 @@
 #include "data/files/file_io.h"
 #include "data/text/tokenizer_files.h"
 #include "launcher/common/stop_request.h"
+#include "launcher/common/text_format.h"
 #include "launcher/job/backend_choice.h"
 #include "launcher/job/device_peaks.h"
 #include "launcher/job/kernel_choices.h"
@@ -163,6 +164,9 @@ void TrainingRun::report_plan() {
   log_.info("parameters: {} | training FLOPs per token: {:.4g} | tokens per step: {} | steps: {}",
             model_parameters(model), training_flops(model, AttentionFlops::causal),
             config_.train.global_batch_size * model.sequence_length, total_steps_);
+  log_.info("micro-batches of a rank and step: {} of {}",
+            batch_layout(trainer_options(config_, total_steps_), 0).accumulation,
+            plural(static_cast<std::size_t>(config_.train.micro_batch_size), "sequence"));
   log_.info(
       "memory a rank: weights {} | gradients {} | moments {} | kept activations {} | scratch {}",
       gigabytes(parameters.value_bytes() + parameters.operand_bytes()),
