@@ -2,37 +2,23 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
-#include <fstream>
 #include <sched.h>
 #include <string>
 #include <thread>
 
+#include "core/control_group.h"
+
 namespace dualpath {
 namespace {
 
-// This process's control group, a path below the root of the hierarchy of version 2: "0::/a/b".
-std::string control_group() {
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    if (line.starts_with("0::")) return line.substr(3);
-  }
-  return "/";
-}
-
-// The least of the quotas of the group and of those that it is in.
+// The least of the quotas of the process's control group and of those that it is in.
 std::optional<int> least_quota() {
   std::optional<int> least;
-  std::filesystem::path group = control_group();
-  while (true) {
-    std::ifstream file("/sys/fs/cgroup" / group.relative_path() / "cpu.max");
-    std::string cpu_max;
-    std::getline(file, cpu_max);
+  for (const std::string& cpu_max : control_group_values("", "cpu.max")) {
     if (const auto cores = cores_of_quota(cpu_max))
       least = std::min(least.value_or(*cores), *cores);
-    if (!group.has_relative_path()) return least;
-    group = group.parent_path();
   }
+  return least;
 }
 
 }  // namespace

@@ -1,6 +1,11 @@
 #include "core/host_memory.h"
 
+#include <algorithm>
+#include <charconv>
 #include <fstream>
+#include <utility>
+
+#include "core/control_group.h"
 
 namespace dualpath {
 
@@ -29,8 +34,22 @@ std::int64_t available_host_bytes() {
   return memory_bytes("MemAvailable");
 }
 
+std::int64_t bytes_of_limit(std::string_view limit) {
+  std::int64_t bytes = 0;
+  const char* const end = limit.data() + limit.size();
+  const auto [rest, error] = std::from_chars(limit.data(), end, bytes);
+  const bool is_number = error == std::errc() && (rest == end || *rest == '\n') && bytes > 0;
+  return is_number ? bytes : INT64_MAX;
+}
+
 std::int64_t total_host_bytes() {
-  return memory_bytes("MemTotal");
+  std::int64_t bytes = memory_bytes("MemTotal");
+  for (const auto& [controller, file] :
+       {std::pair{"", "memory.max"}, std::pair{"memory", "memory.limit_in_bytes"}}) {
+    for (const std::string& limit : control_group_values(controller, file))
+      bytes = std::min(bytes, bytes_of_limit(limit));
+  }
+  return bytes;
 }
 
 }  // namespace dualpath

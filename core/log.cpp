@@ -34,6 +34,7 @@ void Log::open_file(const std::filesystem::path& path) {
   const std::lock_guard lock(mutex_);
   file_ = std::move(file);
   path_ = path.string();
+  write_to_file(std::exchange(early_, {}));
 }
 
 void Log::write(LogLevel level, std::string_view message) {
@@ -53,7 +54,11 @@ void Log::write(LogLevel level, std::string_view message) {
   }
   const std::lock_guard lock(mutex_);
   (void)put(text, level == LogLevel::info ? stdout : stderr);
-  if (file_ != nullptr) write_to_file(text);
+  if (file_ != nullptr) {
+    write_to_file(text);
+  } else if (early_.size() + text.size() <= early_bytes) {
+    early_ += text;
+  }
 }
 
 void Log::write_to_file(std::string_view text) {

@@ -23,8 +23,8 @@ class Log {
   // drops info messages; in a job, rank 0 alone has true.
   explicit Log(std::string prefix = "", bool prints_info = true);
 
-  // From here on lines are appended to the file as well. Throws Error(checkpoint) if it cannot be
-  // opened.
+  // From here on lines are appended to the file as well, after those written so far. Throws
+  // Error(checkpoint) if it cannot be opened.
   void open_file(const std::filesystem::path& path);
 
   template <class... Args>
@@ -41,6 +41,8 @@ class Log {
   }
 
  private:
+  static constexpr std::size_t early_bytes = 64 << 10;
+
   struct CloseFile {
     // Every message has been flushed.
     void operator()(std::FILE* file) const { (void)std::fclose(file); }
@@ -53,6 +55,7 @@ class Log {
   bool prints_info_;
   std::mutex mutex_;
   std::unique_ptr<std::FILE, CloseFile> file_;
+  std::string early_;           // lines written before the file was opened, at most early_bytes
   std::string path_;            // the file's
   bool has_told_loss_ = false;  // of lines of the file
 };

@@ -68,7 +68,7 @@ expect "a second document" 2 'second.yaml:3: a second document' "$dualpath" trai
 [ -e runs/bad/checkpoints ] && fail "a refused config left checkpoints"
 
 # Allowed, and told.
-expect "a warm-up longer than the run" 0 'optimizer.warmup_steps = 100 of the run.s 3 steps' train run.name=short
+expect "a warm-up longer than the run" 0 'optimizer.warmup_steps \(100\) is not below the run.s 3 steps' train run.name=short
 expect "a pipe" 0 'finished 3 steps' train <(echo 'run: {name: piped}')
 printf '%s\n' 'base: config.yaml' 'run: {name: based}' >based.yaml
 expect "a base" 0 'finished 3 steps' "$dualpath" train based.yaml
@@ -127,6 +127,11 @@ expect "another function" 2 'model.tied_embeddings: false there, true here' trai
 expect "another function, knowingly" 0 'no place for parameters/head.* of runs/good/checkpoints/step-00000003' \
   train run.name=tied $tied train.init_changes=model.tied_embeddings
 rm -rf runs/bad
+# Of a run that lost its checkpoints and metrics.jsonl, log.txt still tells.
+cp -r runs/good runs/lost
+rm -r runs/lost/checkpoints runs/lost/metrics.jsonl
+rm -f runs/lost/DONE
+expect "checkpoints and metrics lost" 4 'its log.txt tells of a save, but there is no checkpoint' train run.name=lost train.steps=6
 
 # Trial R17: a picture that cannot be drawn is no failure of a finished run.
 mkdir -p runs/undrawn/loss.svg/x

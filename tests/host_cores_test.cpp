@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include "core/host_memory.h"
+
 namespace dualpath {
 namespace {
 
@@ -13,6 +15,15 @@ TEST(HostCores, ReadsAQuota) {
   EXPECT_EQ(cores_of_quota("max 100000"), std::nullopt);
   for (const char* other : {"", "200000", "200000 ", "200000 0", "-1 100000", "two 100000"})
     EXPECT_EQ(cores_of_quota(other), std::nullopt) << other;
+}
+
+TEST(HostMemory, ReadsALimit) {
+  EXPECT_EQ(bytes_of_limit("1073741824\n"), 1 << 30);
+  EXPECT_EQ(bytes_of_limit("1073741824"), 1 << 30);
+  for (const char* none : {"max\n", "max", "", "0", "-1", "1G"})
+    EXPECT_EQ(bytes_of_limit(none), INT64_MAX) << none;
+  EXPECT_GT(total_host_bytes(), 1 << 20);
+  EXPECT_LT(total_host_bytes(), INT64_MAX);
 }
 
 TEST(HostCores, KeepsToTheCoresThatTheProcessIsBoundTo) {

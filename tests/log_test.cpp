@@ -84,10 +84,12 @@ TEST_F(LogFile, GetsAllLevelsAndIsAppendedTo) {
     }
   });
   const std::vector<std::string> found = lines();
-  ASSERT_EQ(found.size(), 4u);
-  EXPECT_THAT(found[0], HasSubstr("first run"));
-  EXPECT_THAT(found[1], HasSubstr("error: first error"));
-  EXPECT_THAT(found[2], HasSubstr("second run"));
+  ASSERT_EQ(found.size(), 6u);
+  EXPECT_THAT(found[0], HasSubstr("before the file"));
+  EXPECT_THAT(found[1], HasSubstr("first run"));
+  EXPECT_THAT(found[2], HasSubstr("error: first error"));
+  EXPECT_THAT(found[3], HasSubstr("before the file"));
+  EXPECT_THAT(found[4], HasSubstr("second run"));
 }
 
 TEST_F(LogFile, LinesOfThreadsStayWhole) {

@@ -104,6 +104,14 @@ TEST(RunConfig, WantsExactlyOneLength) {
   EXPECT_THAT(problems_of({"train.steps=0", "train.flops=1e18"}), IsEmpty());
 }
 
+TEST(RunConfig, InitChangesNameFieldsOfTheModel) {
+  EXPECT_THAT(problems_of({"train.init_changes=[model.rope_theta, model.deep.combine]"}),
+              IsEmpty());
+  EXPECT_THAT(problems_of({"train.init_changes=model.rope_thet"}),
+              ElementsAre("train.init_changes: model.rope_thet is no field of the model, did you "
+                          "mean model.rope_theta?"));
+}
+
 TEST(RunConfig, BatchesDivideOverRanks) {
   EXPECT_THAT(problems_of({}, 3),
               ElementsAre("train.global_batch_size: 8 is no multiple of micro_batch_size 2 * 3 "
@@ -269,11 +277,13 @@ TEST(RunConfig, NonsenseTogetherIsRefused) {
 
 TEST(RunConfig, AWarmUpAsLongAsTheRunIsToldOf) {
   EXPECT_THAT(config_warnings(read({"optimizer.warmup_steps=9"})), IsEmpty());
-  EXPECT_THAT(config_warnings(read({"optimizer.warmup_steps=10"})),
-              ElementsAre(HasSubstr("optimizer.warmup_steps = 10 of the run's 10 steps")));
+  EXPECT_THAT(
+      config_warnings(read({"optimizer.warmup_steps=10"})),
+      ElementsAre(HasSubstr("optimizer.warmup_steps (10) is not below the run's 10 steps")));
   // 8 * 256 tokens a step.
-  EXPECT_THAT(config_warnings(read({"train.steps=0", "train.tokens=20480"})),
-              ElementsAre(HasSubstr("optimizer.warmup_steps = 100 of the run's 10 steps")));
+  EXPECT_THAT(
+      config_warnings(read({"train.steps=0", "train.tokens=20480"})),
+      ElementsAre(HasSubstr("optimizer.warmup_steps (100) is not below the run's 10 steps")));
   EXPECT_THAT(config_warnings(read({"train.steps=0", "train.flops=1e18"})), IsEmpty());
 }
 

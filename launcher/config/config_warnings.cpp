@@ -24,8 +24,8 @@ std::vector<std::string> config_warnings(const RunConfig& config) {
   // No refusal: a real configuration is tried for a few steps before its run.
   if (steps > 0 && static_cast<double>(optimizer.warmup_steps) >= steps) {
     warnings.push_back(fmt::format(
-        "optimizer.warmup_steps = {} of the run's {} steps: the learning rate never falls, and "
-        "comes to its peak, optimizer.lr, at the last step or not at all",
+        "optimizer.warmup_steps ({}) is not below the run's {} steps: the learning rate reaches "
+        "its peak, optimizer.lr, at the last step or not at all",
         optimizer.warmup_steps, steps));
   }
   return warnings;

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 #include <string_view>
 
+#include "core/config/nearest.h"
 #include "core/error.h"
 #include "launcher/config/memory_bounds.h"
 #include "launcher/config/parallel_layout.h"
@@ -56,6 +57,21 @@ void validate_amount(const RunConfig& config, ConfigProblems& problems) {
   }
   if (tokens > most)
     problems.add(field, fmt::format("makes {:.3g} tokens; {:g} are the most", tokens, most));
+}
+
+// Fields of the model, by their keys.
+void validate_init_changes(const TrainConfig& train, ConfigProblems& problems) {
+  std::vector<std::string> keys;
+  for (const ConfigField& field : list_fields(ModelConfig())) {
+    if (field.kind == ConfigField::Kind::value) keys.push_back("model." + field.key);
+  }
+  for (const std::string& name : train.init_changes) {
+    if (std::ranges::find(keys, name) != keys.end()) continue;
+    const std::string near = nearest(name, keys);
+    problems.add("train.init_changes",
+                 fmt::format("{} is no field of the model{}", name,
+                             near.empty() ? "" : fmt::format(", did you mean {}?", near)));
+  }
 }
 
 void validate_precision(const TrainConfig& train, ConfigProblems& problems) {
@@ -202,6 +218,7 @@ void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& p
   validate(config.optimizer, problems);
   validate(config.data, problems);
   validate_length(config.train, problems);
+  validate_init_changes(config.train, problems);
   validate_precision(config.train, problems);
   validate_backend(config, problems);
   validate_cuda_graphs(config, problems);

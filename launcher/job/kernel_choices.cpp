@@ -29,7 +29,7 @@ KernelChoices read_choices(const std::filesystem::path& file, const std::string&
     return read_file(file, ExitCode::checkpoint);
   });
   if (text.empty()) return {made_for, {}};
-  KernelChoices choices = parse_kernel_choices(text, file);
+  KernelChoices choices = run_alike([&] { return parse_kernel_choices(text, file); });
   if (choices.made_for == made_for) return choices;
   if (ranks.rank() == 0) {
     log.warning(

@@ -5,7 +5,6 @@
 #include <set>
 #include <sstream>
 
-#include "core/config/nearest.h"
 #include "data/checkpoints/checkpoint_folder.h"
 #include "parallel/run_together.h"
 
@@ -22,17 +21,18 @@ bool keeps_function(const std::string& key) {
   return is_init_only(key) || std::ranges::find(keys, key) != std::end(keys);
 }
 
-void check_names(std::span<const std::string> allowed) {
-  std::vector<std::string> keys;
-  for (const ConfigField& field : list_fields(ModelConfig())) {
-    if (field.kind == ConfigField::Kind::value) keys.push_back("model." + field.key);
-  }
-  for (const std::string& name : allowed) {
-    if (std::ranges::find(keys, name) != keys.end()) continue;
-    const std::string near = nearest(name, keys);
-    DUALPATH_FAIL(ExitCode::configuration, "train.init_changes: {} is no field of the model{}",
-                  name, near.empty() ? "" : fmt::format(", did you mean {}?", near));
-  }
+// Fields that give the tensors other shapes: no permission helps there.
+bool changes_shapes(const std::string& key) {
+  constexpr std::string_view keys[] = {"model.architecture",
+                                       "model.layers",
+                                       "model.hidden_size",
+                                       "model.attention_heads",
+                                       "model.kv_heads",
+                                       "model.vocab_size",
+                                       "model.deep.ffn_hidden_size",
+                                       "model.wide.ffn_hidden_size",
+                                       "model.deep.iterations"};
+  return std::ranges::find(keys, key) != std::end(keys);
 }
 
 }  // namespace
@@ -65,7 +65,6 @@ Checkpoint find_initial_weights(const std::filesystem::path& folder, Log& log,
 
 std::vector<ConfigChange> check_same_function(const ModelConfig& source, const ModelConfig& model,
                                               std::span<const std::string> allowed) {
-  check_names(allowed);
   std::vector<ConfigChange> knowingly;
   std::vector<std::string> names;
   std::string refused;
@@ -79,10 +78,16 @@ std::vector<ConfigChange> check_same_function(const ModelConfig& source, const M
       names.push_back(change.key);
     }
   }
+  const std::string advice = std::ranges::any_of(names, changes_shapes)
+                                 ? "; their tensors have other shapes"
+                                 : fmt::format(
+                                       ", or train.init_changes=[{}] to take them all the "
+                                       "same",
+                                       fmt::join(names, ","));
   CHECK_AS(ExitCode::configuration, names.empty(),
            "the weights of train.init_from were trained as part of another model; give the same "
-           "model, or train.init_changes=[{}] to take them all the same{}",
-           fmt::join(names, ","), refused);
+           "model{}{}",
+           advice, refused);
   return knowingly;
 }
 

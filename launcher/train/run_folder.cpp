@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <fstream>
 #include <system_error>
 
 #include "data/checkpoints/checkpoint_folder.h"
@@ -13,12 +14,28 @@ namespace dualpath {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// Whether a run's log has the line of a saved checkpoint.
+bool tells_of_a_save(const fs::path& log) {
+  std::ifstream lines(log);
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t saved = line.find(" saved ");
+    if (saved != line.npos && line.find("/checkpoints/", saved) != line.npos) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 void check_never_saved(const fs::path& folder) {
   std::string sign;
   if (is_there(folder / "DONE")) {
     sign = "it has a file DONE";
   } else if (const std::int64_t step = last_saved_step(folder / "metrics.jsonl"); step > 0) {
     sign = fmt::format("its metrics.jsonl tells that step {} was saved", step);
+  } else if (tells_of_a_save(folder / "log.txt")) {
+    sign = "its log.txt tells of a save";
   }
   CHECK_AS(ExitCode::checkpoint, sign.empty(),
            "{} has been trained, for {}, but there is no checkpoint in {}: moved away, or not "

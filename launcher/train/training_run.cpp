@@ -257,9 +257,17 @@ void TrainingRun::compare_environment(const Checkpoint& checkpoint) {
 }
 
 void TrainingRun::resume(const Checkpoint& checkpoint) {
-  load_slices(checkpoint, trainer_->state(), SliceAccess(device_, *stream_));
+  load(checkpoint, trainer_->state());
   trainer_->start(*data_.training, progress_of(checkpoint));
   log_.info("resumed from {}", checkpoint.folder.string());
+}
+
+// Collective.
+void TrainingRun::load(const Checkpoint& checkpoint, std::span<const TensorSlice> wanted) {
+  run_together(job_.world(), "loading", [&] {
+    load_slices(checkpoint, wanted, SliceAccess(device_, *stream_));
+    return std::string();
+  });
 }
 
 void TrainingRun::begin() {
@@ -287,7 +295,7 @@ void TrainingRun::take_weights(const Checkpoint& source) {
   const std::vector<std::string> left_out = weights_left_out(source, wanted, job_.world());
   if (!left_out.empty() && job_.is_root())
     log_.warning("this model has no place for {} of {}", fmt::join(left_out, ", "), name);
-  load_slices(source, wanted, SliceAccess(device_, *stream_));
+  load(source, wanted);
   log_.info("weights from {}", name);
 }
 
@@ -490,7 +498,7 @@ std::map<std::string, std::string> TrainingRun::environment() const {
   std::map<std::string, std::string> environment = {{"threads", std::to_string(num_threads_)},
                                                     {"ranks", std::to_string(job_.world().size())},
                                                     {"device", device_.name()},
-                                                    {"program", version_text()}};
+                                                    {"program", version_line()}};
   if (config_.parallel.backend == CommunicationBackend::nccl)
     environment["settings of NCCL"] = nccl_settings();
   if (!kernels_.empty()) environment["kernels"] = kernels_;

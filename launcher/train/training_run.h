@@ -63,6 +63,7 @@ class TrainingRun {
   void check_fits(const Checkpoint& checkpoint);
   void compare_environment(const Checkpoint& checkpoint);
   void resume(const Checkpoint& checkpoint);
+  void load(const Checkpoint& checkpoint, std::span<const TensorSlice> wanted);
   void begin();
   void take_weights(const Checkpoint& source);
   bool stop_is_requested_on_any_rank();
