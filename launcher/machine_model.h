@@ -5,7 +5,7 @@
 #include <span>
 
 #include "core/dry_device.h"
-#include "launcher/bench/observed_device.h"
+#include "core/observed_device.h"
 #include "launcher/machine.h"
 #include "parallel/communicator.h"
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <optional>
 
-#include "launcher/bench/observed_device.h"
+#include "core/observed_device.h"
 #include "launcher/profile_config.h"
 #include "launcher/trace_recorder.h"
 #include "parallel/operations_under_way.h"

@@ -2,11 +2,10 @@
 #include <cmath>
 
 #include "core/cpu/cpu_ops.h"
-#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
-#include "core/ops_checks.h"
+#include "core/element_types.h"
 
 namespace dualpath {
 namespace {
@@ -108,20 +107,20 @@ void gate_row_backward(S* dx, S* ddeep, S* dwide, const S* dy, const S* x, Pair 
 
 }  // namespace
 
-void CpuOps::gate(Tensor y_TD, Tensor gates_T2, Tensor x_TD, Tensor h_deep_TD, Tensor h_wide_TD,
-                  Tensor weight_ND, Tensor bias_N, GateMode mode, GateTarget target) {
-  check_gate(y_TD, gates_T2, x_TD, h_deep_TD, h_wide_TD, weight_ND, bias_N, mode);
-  const std::int64_t D = x_TD.shape[1];
-  float* gates = gates_T2.as<float>();
+void CpuOps::compute(const op::Gate& op) {
+  const GateMode mode = op.mode;
+  const GateTarget target = op.target;
+  const std::int64_t D = op.x_TD.shape[1];
+  float* gates = op.gates_T2.as<float>();
   const bool learned = mode != GateMode::fixed;
-  const float* weight = learned ? weight_ND.as<float>() : nullptr;
-  const float* bias = learned ? bias_N.as<float>() : nullptr;
-  with_type(x_TD, [&]<class S>() {
-    S* y = y_TD.as<S>();
-    const S* x = x_TD.as<S>();
-    const S* h_deep = h_deep_TD.as<S>();
-    const S* h_wide = h_wide_TD.as<S>();
-    parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
+  const float* weight = learned ? op.weight_ND.as<float>() : nullptr;
+  const float* bias = learned ? op.bias_N.as<float>() : nullptr;
+  with_type(op.x_TD, [&]<class S>() {
+    S* y = op.y_TD.as<S>();
+    const S* x = op.x_TD.as<S>();
+    const S* h_deep = op.h_deep_TD.as<S>();
+    const S* h_wide = op.h_wide_TD.as<S>();
+    parallel_for(num_threads_, {op.x_TD.rows(), D}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         const std::int64_t row = t * D;
         const Pair pair = gates_of(mode, x + row, weight, bias, D);
@@ -133,27 +132,24 @@ void CpuOps::gate(Tensor y_TD, Tensor gates_T2, Tensor x_TD, Tensor h_deep_TD, T
   });
 }
 
-void CpuOps::gate_backward(Tensor dx_TD, Tensor dh_deep_TD, Tensor dh_wide_TD, Tensor dweight_ND,
-                           Tensor dbias_N, Tensor dy_TD, Tensor dgates_T2, Tensor x_TD,
-                           Tensor h_deep_TD, Tensor h_wide_TD, Tensor gates_T2, Tensor weight_ND,
-                           GateMode mode, GateTarget target) {
-  check_gate_backward(dx_TD, dh_deep_TD, dh_wide_TD, dweight_ND, dbias_N, dy_TD, dgates_T2, x_TD,
-                      h_deep_TD, h_wide_TD, gates_T2, weight_ND, mode);
-  const std::int64_t D = x_TD.shape[1];
+void CpuOps::compute(const op::GateBackward& op) {
+  const GateMode mode = op.mode;
+  const GateTarget target = op.target;
+  const std::int64_t D = op.x_TD.shape[1];
   const std::int64_t N = gate_logits(mode);
-  const float* dgates = dgates_T2.empty() ? nullptr : dgates_T2.as<float>();
-  const float* gates = gates_T2.as<float>();
-  const float* weight = N == 0 ? nullptr : weight_ND.as<float>();
+  const float* dgates = op.dgates_T2.empty() ? nullptr : op.dgates_T2.as<float>();
+  const float* gates = op.gates_T2.as<float>();
+  const float* weight = N == 0 ? nullptr : op.weight_ND.as<float>();
   const RowSums dlogits(scratch_, num_threads_, N * (D + 1));  // columns: dweight, dbias
   const auto rows_backward = [&]<class S, int n>() {
-    S* dx = dx_TD.as<S>();
-    S* dh_deep = dh_deep_TD.as<S>();
-    S* dh_wide = dh_wide_TD.as<S>();
-    const S* dy = dy_TD.as<S>();
-    const S* x = x_TD.as<S>();
-    const S* h_deep = h_deep_TD.as<S>();
-    const S* h_wide = h_wide_TD.as<S>();
-    parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
+    S* dx = op.dx_TD.as<S>();
+    S* dh_deep = op.dh_deep_TD.as<S>();
+    S* dh_wide = op.dh_wide_TD.as<S>();
+    const S* dy = op.dy_TD.as<S>();
+    const S* x = op.x_TD.as<S>();
+    const S* h_deep = op.h_deep_TD.as<S>();
+    const S* h_wide = op.h_wide_TD.as<S>();
+    parallel_for(num_threads_, {op.x_TD.rows(), D}, [=](Piece piece) {
       RowAccumulator sums = dlogits.accumulator(piece.index);
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         const std::int64_t row = t * D;
@@ -172,14 +168,14 @@ void CpuOps::gate_backward(Tensor dx_TD, Tensor dh_deep_TD, Tensor dh_wide_TD, T
       sums.flush();
     });
   };
-  with_type(x_TD, [&]<class S>() {
+  with_type(op.x_TD, [&]<class S>() {
     if (N == 0) rows_backward.template operator()<S, 0>();
     if (N == 1) rows_backward.template operator()<S, 1>();
     if (N == 2) rows_backward.template operator()<S, 2>();
   });
   if (N == 0) return;
-  dlogits.add_to(dweight_ND.as<float>(), 0, N * D);
-  dlogits.add_to(dbias_N.as<float>(), N * D, N);
+  dlogits.add_to(op.dweight_ND.as<float>(), 0, N * D);
+  dlogits.add_to(op.dbias_N.as<float>(), N * D, N);
 }
 
 }  // namespace dualpath

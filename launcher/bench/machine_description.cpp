@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "core/cuda/cuda_device.h"
+#include "core/observed_device.h"
 #include "launcher/bench/job_bench.h"
 #include "launcher/bench/kernel_profile.h"
-#include "launcher/bench/observed_device.h"
 #include "launcher/bench/peak_memory.h"
 #include "launcher/bench/rate_fit.h"
 #include "launcher/job_plan.h"

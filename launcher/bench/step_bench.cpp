@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "launcher/bench/observed_device.h"
+#include "core/observed_device.h"
 #include "launcher/bench/peak_memory.h"
 #include "launcher/device_peaks.h"
 #include "launcher/kernel_choices.h"

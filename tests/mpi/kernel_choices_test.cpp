@@ -7,10 +7,10 @@
 #include <set>
 
 #include "core/cpu/cpu_device.h"
-#include "core/cuda/gemm_layout.h"
+#include "core/cuda/libraries/gemm_layout.h"
 #include "core/dry_device.h"
+#include "core/observed_device.h"
 #include "data/file_io.h"
-#include "launcher/bench/observed_device.h"
 #include "tests/expect_error.h"
 #include "tests/mpi/grid_rig.h"
 #include "tests/mpi/world.h"

@@ -1,0 +1,34 @@
+// One call of an operation of core/ops.h as an observer of kernels sees it.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "core/device.h"
+#include "core/ops.h"
+
+namespace dualpath {
+
+struct Operand {
+  Tensor tensor;
+  Access access;
+};
+
+struct KernelCall {
+  const char* name;                   // the operation's, for products with their transposition
+  std::span<const Operand> operands;  // those that are present, in the operation's order
+  double flops;                       // of products; 0 for kernels that are bound by memory
+  double bytes;                       // read and written at least
+  bool is_bf16;                       // multiplies bf16 operands
+  // Does the work, on the stream, any number of times.
+  const std::function<void()>& issue;
+};
+
+// Is given every call and must have issued it, in effect once, when it returns.
+class KernelObserver {
+ public:
+  virtual ~KernelObserver() = default;
+  virtual void on_call(const KernelCall& call, Stream& stream) = 0;
+};
+
+}  // namespace dualpath
