@@ -65,7 +65,7 @@ class Ops {
  public:
   virtual ~Ops() = default;
   virtual void run(const Operation& operation) = 0;
-  // Outlived by these kernels. Null: they leave no choice.
+  // The choice among these kernels' algorithms; they outlive it. Null: they leave none.
   virtual std::unique_ptr<KernelTuner> make_tuner() { return nullptr; }
 
   // Between these two, which do not nest, the b of every product without transpose_a is a weight

@@ -321,71 +321,73 @@ TEST(Gradient, Mixture) {
 }
 
 // y and the regularisers of the gates, with both of their gradients.
-TEST(Gradient, Gate) {
+void expect_gate_gradients(GateMode mode, GateTarget target, bool regularized) {
   ReferenceOps ops;
   constexpr std::int64_t T = 6, D = 4, positions = 3;
   const double entropy_scale = 0.6, balance_scale = 5;
-  for (const GateMode mode :
-       {GateMode::two_sigmoid, GateMode::convex, GateMode::softmax, GateMode::fixed}) {
-    for (const GateTarget target : {GateTarget::states, GateTarget::updates}) {
-      for (const bool regularized : {false, true}) {
-        const std::int64_t N = gate_logits(mode);
-        Array x = uniform("x", {T, D}), h_deep = uniform("h_deep", {T, D});
-        Array h_wide = uniform("h_wide", {T, D}), weight = uniform("weight", {N, D});
-        Array bias = uniform("bias", {N}), cotangent = uniform("dy", {T, D});
-        Array y = poisoned({T, D}), gates = poisoned({T, 2});
-        Array dgates = poisoned({T, 2}), losses = constant({2}, 0);
-        const auto if_learned = [&](auto& array) { return N > 0 ? Tensor(array) : Tensor{}; };
-        const auto loss = [&] {
-          ops.run(op::Gate{.y_TD = y,
-                           .gates_T2 = gates,
+  const std::int64_t N = gate_logits(mode);
+  Array x = uniform("x", {T, D}), h_deep = uniform("h_deep", {T, D});
+  Array h_wide = uniform("h_wide", {T, D}), weight = uniform("weight", {N, D});
+  Array bias = uniform("bias", {N}), cotangent = uniform("dy", {T, D});
+  Array y = poisoned({T, D}), gates = poisoned({T, 2});
+  Array dgates = poisoned({T, 2}), losses = constant({2}, 0);
+  const auto if_learned = [&](auto& array) { return N > 0 ? Tensor(array) : Tensor{}; };
+  const auto loss = [&] {
+    ops.run(op::Gate{.y_TD = y,
+                     .gates_T2 = gates,
+                     .x_TD = x,
+                     .h_deep_TD = h_deep,
+                     .h_wide_TD = h_wide,
+                     .weight_ND = if_learned(weight),
+                     .bias_N = if_learned(bias),
+                     .mode = mode,
+                     .target = target});
+    Loss sum;
+    sum.add(cotangent, y);
+    if (regularized) {
+      losses = constant({2}, 0);
+      ops.run(op::GateRegularizer{.dgates_T2 = dgates,
+                                  .losses_2 = losses,
+                                  .gates_T2 = gates,
+                                  .positions = positions,
+                                  .entropy_scale = entropy_scale,
+                                  .balance_scale = balance_scale});
+      sum.add(entropy_scale, losses[0]);
+      sum.add(balance_scale, losses[1]);
+    }
+    return sum;
+  };
+  loss();
+  Array dx = cotangent;  // in place of dy
+  Array dh_deep = poisoned({T, D}), dh_wide = poisoned({T, D});
+  Accumulated dweight({N, D}), dbias({N});
+  ops.run(op::GateBackward{.dx_TD = dx,
+                           .dh_deep_TD = dh_deep,
+                           .dh_wide_TD = dh_wide,
+                           .dweight_ND = if_learned(dweight),
+                           .dbias_N = if_learned(dbias),
+                           .dy_TD = dx,
+                           .dgates_T2 = regularized ? Tensor(dgates) : Tensor{},
                            .x_TD = x,
                            .h_deep_TD = h_deep,
                            .h_wide_TD = h_wide,
+                           .gates_T2 = gates,
                            .weight_ND = if_learned(weight),
-                           .bias_N = if_learned(bias),
                            .mode = mode,
                            .target = target});
-          Loss sum;
-          sum.add(cotangent, y);
-          if (regularized) {
-            losses = constant({2}, 0);
-            ops.run(op::GateRegularizer{.dgates_T2 = dgates,
-                                        .losses_2 = losses,
-                                        .gates_T2 = gates,
-                                        .positions = positions,
-                                        .entropy_scale = entropy_scale,
-                                        .balance_scale = balance_scale});
-            sum.add(entropy_scale, losses[0]);
-            sum.add(balance_scale, losses[1]);
-          }
-          return sum;
-        };
-        loss();
-        Array dx = cotangent;  // in place of dy
-        Array dh_deep = poisoned({T, D}), dh_wide = poisoned({T, D});
-        Accumulated dweight({N, D}), dbias({N});
-        ops.run(op::GateBackward{.dx_TD = dx,
-                                 .dh_deep_TD = dh_deep,
-                                 .dh_wide_TD = dh_wide,
-                                 .dweight_ND = if_learned(dweight),
-                                 .dbias_N = if_learned(dbias),
-                                 .dy_TD = dx,
-                                 .dgates_T2 = regularized ? Tensor(dgates) : Tensor{},
-                                 .x_TD = x,
-                                 .h_deep_TD = h_deep,
-                                 .h_wide_TD = h_wide,
-                                 .gates_T2 = gates,
-                                 .weight_ND = if_learned(weight),
-                                 .mode = mode,
-                                 .target = target});
-        expect_gradient("x", x, dx, loss);
-        expect_gradient("h_deep", h_deep, dh_deep, loss);
-        expect_gradient("h_wide", h_wide, dh_wide, loss);
-        if (N == 0) continue;
-        expect_gradient("weight", weight, dweight.added(), loss);
-        expect_gradient("bias", bias, dbias.added(), loss);
-      }
+  expect_gradient("x", x, dx, loss);
+  expect_gradient("h_deep", h_deep, dh_deep, loss);
+  expect_gradient("h_wide", h_wide, dh_wide, loss);
+  if (N == 0) return;
+  expect_gradient("weight", weight, dweight.added(), loss);
+  expect_gradient("bias", bias, dbias.added(), loss);
+}
+
+TEST(Gradient, Gate) {
+  for (const GateMode mode :
+       {GateMode::two_sigmoid, GateMode::convex, GateMode::softmax, GateMode::fixed}) {
+    for (const GateTarget target : {GateTarget::states, GateTarget::updates}) {
+      for (const bool regularized : {false, true}) expect_gate_gradients(mode, target, regularized);
     }
   }
 }

@@ -48,10 +48,25 @@ std::array<float, 2> logit_gradients(GateMode mode, Pair gates, Pair dgates) {
   return {difference, -difference};
 }
 
+// One token's gates and what they are applied to.
+struct TokenGate {
+  Pair gates;
+  GateTarget target;
+};
+
+// One token's rows of x and both paths, or of their gradients.
 template <class S>
-void combine_row(S* y, const S* x, const S* deep, const S* wide, Pair gates, GateTarget target,
-                 std::int64_t D) {
-  if (target == GateTarget::states) {
+struct PathRows {
+  S* x;
+  S* deep;
+  S* wide;
+};
+
+template <class S>
+void combine_row(S* y, PathRows<const S> in, TokenGate gate, std::int64_t D) {
+  const auto [x, deep, wide] = in;
+  const Pair gates = gate.gates;
+  if (gate.target == GateTarget::states) {
 #pragma omp simd
     for (std::int64_t d = 0; d < D; ++d) y[d] = gates.deep * deep[d] + gates.wide * wide[d];
   } else {
@@ -63,8 +78,8 @@ void combine_row(S* y, const S* x, const S* deep, const S* wide, Pair gates, Gat
 
 // <dy, h_deep>, <dy, h_wide>; of the updates h - x if that is the target
 template <class S>
-Pair gate_gradients(const S* dy, const S* x, const S* deep, const S* wide, GateTarget target,
-                    std::int64_t D) {
+Pair gate_gradients(const S* dy, PathRows<const S> in, GateTarget target, std::int64_t D) {
+  const auto [x, deep, wide] = in;
   const float origin = target == GateTarget::states ? 0.0F : 1.0F;
   float to_deep = 0;
   float to_wide = 0;
@@ -86,9 +101,11 @@ struct LogitRows {
 // ddeep = g_d·dy, dwide = g_w·dy, dx = (what `updates` leaves of dy) + Σ_n dlogit_n·weight_n,
 // dweight_n += dlogit_n·x, dbias_n += dlogit_n. dx may be dy.
 template <int N, class S>
-void gate_row_backward(S* dx, S* ddeep, S* dwide, const S* dy, const S* x, Pair gates,
-                       GateTarget target, LogitRows logits, std::int64_t D) {
-  const float rest = target == GateTarget::states ? 0.0F : 1.0F - gates.deep - gates.wide;
+void gate_row_backward(PathRows<S> out, const S* dy, const S* x, TokenGate gate, LogitRows logits,
+                       std::int64_t D) {
+  const auto [dx, ddeep, dwide] = out;
+  const Pair gates = gate.gates;
+  const float rest = gate.target == GateTarget::states ? 0.0F : 1.0F - gates.deep - gates.wide;
 #pragma omp simd
   for (std::int64_t d = 0; d < D; ++d) {
     const float gradient = dy[d];
@@ -126,7 +143,7 @@ void CpuOps::compute(const op::Gate& op) {
         const Pair pair = gates_of(mode, x + row, weight, bias, D);
         gates[2 * t] = pair.deep;
         gates[2 * t + 1] = pair.wide;
-        combine_row(y + row, x + row, h_deep + row, h_wide + row, pair, target, D);
+        combine_row(y + row, {x + row, h_deep + row, h_wide + row}, {pair, target}, D);
       }
     });
   });
@@ -156,14 +173,14 @@ void CpuOps::compute(const op::GateBackward& op) {
         const Pair pair = {gates[2 * t], gates[2 * t + 1]};
         Pair to_gates{};
         if (n > 0)
-          to_gates = gate_gradients(dy + row, x + row, h_deep + row, h_wide + row, target, D);
+          to_gates = gate_gradients(dy + row, {x + row, h_deep + row, h_wide + row}, target, D);
         if (dgates != nullptr) {
           to_gates.deep += dgates[2 * t];
           to_gates.wide += dgates[2 * t + 1];
         }
-        gate_row_backward<n>(dx + row, dh_deep + row, dh_wide + row, dy + row, x + row, pair,
-                             target,
-                             {weight, sums.next_row(), logit_gradients(mode, pair, to_gates)}, D);
+        gate_row_backward<n, S>(
+            {dx + row, dh_deep + row, dh_wide + row}, dy + row, x + row, {pair, target},
+            {weight, sums.next_row(), logit_gradients(mode, pair, to_gates)}, D);
       }
       sums.flush();
     });

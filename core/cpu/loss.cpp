@@ -56,19 +56,6 @@ float loss_row_gradient(O* dlogits, float* logits, std::int32_t target, float gr
   return static_cast<float>(std::log(sum) + margin);
 }
 
-// exp(logit - max)/sum over all parts of the vocabulary, less 1 for the target's row if it is in
-// this one (else -1); dlogits may be logits.
-template <class O>
-void part_gradient(O* dlogits, const float* logits, std::int64_t row, float max, double sum,
-                   float grad_scale, std::int64_t V) {
-  const auto scale = static_cast<float>(grad_scale / sum);
-  const float of_target = row < 0 ? 0 : simd_exp(logits[row] - max) * scale - grad_scale;
-  for_each_vector(V, [=](std::int64_t v, auto lanes) {
-    store(dlogits + v, simd_exp(load(logits + v, lanes) - max) * scale, lanes);
-  });
-  if (row >= 0) dlogits[row] = of_target;
-}
-
 // One token's statistics of all parts of the vocabulary together.
 struct TokenStatistics {
   TokenStatistics(const float* stats_R3, std::int64_t parts, std::int64_t stride) {
@@ -88,6 +75,20 @@ struct TokenStatistics {
   double sum = 0;
   float target_logit = 0;
 };
+
+// exp(logit - max)/sum over all parts of the vocabulary, less 1 for the target's row if it is in
+// this one (else -1); dlogits may be logits.
+template <class O>
+void part_gradient(O* dlogits, const float* logits, const TokenStatistics& all, std::int64_t row,
+                   float grad_scale, std::int64_t V) {
+  const float max = all.max;
+  const auto scale = static_cast<float>(grad_scale / all.sum);
+  const float of_target = row < 0 ? 0 : simd_exp(logits[row] - max) * scale - grad_scale;
+  for_each_vector(V, [=](std::int64_t v, auto lanes) {
+    store(dlogits + v, simd_exp(load(logits + v, lanes) - max) * scale, lanes);
+  });
+  if (row >= 0) dlogits[row] = of_target;
+}
 
 void check_targets(const std::int32_t* targets, std::int64_t count, std::int64_t vocabulary) {
   for (std::int64_t t = 0; t < count; ++t)
@@ -177,7 +178,7 @@ void CpuOps::compute(const op::ShardedCrossEntropy& op) {
         }
         const TokenStatistics all(stats + t * 3, R, T * 3);
         loss[t] = all.loss();
-        part_gradient(row, logits + t * V, rows.row_of(targets[t], V), all.max, all.sum, scale, V);
+        part_gradient(row, logits + t * V, all, rows.row_of(targets[t], V), scale, V);
       }
     });
   });

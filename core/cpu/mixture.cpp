@@ -21,10 +21,18 @@ void mix_row(S* out, const S* in, float scale, bool overwrite, std::int64_t n) {
   }
 }
 
+template <class S>
+struct RoutedRow {
+  const S* dh_deep;
+  const S* h;
+  const float* w;
+  float weight, dlogit;
+};
+
 // dh += weight·dh_deep + dlogit·w, dw += dlogit·h
 template <class S>
-void routed_row_backward(S* dh, float* dw, const S* dh_deep, const S* h, const float* w,
-                         float weight, float dlogit, std::int64_t n) {
+void routed_row_backward(S* dh, float* dw, RoutedRow<S> row, std::int64_t n) {
+  const auto [dh_deep, h, w, weight, dlogit] = row;
 #pragma omp simd
   for (std::int64_t d = 0; d < n; ++d) {
     dh[d] = dh[d] + weight * dh_deep[d] + dlogit * w[d];
@@ -133,7 +141,7 @@ void CpuOps::compute(const op::MixtureStepBackward& op) {
       RowAccumulator sums = drouter.accumulator(piece.index);
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         float* row = sums.next_row();
-        routed_row_backward(dh + t * D, row, dh_deep + t * D, h + t * D, w, weight[t], dlogit[t],
+        routed_row_backward(dh + t * D, row, {dh_deep + t * D, h + t * D, w, weight[t], dlogit[t]},
                             D);
         row[D] += dlogit[t];
       }

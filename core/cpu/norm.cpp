@@ -33,10 +33,18 @@ void normalize_row(O* out, const S* x, const float* weight, float rstd, std::int
   });
 }
 
+template <class S>
+struct NormalizedRow {
+  const S* x;
+  const float* weight;
+  float rstd;
+};
+
 // dx += rstd·(dout·weight - x̂·mean(dout·weight·x̂)), dweight += dout·x̂, with x̂ = x·rstd
 template <class S, class O>
-void normalize_row_backward(S* dx, float* dweight, const O* dout, const S* x, const float* weight,
-                            float rstd, std::int64_t n) {
+void normalize_row_backward(S* dx, float* dweight, const O* dout, NormalizedRow<S> row,
+                            std::int64_t n) {
+  const auto [x, weight, rstd] = row;
   const float mean = dot(n, dout, weight, x) * rstd / static_cast<float>(n);
 #pragma omp simd
   for (std::int64_t d = 0; d < n; ++d) {
@@ -77,8 +85,8 @@ void CpuOps::compute(const op::RmsNormBackward& op) {
     parallel_for(num_threads_, {op.x_TD.rows(), D}, [=](Piece piece) {
       RowAccumulator sums = dweight.accumulator(piece.index);
       for (std::int64_t t = piece.begin; t < piece.end; ++t)
-        normalize_row_backward(dx + t * D, sums.next_row(), dout + t * D, x + t * D, weight,
-                               rstd[t], D);
+        normalize_row_backward(dx + t * D, sums.next_row(), dout + t * D,
+                               {x + t * D, weight, rstd[t]}, D);
       sums.flush();
     });
   });

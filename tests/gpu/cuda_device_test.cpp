@@ -83,7 +83,7 @@ TEST(CudaDevice, ThreadsAndKernelsWaitForOneAnother) {
   const Tensor tensor{buffer.data(), DType::f32, {1000}};
   std::vector<float> host(1000);
   for (int round = 0; round < 20; ++round) {
-    ops->run(op::Fill{.out = tensor, .value = round});
+    ops->run(op::Fill{.out = tensor, .value = static_cast<double>(round)});
     thread->wait_for(*kernels);
     device->copy_to_host(host.data(), tensor, *thread);
     thread->run([&host] {

@@ -81,11 +81,11 @@ void ReferenceOpsOf<S>::compute(const op::QkRopeBackward& op) {
       const S rstd = elements<S>(op.rstd_TN)[t * normed_heads + n];
       if (norm == QkNorm::after_rope) {
         rotate(scratch.data(), x, cos, sin, size, 1);
-        norm_row_backward(scratch2.data(), dweight, dout, scratch.data(), weight, rstd, size);
+        norm_row_backward<S>(scratch2.data(), dweight, dout, {scratch.data(), weight, rstd, size});
         rotate(dx, scratch2.data(), cos, sin, size, -1);
       } else {
         rotate(scratch.data(), dout, cos, sin, size, -1);
-        norm_row_backward(dx, dweight, scratch.data(), x, weight, rstd, size);
+        norm_row_backward<S>(dx, dweight, scratch.data(), {x, weight, rstd, size});
       }
     }
   }

@@ -127,16 +127,25 @@ S norm_row(S* out, const S* x, const S* weight, std::int64_t size, double epsilo
   return rstd;
 }
 
+// A row that was normalised to x·rstd·weight.
+template <class S>
+struct NormalizedRow {
+  const S* x;
+  const S* weight;
+  S rstd;
+  std::int64_t size;
+};
+
 // dx = and dweight +=. With n = x·rstd and dn = dout·weight: dx = rstd·(dn - n·mean(dn·n)).
 template <class S>
-void norm_row_backward(S* dx, Sum<S>* dweight, const S* dout, const S* x, const S* weight, S rstd,
-                       std::int64_t size) {
+void norm_row_backward(S* dx, Sum<S>* dweight, const S* dout, const NormalizedRow<S>& row) {
   Sum<S> projection;
-  for (std::int64_t i = 0; i < size; ++i) projection.add(dout[i] * weight[i] * (x[i] * rstd));
-  const S mean = projection.total() / S(size);
-  for (std::int64_t i = 0; i < size; ++i) {
-    const S n = x[i] * rstd;
-    dx[i] = rstd * (dout[i] * weight[i] - n * mean);
+  for (std::int64_t i = 0; i < row.size; ++i)
+    projection.add(dout[i] * row.weight[i] * (row.x[i] * row.rstd));
+  const S mean = projection.total() / S(row.size);
+  for (std::int64_t i = 0; i < row.size; ++i) {
+    const S n = row.x[i] * row.rstd;
+    dx[i] = row.rstd * (dout[i] * row.weight[i] - n * mean);
     dweight[i].add(dout[i] * n);
   }
 }
@@ -158,9 +167,9 @@ void ReferenceOpsOf<S>::compute(const op::RmsNormBackward& op) {
   std::vector<Sum<S>> dweight_sums(dweight, dweight + width);
   std::vector<S> dx_row(static_cast<std::size_t>(width));
   for (std::int64_t t = 0; t < op.x_TD.shape[0]; ++t) {
-    norm_row_backward(dx_row.data(), dweight_sums.data(), elements<S>(op.dout_TD) + t * width,
-                      elements<S>(op.x_TD) + t * width, elements<S>(op.weight_D),
-                      elements<S>(op.rstd_T)[t], width);
+    norm_row_backward<S>(dx_row.data(), dweight_sums.data(), elements<S>(op.dout_TD) + t * width,
+                         {elements<S>(op.x_TD) + t * width, elements<S>(op.weight_D),
+                          elements<S>(op.rstd_T)[t], width});
     S* dx = elements<S>(op.dx_TD) + t * width;
     for (std::int64_t d = 0; d < width; ++d) dx[d] = dx[d] + dx_row[d];
   }

@@ -1,7 +1,8 @@
 // Causal attention in blocks, simple and right, for where no library has it. A block takes a tile
 // of rows (queries, or keys in the backward pass of k and v), a warp some of its rows, one after
 // another; the other side goes through shared memory in tiles of 32, one a lane. Lane l has the
-// elements l, l + 32, … of a row's sums. Mathematics: core/ops.h and tests/reference_ops.
+// elements l, l + 32, … of a row's sums. Mathematics: core/ops/attention.h
+// and tests/reference_ops.
 #pragma once
 
 #include "core/cuda/kernels/launch.h"
@@ -27,14 +28,19 @@ inline std::size_t attention_shared_bytes(int rows, int tiles, int head_size) {
   return static_cast<std::size_t>(floats) * sizeof(float);
 }
 
-// tile[i][e] = rows begin + i, 0 beyond `end`; the stride head_size + 1 keeps 32 lanes on 32 banks.
+// A tile of rows in shared memory; the stride head_size + 1 keeps 32 lanes on 32 banks.
+struct Tile {
+  float* data;
+  int rows, head_size, stride;
+};
+
+// tile[i][e] = rows begin + i, 0 beyond `end`
 template <class Thread, class T>
-DUALPATH_HOST_DEVICE void load_tile(const Thread& t, float* tile, HeadRows<T> rows,
-                                    std::int64_t begin, std::int64_t end, int count, int head_size,
-                                    int stride) {
-  for (int i = t.index(); i < count * head_size; i += t.size()) {
-    const int row = i / head_size, e = i % head_size;
-    tile[row * stride + e] =
+DUALPATH_HOST_DEVICE void load_tile(const Thread& t, Tile tile, HeadRows<T> rows,
+                                    std::int64_t begin, std::int64_t end) {
+  for (int i = t.index(); i < tile.rows * tile.head_size; i += t.size()) {
+    const int row = i / tile.head_size, e = i % tile.head_size;
+    tile.data[row * tile.stride + e] =
         begin + row < end ? static_cast<float>(rows.row(begin + row)[e]) : 0.0F;
   }
 }
@@ -120,8 +126,8 @@ struct Attention {
     auto* queries = static_cast<float*>(t.shared());
     float* keys = queries + rows_per_block * a.head_size;
     float* values = keys + warp_size * stride;
-    load_tile(t, queries, a.queries(a.q_THE, p.sequence, p.head), p.begin, a.positions,
-              rows_per_block, a.head_size, a.head_size);
+    load_tile(t, {queries, rows_per_block, a.head_size, a.head_size},
+              a.queries(a.q_THE, p.sequence, p.head), p.begin, a.positions);
     constexpr int rows = rows_per_block / attention_warps;
     float out[rows][elements_per_lane] = {};
     float largest[rows], sum[rows];
@@ -134,8 +140,8 @@ struct Attention {
     const std::int64_t seen = a.first_position + last_row;  // keys that the tile's last row sees
     for (std::int64_t begin = 0; begin < seen; begin += warp_size) {
       t.barrier();
-      load_tile(t, keys, a.key_rows(p), begin, seen, warp_size, a.head_size, stride);
-      load_tile(t, values, a.value_rows(p), begin, seen, warp_size, a.head_size, stride);
+      load_tile(t, {keys, warp_size, a.head_size, stride}, a.key_rows(p), begin, seen);
+      load_tile(t, {values, warp_size, a.head_size, stride}, a.value_rows(p), begin, seen);
       t.barrier();
       for (int r = 0; r < rows; ++r) {
         const int i = t.index() / warp_size * rows + r;
@@ -199,18 +205,18 @@ struct AttentionBackwardQ {
     float* douts = queries + rows_per_block * a.head_size;
     float* keys = douts + rows_per_block * a.head_size;
     float* values = keys + warp_size * stride;
-    load_tile(t, queries, a.queries(a.q_THE, p.sequence, p.head), p.begin, a.positions,
-              rows_per_block, a.head_size, a.head_size);
-    load_tile(t, douts, a.queries(dout_THE, p.sequence, p.head), p.begin, a.positions,
-              rows_per_block, a.head_size, a.head_size);
+    load_tile(t, {queries, rows_per_block, a.head_size, a.head_size},
+              a.queries(a.q_THE, p.sequence, p.head), p.begin, a.positions);
+    load_tile(t, {douts, rows_per_block, a.head_size, a.head_size},
+              a.queries(dout_THE, p.sequence, p.head), p.begin, a.positions);
     constexpr int rows = rows_per_block / attention_warps;
     float dq[rows][elements_per_lane] = {};
     const std::int64_t seen =
         p.begin + rows_per_block < a.positions ? p.begin + rows_per_block : a.positions;
     for (std::int64_t begin = 0; begin < seen; begin += warp_size) {
       t.barrier();
-      load_tile(t, keys, a.key_rows(p), begin, seen, warp_size, a.head_size, stride);
-      load_tile(t, values, a.value_rows(p), begin, seen, warp_size, a.head_size, stride);
+      load_tile(t, {keys, warp_size, a.head_size, stride}, a.key_rows(p), begin, seen);
+      load_tile(t, {values, warp_size, a.head_size, stride}, a.value_rows(p), begin, seen);
       t.barrier();
       for (int r = 0; r < rows; ++r) {
         const int i = t.index() / warp_size * rows + r;
@@ -254,10 +260,10 @@ struct AttentionBackwardKv {
     float* values = keys + rows_per_block * a.head_size;
     float* queries = values + rows_per_block * a.head_size;
     float* douts = queries + warp_size * stride;
-    load_tile(t, keys, a.key_rows(p), p.begin, a.positions, rows_per_block, a.head_size,
-              a.head_size);
-    load_tile(t, values, a.value_rows(p), p.begin, a.positions, rows_per_block, a.head_size,
-              a.head_size);
+    load_tile(t, {keys, rows_per_block, a.head_size, a.head_size}, a.key_rows(p), p.begin,
+              a.positions);
+    load_tile(t, {values, rows_per_block, a.head_size, a.head_size}, a.value_rows(p), p.begin,
+              a.positions);
     constexpr int rows = rows_per_block / attention_warps;
     float dk_sum[rows][elements_per_lane] = {}, dv_sum[rows][elements_per_lane] = {};
     for (int head = p.kv_head * group; head < (p.kv_head + 1) * group; ++head) {
@@ -265,8 +271,8 @@ struct AttentionBackwardKv {
       const auto dout_rows = a.queries(dout_THE, p.sequence, head);
       for (std::int64_t begin = p.begin; begin < a.positions; begin += warp_size) {
         t.barrier();
-        load_tile(t, queries, query_rows, begin, a.positions, warp_size, a.head_size, stride);
-        load_tile(t, douts, dout_rows, begin, a.positions, warp_size, a.head_size, stride);
+        load_tile(t, {queries, warp_size, a.head_size, stride}, query_rows, begin, a.positions);
+        load_tile(t, {douts, warp_size, a.head_size, stride}, dout_rows, begin, a.positions);
         t.barrier();
         const std::int64_t row = begin + lane;  // the query that this lane has
         for (int r = 0; r < rows; ++r) {
@@ -349,22 +355,20 @@ AttentionOperands<O> attention_operands(const auto& op) {
           .scale = 1 / std::sqrt(static_cast<float>(s.head_size))};
 }
 
-template <class Launcher, class O>
-void launch_attention(Launcher& on, const AttentionOperands<O>& a, std::int64_t sequences) {
+template <class O>
+void launch_attention(auto& on, const AttentionOperands<O>& a, std::int64_t sequences) {
   launch_blocks(on, sequences * a.heads * a.tiles_of_rows, attention_warps * warp_size,
                 attention_shared_bytes(rows_per_block, 2, a.head_size), Attention<O>{a});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::Attention& op) {
+void launch(auto& on, const op::Attention& op) {
   check_head_size(op.shape);
   with_type(op.q_THE, [&]<class O>() {
     launch_attention(on, attention_operands<O>(op), op.shape.sequences);
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::CachedAttention& op) {
+void launch(auto& on, const op::CachedAttention& op) {
   check_head_size(op.shape);
   const std::int64_t width = op.shape.kv_heads * op.shape.head_size;
   with_type(op.q_THE, [&]<class O>() {
@@ -387,8 +391,7 @@ void launch(Launcher& on, const op::CachedAttention& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::AttentionBackward& op) {
+void launch(auto& on, const op::AttentionBackward& op) {
   check_head_size(op.shape);
   const std::int64_t rows = op.shape.tokens() * op.shape.heads;
   const int size = static_cast<int>(op.shape.head_size);
@@ -421,8 +424,7 @@ void launch(Launcher& on, const op::AttentionBackward& op) {
   });
 }
 
-template <class Launcher>
-void launch_exchange(Launcher& on, const ExchangeRowsAndColumns& kernel) {
+void launch_exchange(auto& on, const ExchangeRowsAndColumns& kernel) {
   launch_elements(on, kernel.count * kernel.rows * kernel.columns, 1, kernel);
 }
 

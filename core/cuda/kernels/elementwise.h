@@ -1,4 +1,4 @@
-// Kernels that treat each element, or each token, by itself. Mathematics: core/ops.h.
+// Kernels that treat each element, or each token, by itself. Mathematics: core/ops/.
 #pragma once
 
 #include "core/cuda/kernels/launch.h"
@@ -159,8 +159,7 @@ struct AdamW {
 
 // ---- launches
 
-template <class Launcher>
-void launch(Launcher& on, const op::Fill& op) {
+void launch(auto& on, const op::Fill& op) {
   const auto run = [&]<class T>() {
     with_packs(takes_packs(op.out.numel(), {op.out}), [&]<int N>() {
       launch_elements(on, op.out.numel(), N,
@@ -174,8 +173,7 @@ void launch(Launcher& on, const op::Fill& op) {
   with_type(op.out, run);
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::Copy& op) {
+void launch(auto& on, const op::Copy& op) {
   with_packs(takes_packs(op.out.numel(), {op.out, op.in}), [&]<int N>() {
     const auto move = [&]<class T>() {
       launch_elements(
@@ -192,8 +190,7 @@ void launch(Launcher& on, const op::Copy& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::Residual& op) {
+void launch(auto& on, const op::Residual& op) {
   with_packs(takes_packs(op.out_TD.numel(), {op.out_TD, op.x_TD, op.y_TD}), [&]<int N>() {
     with_type(op.out_TD, [&]<class A>() {
       with_type(op.y_TD, [&]<class B>() {
@@ -208,18 +205,15 @@ void launch(Launcher& on, const op::Residual& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::Add& op) {
+void launch(auto& on, const op::Add& op) {
   launch(on, op::Residual{.out_TD = op.out, .x_TD = op.out, .y_TD = op.in});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::Sum& op) {
+void launch(auto& on, const op::Sum& op) {
   launch(on, op::Residual{.out_TD = op.out, .x_TD = op.a, .y_TD = op.b});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::ResidualBackward& op) {
+void launch(auto& on, const op::ResidualBackward& op) {
   with_types(op.dout_TD, op.dy_TD, [&]<class S, class O>() {
     with_packs(takes_packs(op.dy_TD.numel(), {op.dy_TD, op.dout_TD}), [&]<int N>() {
       launch_elements(on, op.dy_TD.numel(), N,
@@ -231,8 +225,7 @@ void launch(Launcher& on, const op::ResidualBackward& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::SwiGlu& op) {
+void launch(auto& on, const op::SwiGlu& op) {
   with_type(op.out_TF, [&]<class O>() {
     with_packs(takes_packs(op.out_TF.cols(), {op.out_TF, op.gate_up_T2F}), [&]<int N>() {
       launch_elements(on, op.out_TF.numel(), N,
@@ -244,8 +237,7 @@ void launch(Launcher& on, const op::SwiGlu& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::SwiGluBackward& op) {
+void launch(auto& on, const op::SwiGluBackward& op) {
   with_type(op.out_TF, [&]<class O>() {
     with_packs(
         takes_packs(op.out_TF.cols(), {op.out_TF, op.dout_TF, op.dgate_up_T2F, op.gate_up_T2F}),
@@ -261,8 +253,7 @@ void launch(Launcher& on, const op::SwiGluBackward& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::AdamW& op) {
+void launch(auto& on, const op::AdamW& op) {
   const auto f = [](double x) { return static_cast<float>(x); };
   with_type(op.operand_N.empty() ? op.value_N : op.operand_N, [&]<class O>() {
     with_packs(

@@ -1,10 +1,10 @@
 // How a kernel is launched: how many blocks and threads it gets, and sums over tokens. The files of
 // this folder hold the kernels by theme, and for each operation of core/ops.h a launch():
 //
-//   template <class Launcher> void launch(Launcher& on, const op::RowDot& op);
+//   void launch(auto& on, const op::RowDot& op);
 //
-// A Launcher runs the kernels: on a CUDA stream (core/cuda/cuda_launcher.h), or on the host, in the
-// tests' emulator. It has
+// `on` is a launcher, which runs the kernels: on a CUDA stream (core/cuda/cuda_launcher.h), or on
+// the host, in the tests' emulator. It has
 //
 //   template <class Kernel> void launch(std::int64_t blocks, int threads, std::size_t shared_bytes,
 //                                       const Kernel& kernel);
@@ -55,33 +55,28 @@ T* optional(Tensor tensor) {
   return tensor.empty() ? nullptr : tensor.as<T>();
 }
 
-template <class Launcher, class Kernel>
-void launch_blocks(Launcher& on, std::int64_t blocks, int threads, std::size_t shared_bytes,
-                   const Kernel& kernel) {
+void launch_blocks(auto& on, std::int64_t blocks, int threads, std::size_t shared_bytes,
+                   const auto& kernel) {
   if (blocks > 0) on.launch(blocks, threads, shared_bytes, kernel);
 }
 
 // A block a row.
-template <class Launcher, class Kernel>
-void launch_rows(Launcher& on, std::int64_t rows, std::int64_t width, const Kernel& kernel) {
+void launch_rows(auto& on, std::int64_t rows, std::int64_t width, const auto& kernel) {
   launch_blocks(on, rows, row_threads(width, 1), 0, kernel);
 }
 
 // Threads for packs of `pack` elements; what does not fit the grid comes in later turns.
-template <class Launcher, class Kernel>
-void launch_elements(Launcher& on, std::int64_t count, int pack, const Kernel& kernel) {
+void launch_elements(auto& on, std::int64_t count, int pack, const auto& kernel) {
   const std::int64_t wanted = (count + block_threads * pack - 1) / (block_threads * pack);
   launch_blocks(on, std::min<std::int64_t>(wanted, 8 * on.full_grid()), block_threads, 0, kernel);
 }
 
-template <class Launcher>
-std::int64_t warp_blocks(const Launcher& on, std::int64_t items) {
+std::int64_t warp_blocks(const auto& on, std::int64_t items) {
   const std::int64_t warps = block_threads / warp_size;
   return std::min<std::int64_t>((items + warps - 1) / warps, 4 * on.full_grid());
 }
 
-template <class Launcher, class Kernel>
-void launch_warps(Launcher& on, std::int64_t items, const Kernel& kernel) {
+void launch_warps(auto& on, std::int64_t items, const auto& kernel) {
   launch_blocks(on, warp_blocks(on, items), block_threads, 0, kernel);
 }
 
@@ -89,14 +84,13 @@ void launch_warps(Launcher& on, std::int64_t items, const Kernel& kernel) {
 // those up in order of the blocks
 
 // Blocks that share the rows of a sum over tokens.
-template <class Launcher>
-std::int64_t summing_blocks(const Launcher& on, std::int64_t tokens) {
+std::int64_t summing_blocks(const auto& on, std::int64_t tokens) {
   return std::min<std::int64_t>(tokens, on.full_grid());
 }
 
 // Memory for [blocks, columns], until the next call.
-template <class T, class Launcher>
-T* partial_sums(Launcher& on, std::int64_t blocks, std::int64_t columns) {
+template <class T>
+T* partial_sums(auto& on, std::int64_t blocks, std::int64_t columns) {
   return static_cast<T*>(on.workspace(static_cast<std::size_t>(blocks * columns) * sizeof(T)));
 }
 
@@ -133,8 +127,7 @@ struct SplitTotals {
 };
 
 // totals: ColumnTotals or SplitTotals
-template <class Launcher, class Totals>
-void add_columns(Launcher& on, const Totals& totals) {
+void add_columns(auto& on, const auto& totals) {
   launch_elements(on, totals.columns, 1, totals);
 }
 

@@ -1,5 +1,5 @@
 // Cross-entropy, of a whole vocabulary or of some of its rows. A block a token; kernels cannot
-// throw, so a target outside the vocabulary gives a loss of NaN. Mathematics: core/ops.h.
+// throw, so a target outside the vocabulary gives a loss of NaN. Mathematics: core/ops/loss.h.
 #pragma once
 
 #include "core/cuda/kernels/launch.h"
@@ -30,15 +30,23 @@ DUALPATH_HOST_DEVICE RowExponentials row_exponentials(Thread& t, const float* lo
 }
 
 // dlogits = (exp(logits - largest)/sum - onehot)·scale; 0 for a target of -1. May be in place.
-template <class O, class Thread>
-DUALPATH_HOST_DEVICE void logits_gradient(Thread& t, O* dlogits, const float* logits,
-                                          std::int64_t width, RowExponentials row,
-                                          std::int64_t target, bool ignored, float scale) {
-  for_each_pack<1>(t, width, [&](std::int64_t v) {
-    const float softmax = expf(logits[v] - row.largest) / row.sum;
-    dlogits[v] = static_cast<O>(ignored ? 0.0F : (softmax - (v == target ? 1.0F : 0.0F)) * scale);
-  });
-}
+template <class O>
+struct LogitsGradient {
+  O* dlogits;
+  const float* logits;
+  std::int64_t width;
+  RowExponentials row;
+  std::int64_t target;
+  bool ignored;
+  float scale;
+  template <class Thread>
+  DUALPATH_HOST_DEVICE void operator()(Thread& t) const {
+    for_each_pack<1>(t, width, [&](std::int64_t v) {
+      const float softmax = expf(logits[v] - row.largest) / row.sum;
+      dlogits[v] = static_cast<O>(ignored ? 0.0F : (softmax - (v == target ? 1.0F : 0.0F)) * scale);
+    });
+  }
+};
 
 template <class O>
 struct CrossEntropy {
@@ -62,8 +70,8 @@ struct CrossEntropy {
     t.barrier();  // all have read the target's logit
     if (t.index() == 0) loss_T[token] = ignored ? 0.0F : row.largest + logf(row.sum) - target_logit;
     if (dlogits_TV == nullptr) return;
-    logits_gradient(t, dlogits_TV + token * vocabulary, logits, vocabulary, row, target, ignored,
-                    scale);
+    LogitsGradient<O>{
+        dlogits_TV + token * vocabulary, logits, vocabulary, row, target, ignored, scale}(t);
   }
 };
 
@@ -118,15 +126,19 @@ struct ShardedCrossEntropy {
     if (t.index() == 0) loss_T[token] = ignored ? 0.0F : row.largest + logf(row.sum) - target_logit;
     if (dlogits_TV == nullptr) return;
     if (ignored) row = {0, 1};
-    logits_gradient(t, dlogits_TV + token * width, logits_TV + token * width, width, row,
-                    target - rows.first, ignored, scale);
+    LogitsGradient<O>{dlogits_TV + token * width,
+                      logits_TV + token * width,
+                      width,
+                      row,
+                      target - rows.first,
+                      ignored,
+                      scale}(t);
   }
 };
 
 // ---- launches
 
-template <class Launcher>
-void launch(Launcher& on, const op::CrossEntropy& op) {
+void launch(auto& on, const op::CrossEntropy& op) {
   with_type(op.dlogits_TV.empty() ? op.logits_TV : op.dlogits_TV, [&]<class O>() {
     launch_blocks(on, op.logits_TV.rows(), block_threads, 0,
                   CrossEntropy<O>{.loss_T = op.loss_T.as<float>(),
@@ -138,8 +150,7 @@ void launch(Launcher& on, const op::CrossEntropy& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::VocabularyStatistics& op) {
+void launch(auto& on, const op::VocabularyStatistics& op) {
   launch_blocks(on, op.logits_TV.rows(), block_threads, 0,
                 VocabularyStatistics{.stats_T3 = op.stats_T3.as<float>(),
                                      .logits_TV = op.logits_TV.as<float>(),
@@ -148,8 +159,7 @@ void launch(Launcher& on, const op::VocabularyStatistics& op) {
                                      .rows = op.rows});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::ShardedCrossEntropy& op) {
+void launch(auto& on, const op::ShardedCrossEntropy& op) {
   with_type(op.dlogits_TV.empty() ? op.logits_TV : op.dlogits_TV, [&]<class O>() {
     launch_blocks(on, op.logits_TV.rows(), block_threads, 0,
                   ShardedCrossEntropy<O>{.loss_T = op.loss_T.as<float>(),

@@ -1,5 +1,5 @@
 // The deep loop's mixture, the gates and their read-outs: a block takes whole tokens. Sums over
-// tokens as in core/cuda/kernels/launch.h. Mathematics: core/ops.h.
+// tokens as in core/cuda/kernels/launch.h. Mathematics: core/ops/loop.h, core/ops/gate.h.
 #pragma once
 
 #include "core/cuda/kernels/launch.h"
@@ -342,8 +342,7 @@ struct PathReadoutRow {
 
 // ---- launches
 
-template <class Launcher>
-void launch(Launcher& on, const op::MixtureStep& op) {
+void launch(auto& on, const op::MixtureStep& op) {
   with_type(op.h_TD, [&]<class S>() {
     launch_rows(on, op.h_TD.rows(), op.h_TD.cols(),
                 MixtureStep<S>{.h_deep_TD = op.h_deep_TD.as<S>(),
@@ -362,8 +361,7 @@ void launch(Launcher& on, const op::MixtureStep& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::MixtureStepBackward& op) {
+void launch(auto& on, const op::MixtureStepBackward& op) {
   const std::int64_t tokens = op.h_TD.rows(), width = op.h_TD.cols();
   const bool router = !op.dlogit_T.empty();
   const std::int64_t blocks = router ? summing_blocks(on, tokens) : tokens;
@@ -391,8 +389,7 @@ void launch(Launcher& on, const op::MixtureStepBackward& op) {
                               .columns = width + 2});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::MixtureWeightsBackward& op) {
+void launch(auto& on, const op::MixtureWeightsBackward& op) {
   launch_elements(on, op.c_KT.cols(), 1,
                   MixtureWeightsBackward{.dlogit_KT = op.dlogit_KT.as<float>(),
                                          .c_KT = op.c_KT.as<float>(),
@@ -402,8 +399,7 @@ void launch(Launcher& on, const op::MixtureWeightsBackward& op) {
                                          .tokens = op.c_KT.cols()});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::ExpectedIterations& op) {
+void launch(auto& on, const op::ExpectedIterations& op) {
   launch_elements(on, op.weight_KT.cols(), 1,
                   ExpectedIterations{.out_T = op.out_T.as<float>(),
                                      .weight_KT = op.weight_KT.as<float>(),
@@ -411,8 +407,7 @@ void launch(Launcher& on, const op::ExpectedIterations& op) {
                                      .tokens = op.weight_KT.cols()});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::Gate& op) {
+void launch(auto& on, const op::Gate& op) {
   with_type(op.x_TD, [&]<class S>() {
     launch_rows(on, op.x_TD.rows(), op.x_TD.cols(),
                 Gate<S>{.y_TD = op.y_TD.as<S>(),
@@ -429,8 +424,7 @@ void launch(Launcher& on, const op::Gate& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::GateBackward& op) {
+void launch(auto& on, const op::GateBackward& op) {
   const std::int64_t tokens = op.x_TD.rows(), width = op.x_TD.cols();
   const std::int64_t logits = gate_logits(op.mode), blocks = summing_blocks(on, tokens);
   float* partial = partial_sums<float>(on, blocks, logits * (width + 1));
@@ -463,8 +457,7 @@ void launch(Launcher& on, const op::GateBackward& op) {
                               .columns = logits * (width + 1)});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::GateRegularizer& op) {
+void launch(auto& on, const op::GateRegularizer& op) {
   const std::int64_t sequences = op.gates_T2.rows() / op.positions;
   double* partial = partial_sums<double>(on, sequences, 2);
   launch_blocks(on, sequences, block_threads, 0,
@@ -480,8 +473,7 @@ void launch(Launcher& on, const op::GateRegularizer& op) {
                                        .columns = 2});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::PathReadout& op) {
+void launch(auto& on, const op::PathReadout& op) {
   with_type(op.x_TD, [&]<class S>() {
     launch_rows(on, op.x_TD.rows(), op.x_TD.cols(),
                 PathReadoutRow<S>{.readout_TC = op.readout_TC.as<float>(),

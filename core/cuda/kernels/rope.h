@@ -1,5 +1,5 @@
 // Rotary position and per-head norm of q and k. A warp a head of a token; lane i has the pairs
-// (i, i + R), (i + 32, i + 32 + R), …, R = E/2. Mathematics: core/ops.h.
+// (i, i + R), (i + 32, i + 32 + R), …, R = E/2. Mathematics: core/ops/attention.h.
 #pragma once
 
 #include "core/cuda/kernels/launch.h"
@@ -226,8 +226,7 @@ RopeShape<O> rope_shape(const auto& op) {
           .norm = op.norm};
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::QkRope& op) {
+void launch(auto& on, const op::QkRope& op) {
   check_head_size(op.shape);
   with_type(op.qkv_TC, [&]<class O>() {
     const auto rope = rope_shape<O>(op);
@@ -240,8 +239,7 @@ void launch(Launcher& on, const op::QkRope& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::QkRopeBackward& op) {
+void launch(auto& on, const op::QkRopeBackward& op) {
   check_head_size(op.shape);
   with_type(op.qkv_TC, [&]<class O>() {
     const auto rope = rope_shape<O>(op);

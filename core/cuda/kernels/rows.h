@@ -1,6 +1,5 @@
-// Kernels in which a block takes whole rows: norms, embedding, sums. Mathematics:
-// core/ops.h. Sums over tokens are made in two steps: every block adds up its rows in shared memory
-// and leaves a row of partial sums; ColumnTotals adds those in order of the blocks.
+// Kernels in which a block takes whole rows: norms, embedding, sums. Mathematics: core/ops/norm.h,
+// core/ops/movement.h and others.
 #pragma once
 
 #include "core/cuda/kernels/launch.h"
@@ -246,8 +245,7 @@ struct PartialSums {
   std::int64_t blocks;
 };
 // Σ a·b
-template <class Launcher>
-PartialSums partial_dot(Launcher& on, Tensor a, Tensor b) {
+PartialSums partial_dot(auto& on, Tensor a, Tensor b) {
   const std::int64_t blocks =
       std::min<std::int64_t>((a.numel() + block_threads - 1) / block_threads, 2 * on.full_grid());
   double* const sums = partial_sums<double>(on, blocks, 1);
@@ -259,8 +257,7 @@ PartialSums partial_dot(Launcher& on, Tensor a, Tensor b) {
   return {sums, blocks};
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::Embedding& op) {
+void launch(auto& on, const op::Embedding& op) {
   with_type(op.out_TD, [&]<class S>() {
     launch_rows(on, op.out_TD.rows(), op.out_TD.cols(),
                 Embedding<S>{.out_TD = op.out_TD.as<S>(),
@@ -272,8 +269,7 @@ void launch(Launcher& on, const op::Embedding& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::EmbeddingBackward& op) {
+void launch(auto& on, const op::EmbeddingBackward& op) {
   with_type(op.dout_TD, [&]<class S>() {
     launch_blocks(on, op.dout_TD.rows(), block_threads,
                   block_threads / warp_size * sizeof(std::uint32_t),
@@ -287,8 +283,7 @@ void launch(Launcher& on, const op::EmbeddingBackward& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::ResidualRmsNorm& op) {
+void launch(auto& on, const op::ResidualRmsNorm& op) {
   const std::int64_t width = op.x_TD.cols();
   with_types(op.x_TD, op.normed_TD, [&]<class S, class O>() {
     with_packs(takes_packs(width, {op.out_TD, op.normed_TD, op.x_TD, op.y_TD, op.weight_D}),
@@ -308,8 +303,7 @@ void launch(Launcher& on, const op::ResidualRmsNorm& op) {
 }
 
 // The same without a residual.
-template <class Launcher>
-void launch(Launcher& on, const op::RmsNorm& op) {
+void launch(auto& on, const op::RmsNorm& op) {
   launch(on, op::ResidualRmsNorm{.out_TD = {},
                                  .normed_TD = op.out_TD,
                                  .rstd_T = op.rstd_T,
@@ -319,8 +313,7 @@ void launch(Launcher& on, const op::RmsNorm& op) {
                                  .epsilon = op.epsilon});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::RmsNormBackward& op) {
+void launch(auto& on, const op::RmsNormBackward& op) {
   const std::int64_t tokens = op.x_TD.rows(), width = op.x_TD.cols();
   const std::int64_t blocks = summing_blocks(on, tokens);
   float* partial = partial_sums<float>(on, blocks, width);
@@ -344,8 +337,7 @@ void launch(Launcher& on, const op::RmsNormBackward& op) {
                                       .columns = width});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::ResidualGainBackward& op) {
+void launch(auto& on, const op::ResidualGainBackward& op) {
   const auto [sums, blocks] = partial_dot(on, op.da, op.a);
   launch_blocks(on, 1, warp_size, 0,
                 GainTotal{.dgain = op.dgain.as<float>(),
@@ -354,8 +346,7 @@ void launch(Launcher& on, const op::ResidualGainBackward& op) {
                           .blocks = blocks});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::RowDot& op) {
+void launch(auto& on, const op::RowDot& op) {
   with_type(op.a_TD, [&]<class S>() {
     launch_rows(on, op.a_TD.rows(), op.a_TD.cols(),
                 RowDot<S>{.out_T = op.out_T.as<float>(),
@@ -365,8 +356,7 @@ void launch(Launcher& on, const op::RowDot& op) {
   });
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::ColumnSums& op) {
+void launch(auto& on, const op::ColumnSums& op) {
   launch_blocks(on, op.out_C.numel(), block_threads, 0,
                 ColumnSums{.out_C = op.out_C.as<double>(),
                            .in_TC = op.in_TC.as<float>(),
@@ -374,8 +364,7 @@ void launch(Launcher& on, const op::ColumnSums& op) {
                            .columns = op.out_C.numel()});
 }
 
-template <class Launcher>
-void launch(Launcher& on, const op::SumOfSquares& op) {
+void launch(auto& on, const op::SumOfSquares& op) {
   const auto [sums, blocks] = partial_dot(on, op.x_N, op.x_N);
   add_columns(on,
               ColumnTotals<double>{
