@@ -9,7 +9,6 @@
 #include <string>
 #include <utility>
 
-#include "core/kernel_tuner.h"
 #include "core/ops.h"
 #include "core/stopwatch.h"
 #include "core/stream.h"
@@ -84,8 +83,6 @@ class Device {
   // For work on `stream`, one of make_stream(), which outlives it. Null: work is issued call by
   // call.
   virtual std::unique_ptr<WorkRecorder> make_recorder(Stream&) { return nullptr; }
-  // For kernels of make_ops(), which outlive it. Null: these kernels leave no choice.
-  virtual std::unique_ptr<KernelTuner> make_tuner(Ops&) { return nullptr; }
   // Asynchronous on `stream`, of either kind; the host memory must stay as it is until the stream
   // is synchronized.
   virtual void copy_to_device(Tensor dst, const void* host, Stream& stream) = 0;

@@ -1,4 +1,4 @@
-// One call of a kernel of core/ops.h as `dualpath bench` sees it.
+// One call of an operation of core/ops.h as an observer of kernels sees it.
 #pragma once
 
 #include <functional>
@@ -8,8 +8,6 @@
 #include "core/ops.h"
 
 namespace dualpath {
-
-enum class Access : char { read = 'r', write = 'w', update = 'u' };  // update: read and written
 
 struct Operand {
   Tensor tensor;

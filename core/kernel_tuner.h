@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "core/ops.h"
-
 namespace dualpath {
+
+class Ops;
 
 class KernelTuner {
  public:

@@ -24,7 +24,6 @@ class ObservedDevice final : public Device {
   std::unique_ptr<Stream> make_stream() override { return device_.make_stream(); }
   std::unique_ptr<Stream> make_threaded_stream() override { return device_.make_threaded_stream(); }
   std::unique_ptr<Ops> make_ops(Stream& stream) override;
-  std::unique_ptr<KernelTuner> make_tuner(Ops& kernels) override;
   // Records and replays nothing while there is an observer.
   std::unique_ptr<WorkRecorder> make_recorder(Stream& stream) override;
   std::unique_ptr<Stopwatch> make_stopwatch(Stream& stream) override {

@@ -65,31 +65,45 @@ Attention::RotatedQk Attention::rotate(const Context& ctx, const AttentionStash&
   qk.q_THE =
       ctx.scratch.allocate(ctx.types().operand, {s.tokens(), s.heads, s.head_size}, "attention");
   qk.k_TGE = k_TGE;
-  ctx.ops.qk_rope(qk.q_THE, qk.k_TGE, stash.qk_rstd_TN, stash.qkv_TC,
-                  optional_value(ctx, query_norm_), optional_value(ctx, key_norm_), ctx.rope.cos_PR,
-                  ctx.rope.sin_PR, s, qk_norm_, epsilon_);
+  ctx.ops.run(op::QkRope{.q_THE = qk.q_THE,
+                         .k_TGE = qk.k_TGE,
+                         .rstd_TN = stash.qk_rstd_TN,
+                         .qkv_TC = stash.qkv_TC,
+                         .q_weight_E = optional_value(ctx, query_norm_),
+                         .k_weight_E = optional_value(ctx, key_norm_),
+                         .cos_PR = ctx.rope.cos_PR,
+                         .sin_PR = ctx.rope.sin_PR,
+                         .shape = s,
+                         .norm = qk_norm_,
+                         .epsilon = epsilon_});
   return qk;
 }
 
 void Attention::forward(const Context& ctx, AttentionStash& stash, Tensor normed_TD,
                         Tensor y_TD) const {
   // qkv = normed·[W_q; W_k; W_v]ᵀ
-  ctx.ops.matmul(stash.qkv_TC, normed_TD, ctx.parameters.fused_operand(query_, 3),
-                 {.transpose_b = true});
+  ctx.ops.run(op::Matmul{.c = stash.qkv_TC,
+                         .a = normed_TD,
+                         .b = ctx.parameters.fused_operand(query_, 3),
+                         .flags = {.transpose_b = true}});
   if (ctx.cache == nullptr) {
     attend(ctx, stash);
   } else {
     attend_to_cache(ctx, stash);
   }
-  ctx.ops.matmul(y_TD, stash.attended_TA, ctx.parameters.operand(output_), {});
+  ctx.ops.run(op::Matmul{.c = y_TD, .a = stash.attended_TA, .b = ctx.parameters.operand(output_)});
 }
 
 void Attention::attend(const Context& ctx, const AttentionStash& stash) const {
   const ArenaFrame frame(ctx.scratch);
   const AttentionShape& s = ctx.shape;
   const RotatedQk qk = rotate(ctx, stash, scratch_TGE(ctx));
-  ctx.ops.attention(per_head(stash.attended_TA, s.heads, s.head_size), stash.log_sum_TH, qk.q_THE,
-                    qk.k_TGE, stash.qkv_TC, s);
+  ctx.ops.run(op::Attention{.out_THE = per_head(stash.attended_TA, s.heads, s.head_size),
+                            .log_sum_TH = stash.log_sum_TH,
+                            .q_THE = qk.q_THE,
+                            .k_TGE = qk.k_TGE,
+                            .qkv_TC = stash.qkv_TC,
+                            .shape = s});
 }
 
 void Attention::attend_to_cache(const Context& ctx, const AttentionStash& stash) const {
@@ -98,8 +112,13 @@ void Attention::attend_to_cache(const Context& ctx, const AttentionStash& stash)
   const KvCache::Entry past = ctx.cache->next();
   const Tensor new_keys_TGE = past.keys_PGE.slice(s.first_position, s.first_position + s.positions);
   const RotatedQk qk = rotate(ctx, stash, new_keys_TGE);
-  ctx.ops.cached_attention(per_head(stash.attended_TA, s.heads, s.head_size), stash.log_sum_TH,
-                           past.values_PGE, qk.q_THE, past.keys_PGE, stash.qkv_TC, s);
+  ctx.ops.run(op::CachedAttention{.out_THE = per_head(stash.attended_TA, s.heads, s.head_size),
+                                  .log_sum_TH = stash.log_sum_TH,
+                                  .values_PGE = past.values_PGE,
+                                  .q_THE = qk.q_THE,
+                                  .keys_PGE = past.keys_PGE,
+                                  .qkv_TC = stash.qkv_TC,
+                                  .shape = s});
 }
 
 void Attention::backward(const Context& ctx, const AttentionStash& stash, Tensor dnormed_TD,
@@ -112,26 +131,49 @@ void Attention::backward(const Context& ctx, const AttentionStash& stash, Tensor
   };
   // y = attended·W_o
   const Tensor dattended_TA = scratch_like(stash.attended_TA);
-  ops.matmul(dattended_TA, dy_TD, ctx.parameters.operand(output_), {.transpose_b = true});
-  ops.matmul(ctx.parameters.gradient(output_), stash.attended_TA, dy_TD,
-             {.transpose_a = true, .accumulate = true});
+  ops.run(op::Matmul{.c = dattended_TA,
+                     .a = dy_TD,
+                     .b = ctx.parameters.operand(output_),
+                     .flags = {.transpose_b = true}});
+  ops.run(op::Matmul{.c = ctx.parameters.gradient(output_),
+                     .a = stash.attended_TA,
+                     .b = dy_TD,
+                     .flags = {.transpose_a = true, .accumulate = true}});
   accumulate_gain_gradient(ctx, gain, dattended_TA, stash.attended_TA);
 
   const RotatedQk qk = rotate(ctx, stash, scratch_TGE(ctx));
   const Tensor dq_THE = scratch_like(qk.q_THE);
   const Tensor dk_TGE = scratch_like(qk.k_TGE);
   const Tensor dqkv_TC = scratch_like(stash.qkv_TC);
-  ops.attention_backward(dq_THE, dk_TGE, dqkv_TC, per_head(dattended_TA, s.heads, s.head_size),
-                         per_head(stash.attended_TA, s.heads, s.head_size), stash.log_sum_TH,
-                         qk.q_THE, qk.k_TGE, stash.qkv_TC, s);
-  ops.qk_rope_backward(
-      dqkv_TC, optional_gradient(ctx, query_norm_), optional_gradient(ctx, key_norm_), dq_THE,
-      dk_TGE, stash.qk_rstd_TN, stash.qkv_TC, optional_value(ctx, query_norm_),
-      optional_value(ctx, key_norm_), ctx.rope.cos_PR, ctx.rope.sin_PR, s, qk_norm_);
+  ops.run(op::AttentionBackward{.dq_THE = dq_THE,
+                                .dk_TGE = dk_TGE,
+                                .dqkv_TC = dqkv_TC,
+                                .dout_THE = per_head(dattended_TA, s.heads, s.head_size),
+                                .out_THE = per_head(stash.attended_TA, s.heads, s.head_size),
+                                .log_sum_TH = stash.log_sum_TH,
+                                .q_THE = qk.q_THE,
+                                .k_TGE = qk.k_TGE,
+                                .qkv_TC = stash.qkv_TC,
+                                .shape = s});
+  ops.run(op::QkRopeBackward{.dqkv_TC = dqkv_TC,
+                             .dq_weight_E = optional_gradient(ctx, query_norm_),
+                             .dk_weight_E = optional_gradient(ctx, key_norm_),
+                             .dq_THE = dq_THE,
+                             .dk_TGE = dk_TGE,
+                             .rstd_TN = stash.qk_rstd_TN,
+                             .qkv_TC = stash.qkv_TC,
+                             .q_weight_E = optional_value(ctx, query_norm_),
+                             .k_weight_E = optional_value(ctx, key_norm_),
+                             .cos_PR = ctx.rope.cos_PR,
+                             .sin_PR = ctx.rope.sin_PR,
+                             .shape = s,
+                             .norm = qk_norm_});
 
-  ops.matmul(dnormed_TD, dqkv_TC, ctx.parameters.fused_operand(query_, 3), {});
-  ops.matmul(ctx.parameters.fused_gradient(query_, 3), dqkv_TC, normed_TD,
-             {.transpose_a = true, .accumulate = true});
+  ops.run(op::Matmul{.c = dnormed_TD, .a = dqkv_TC, .b = ctx.parameters.fused_operand(query_, 3)});
+  ops.run(op::Matmul{.c = ctx.parameters.fused_gradient(query_, 3),
+                     .a = dqkv_TC,
+                     .b = normed_TD,
+                     .flags = {.transpose_a = true, .accumulate = true}});
 }
 
 }  // namespace dualpath

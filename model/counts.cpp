@@ -1,6 +1,6 @@
 #include "model/counts.h"
 
-#include "core/ops_checks.h"
+#include "core/ops.h"
 
 namespace dualpath {
 

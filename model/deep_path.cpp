@@ -80,8 +80,14 @@ void DeepPath::run(const Context& ctx, DeepStash& stash, const Forward& pass, st
     const auto i = static_cast<std::size_t>(k);
     apply(ctx, stash.applications[i], input(ctx, stash, pass.x_TD, k), stash.states[i], pass.shared,
           k);
-    ctx.ops.mixture_step(pass.h_deep_TD, stash.weight_KT.row(k), row_or_empty(stash.q_KT, k),
-                         pass.remaining_T, stash.states[i], router_weight, router_bias, step(k));
+    ctx.ops.run(op::MixtureStep{.h_deep_TD = pass.h_deep_TD,
+                                .weight_T = stash.weight_KT.row(k),
+                                .q_T = row_or_empty(stash.q_KT, k),
+                                .remaining_T = pass.remaining_T,
+                                .h_TD = stash.states[i],
+                                .router_w = router_weight,
+                                .router_b = router_bias,
+                                .step = step(k)});
   }
 }
 
@@ -90,7 +96,7 @@ DeepPath::Backward DeepPath::begin_backward(const Context& ctx, const DeepStash&
                                             const SharedAttention& shared,
                                             double ponder_scale) const {
   const Tensor d_TD = ctx.scratch.allocate(dx_TD.dtype, dx_TD.shape, "residual stream");
-  ctx.ops.fill(d_TD, 0);
+  ctx.ops.run(op::Fill{.out = d_TD, .value = 0});
   const Tensor dlogit_KT = mixture_backward(ctx, stash, dh_deep_TD, ponder_scale);
   return {x_TD, dh_deep_TD, dx_TD, shared, dlogit_KT, d_TD};
 }
@@ -107,12 +113,18 @@ void DeepPath::run_backward(const Context& ctx, DeepStash& stash, const Backward
     const Phase phase(ctx.tracer, "iteration", k + 1);
     const ArenaFrame iteration(ctx.scratch);
     const auto i = static_cast<std::size_t>(k);
-    ctx.ops.mixture_step_backward(pass.d_TD, drouter_weight, drouter_bias, pass.dh_deep_TD,
-                                  stash.states[i], stash.weight_KT.row(k),
-                                  row_or_empty(pass.dlogit_KT, k), router_weight, step(k));
+    ctx.ops.run(op::MixtureStepBackward{.dh_TD = pass.d_TD,
+                                        .drouter_w = drouter_weight,
+                                        .drouter_b = drouter_bias,
+                                        .dh_deep_TD = pass.dh_deep_TD,
+                                        .h_TD = stash.states[i],
+                                        .weight_T = stash.weight_KT.row(k),
+                                        .dlogit_T = row_or_empty(pass.dlogit_KT, k),
+                                        .router_w = router_weight,
+                                        .step = step(k)});
     backward_application(ctx, stash.applications[i], input(ctx, stash, pass.x_TD, k), pass.d_TD,
                          pass.shared, k);
-    if (input_injection_ || k == 0) ctx.ops.add(pass.dx_TD, pass.d_TD);
+    if (input_injection_ || k == 0) ctx.ops.run(op::Add{.out = pass.dx_TD, .in = pass.d_TD});
   }
 }
 
@@ -123,7 +135,7 @@ Tensor DeepPath::input(const Context& ctx, const DeepStash& stash, Tensor x_TD,
   const Tensor previous_TD = stash.states[static_cast<std::size_t>(k - 1)];
   if (!input_injection_) return previous_TD;
   const Tensor sum_TD = ctx.scratch.allocate(x_TD.dtype, x_TD.shape, "residual stream");
-  ctx.ops.sum(sum_TD, previous_TD, x_TD);
+  ctx.ops.run(op::Sum{.out = sum_TD, .a = previous_TD, .b = x_TD});
   return sum_TD;
 }
 
@@ -164,9 +176,12 @@ Tensor DeepPath::mixture_backward(const Context& ctx, const DeepStash& stash, Te
   const ArenaFrame frame(ctx.scratch);
   const Tensor c_KT = ctx.scratch.allocate(ctx.types().master, shape, "router and gates");
   for (std::int64_t k = 0; k < iterations_; ++k) {
-    ctx.ops.row_dot(c_KT.row(k), dh_deep_TD, stash.states[static_cast<std::size_t>(k)]);
+    ctx.ops.run(op::RowDot{.out_T = c_KT.row(k),
+                           .a_TD = dh_deep_TD,
+                           .b_TD = stash.states[static_cast<std::size_t>(k)]});
   }
-  ctx.ops.mixture_weights_backward(dlogit_KT, c_KT, stash.q_KT, ponder_scale);
+  ctx.ops.run(op::MixtureWeightsBackward{
+      .dlogit_KT = dlogit_KT, .c_KT = c_KT, .q_KT = stash.q_KT, .ponder_scale = ponder_scale});
   return dlogit_KT;
 }
 

@@ -24,16 +24,18 @@ Tensor Ffn::allocate_gate_up(const Context& ctx, Arena& arena, std::int64_t toke
 }
 
 void Ffn::project_up(const Context& ctx, Tensor gate_up_T2F, Tensor normed_TD) const {
-  ctx.ops.matmul(gate_up_T2F, normed_TD, ctx.parameters.fused_operand(gate_, 2),
-                 {.transpose_b = true});
+  ctx.ops.run(op::Matmul{.c = gate_up_T2F,
+                         .a = normed_TD,
+                         .b = ctx.parameters.fused_operand(gate_, 2),
+                         .flags = {.transpose_b = true}});
 }
 
 void Ffn::project_down(const Context& ctx, Tensor gate_up_T2F, Tensor y_TD) const {
   const ArenaFrame frame(ctx.scratch);
   const Tensor act_TF =
       ctx.scratch.allocate(ctx.types().operand, {y_TD.rows(), hidden_units(ctx)}, "ffn");
-  ctx.ops.swiglu(act_TF, gate_up_T2F);
-  ctx.ops.matmul(y_TD, act_TF, ctx.parameters.operand(down_), {});
+  ctx.ops.run(op::SwiGlu{.out_TF = act_TF, .gate_up_T2F = gate_up_T2F});
+  ctx.ops.run(op::Matmul{.c = y_TD, .a = act_TF, .b = ctx.parameters.operand(down_)});
 }
 
 FfnWeightInputs Ffn::backward_inputs(const Context& ctx, Arena& arena, Tensor dgate_up_T2F,
@@ -43,18 +45,30 @@ FfnWeightInputs Ffn::backward_inputs(const Context& ctx, Arena& arena, Tensor dg
   const Tensor act_TF = arena.allocate(ctx.types().operand, hidden, "ffn");
   const ArenaFrame frame(ctx.scratch);
   const Tensor dact_TF = ctx.scratch.allocate(ctx.types().operand, hidden, "ffn");
-  ctx.ops.matmul(dact_TF, dy_TD, ctx.parameters.operand(down_), {.transpose_b = true});
-  ctx.ops.swiglu_backward(dgate_up_T2F, act_TF, dact_TF, gate_up_T2F);
+  ctx.ops.run(op::Matmul{.c = dact_TF,
+                         .a = dy_TD,
+                         .b = ctx.parameters.operand(down_),
+                         .flags = {.transpose_b = true}});
+  ctx.ops.run(op::SwiGluBackward{.dgate_up_T2F = dgate_up_T2F,
+                                 .out_TF = act_TF,
+                                 .dout_TF = dact_TF,
+                                 .gate_up_T2F = gate_up_T2F});
   accumulate_gain_gradient(ctx, gain, dact_TF, act_TF);
-  ctx.ops.matmul(dnormed_TD, dgate_up_T2F, ctx.parameters.fused_operand(gate_, 2), {});
+  ctx.ops.run(
+      op::Matmul{.c = dnormed_TD, .a = dgate_up_T2F, .b = ctx.parameters.fused_operand(gate_, 2)});
   return {act_TF, dgate_up_T2F, dy_TD, normed_TD};
 }
 
 void Ffn::backward_weights(const Context& ctx, const FfnWeightInputs& inputs) const {
   const MatmulFlags transposed{.transpose_a = true, .accumulate = true};
-  ctx.ops.matmul(ctx.parameters.gradient(down_), inputs.act_TF, inputs.dy_TD, transposed);
-  ctx.ops.matmul(ctx.parameters.fused_gradient(gate_, 2), inputs.dgate_up_T2F, inputs.normed_TD,
-                 transposed);
+  ctx.ops.run(op::Matmul{.c = ctx.parameters.gradient(down_),
+                         .a = inputs.act_TF,
+                         .b = inputs.dy_TD,
+                         .flags = transposed});
+  ctx.ops.run(op::Matmul{.c = ctx.parameters.fused_gradient(gate_, 2),
+                         .a = inputs.dgate_up_T2F,
+                         .b = inputs.normed_TD,
+                         .flags = transposed});
 }
 
 }  // namespace dualpath

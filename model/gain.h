@@ -18,13 +18,15 @@ inline Tensor gained_gradient(const Context& ctx, Tensor dout_TD, const Gain& ga
   const DType type = ctx.types().operand;
   if (!gain.present() && dout_TD.dtype == type) return dout_TD;
   const Tensor dy_TD = ctx.scratch.allocate(type, dout_TD.shape, "residual stream");
-  ctx.ops.residual_backward(dy_TD, dout_TD, gain.raw);
+  ctx.ops.run(op::ResidualBackward{.dy_TD = dy_TD, .dout_TD = dout_TD, .gain = gain.raw});
   return dy_TD;
 }
 
 // gain's gradient += , given the linear map's input `a` and its gradient `da` (core/ops.h).
 inline void accumulate_gain_gradient(const Context& ctx, const Gain& gain, Tensor da, Tensor a) {
-  if (gain.present()) ctx.ops.residual_gain_backward(gain.gradient, da, a, gain.raw);
+  if (gain.present())
+    ctx.ops.run(
+        op::ResidualGainBackward{.dgain = gain.gradient, .da = da, .a = a, .gain = gain.raw});
 }
 
 }  // namespace dualpath

@@ -1,6 +1,6 @@
 #include "model/layer.h"
 
-#include "core/ops_checks.h"
+#include "core/ops.h"
 
 namespace dualpath {
 
@@ -134,9 +134,15 @@ void Layer::run_both(const Context& ctx, LayerStash& stash, Tensor y_TD) const {
   if (shared_attention_) run_shared_attention(ctx, stash);
   run_paths(ctx, stash);
   const bool learned = static_cast<bool>(gate_weight_);
-  ctx.ops.gate(y_TD, stash.gates_T2, stash.x_TD, stash.h_deep_TD, stash.h_wide_TD,
-               learned ? ctx.parameters.value(gate_weight_) : Tensor{},
-               learned ? ctx.parameters.value(gate_bias_) : Tensor{}, gate_.mode, gate_.target);
+  ctx.ops.run(op::Gate{.y_TD = y_TD,
+                       .gates_T2 = stash.gates_T2,
+                       .x_TD = stash.x_TD,
+                       .h_deep_TD = stash.h_deep_TD,
+                       .h_wide_TD = stash.h_wide_TD,
+                       .weight_ND = learned ? ctx.parameters.value(gate_weight_) : Tensor{},
+                       .bias_N = learned ? ctx.parameters.value(gate_bias_) : Tensor{},
+                       .mode = gate_.mode,
+                       .target = gate_.target});
 }
 
 void Layer::run_wide(const Context& ctx, LayerStash& stash, Tensor out_TD) const {
@@ -180,9 +186,9 @@ void Layer::backward_kept(const Context& ctx, LayerStash& stash, Tensor d_TD,
   } else if (deep_) {
     const ArenaFrame frame(ctx.scratch);
     const Tensor dx_TD = scratch_TD(ctx, d_TD);
-    ctx.ops.fill(dx_TD, 0);
+    ctx.ops.run(op::Fill{.out = dx_TD, .value = 0});
     backward_deep(ctx, stash, d_TD, dx_TD, {}, regularizers.ponder);
-    ctx.ops.copy(d_TD, dx_TD);
+    ctx.ops.run(op::Copy{.out = d_TD, .in = dx_TD});
   } else {
     backward_wide(ctx, stash, d_TD, {});
   }
@@ -195,12 +201,21 @@ void Layer::backward_both(const Context& ctx, LayerStash& stash, Tensor d_TD,
   const Tensor dh_deep_TD = scratch_TD(ctx, d_TD);
   const Tensor dh_wide_TD = scratch_TD(ctx, d_TD);
   const Tensor dx_TD = d_TD;  // in place: from here on d collects ∂L/∂x
-  ctx.ops.gate_backward(
-      dx_TD, dh_deep_TD, dh_wide_TD, learned ? ctx.parameters.gradient(gate_weight_) : Tensor{},
-      learned ? ctx.parameters.gradient(gate_bias_) : Tensor{}, d_TD,
-      gate_regularizer(ctx, stash.gates_T2, regularizers), stash.x_TD, stash.h_deep_TD,
-      stash.h_wide_TD, stash.gates_T2, learned ? ctx.parameters.value(gate_weight_) : Tensor{},
-      gate_.mode, gate_.target);
+  ctx.ops.run(
+      op::GateBackward{.dx_TD = dx_TD,
+                       .dh_deep_TD = dh_deep_TD,
+                       .dh_wide_TD = dh_wide_TD,
+                       .dweight_ND = learned ? ctx.parameters.gradient(gate_weight_) : Tensor{},
+                       .dbias_N = learned ? ctx.parameters.gradient(gate_bias_) : Tensor{},
+                       .dy_TD = d_TD,
+                       .dgates_T2 = gate_regularizer(ctx, stash.gates_T2, regularizers),
+                       .x_TD = stash.x_TD,
+                       .h_deep_TD = stash.h_deep_TD,
+                       .h_wide_TD = stash.h_wide_TD,
+                       .gates_T2 = stash.gates_T2,
+                       .weight_ND = learned ? ctx.parameters.value(gate_weight_) : Tensor{},
+                       .mode = gate_.mode,
+                       .target = gate_.target});
   const SharedAttention shared = begin_shared_backward(ctx, stash);
   backward_paths(ctx, stash, dh_deep_TD, dh_wide_TD, dx_TD, shared, regularizers.ponder);
   finish_shared_backward(ctx, stash, shared, dx_TD);
@@ -230,7 +245,7 @@ void Layer::backward_paths(const Context& ctx, LayerStash& stash, Tensor dh_deep
                            double ponder_scale) const {
   if (ctx.tensor.size() == 1) {
     backward_wide(ctx, stash, dh_wide_TD, shared);
-    ctx.ops.add(dx_TD, dh_wide_TD);
+    ctx.ops.run(op::Add{.out = dx_TD, .in = dh_wide_TD});
     backward_deep(ctx, stash, dh_deep_TD, dx_TD, shared, ponder_scale);
     return;
   }
@@ -244,13 +259,13 @@ void Layer::backward_paths(const Context& ctx, LayerStash& stash, Tensor dh_deep
   wide_->run_ffn_backward(ctx, wide);
   deep_->run_backward(ctx, stash.deep, deep, 0, half);
   wide_->finish_backward(ctx, wide, stash.x_TD, shared.y_TD, shared.dy_TD, dh_wide_TD);
-  ctx.ops.add(dx_TD, dh_wide_TD);
+  ctx.ops.run(op::Add{.out = dx_TD, .in = dh_wide_TD});
 }
 
 SharedAttention Layer::begin_shared_backward(const Context& ctx, LayerStash& stash) const {
   if (!shared_attention_) return {};
   const SharedAttention shared{stash.shared_y_TD, scratch_TD(ctx, stash.shared_y_TD)};
-  ctx.ops.fill(shared.dy_TD, 0);
+  ctx.ops.run(op::Fill{.out = shared.dy_TD, .value = 0});
   return shared;
 }
 
@@ -270,8 +285,12 @@ Tensor Layer::gate_regularizer(const Context& ctx, Tensor gates_T2,
                                const RegularizerScales& regularizers) const {
   if (regularizers.entropy == 0 && regularizers.balance == 0) return {};
   const Tensor dgates_T2 = ctx.scratch.allocate(gates_T2.dtype, gates_T2.shape, "router and gates");
-  ctx.ops.gate_regularizer(dgates_T2, regularizers.gate_losses, gates_T2, ctx.shape.positions,
-                           regularizers.entropy, regularizers.balance);
+  ctx.ops.run(op::GateRegularizer{.dgates_T2 = dgates_T2,
+                                  .losses_2 = regularizers.gate_losses,
+                                  .gates_T2 = gates_T2,
+                                  .positions = ctx.shape.positions,
+                                  .entropy_scale = regularizers.entropy,
+                                  .balance_scale = regularizers.balance});
   return dgates_T2;
 }
 
@@ -280,14 +299,20 @@ void Layer::add_readouts(const Context& ctx, const LayerStash& stash) const {
   const Tensor sums = ctx.readouts.row(index_);
   if (has_both_paths()) {
     const Tensor readout_TC = ctx.scratch.allocate(
-        ctx.types().master, {ctx.tokens(), PathReadout::num_columns}, "read-outs");
-    ctx.ops.path_readout(readout_TC, stash.x_TD, stash.h_deep_TD, stash.h_wide_TD, stash.gates_T2);
-    ctx.ops.column_sums(sums.slice(0, PathReadout::num_columns), readout_TC);
+        ctx.types().master, {ctx.tokens(), op::PathReadout::num_columns}, "read-outs");
+    ctx.ops.run(op::PathReadout{.readout_TC = readout_TC,
+                                .x_TD = stash.x_TD,
+                                .h_deep_TD = stash.h_deep_TD,
+                                .h_wide_TD = stash.h_wide_TD,
+                                .gates_T2 = stash.gates_T2});
+    ctx.ops.run(
+        op::ColumnSums{.out_C = sums.slice(0, op::PathReadout::num_columns), .in_TC = readout_TC});
   }
   if (deep_) {
     const Tensor expected_T = ctx.scratch.allocate(ctx.types().master, {ctx.tokens()}, "read-outs");
-    ctx.ops.expected_iterations(expected_T, stash.deep.weight_KT);
-    ctx.ops.column_sums(sums.slice(readout_expected_iterations, num_readouts), expected_T);
+    ctx.ops.run(op::ExpectedIterations{.out_T = expected_T, .weight_KT = stash.deep.weight_KT});
+    ctx.ops.run(op::ColumnSums{.out_C = sums.slice(readout_expected_iterations, num_readouts),
+                               .in_TC = expected_T});
   }
 }
 

@@ -15,8 +15,8 @@ namespace dualpath {
 
 // What is needed of a layer per token and logged: the columns of PathReadout, then the expected
 // iterations.
-inline constexpr std::int64_t readout_expected_iterations = PathReadout::num_columns;
-inline constexpr std::int64_t num_readouts = PathReadout::num_columns + 1;
+inline constexpr std::int64_t readout_expected_iterations = op::PathReadout::num_columns;
+inline constexpr std::int64_t num_readouts = op::PathReadout::num_columns + 1;
 
 // The regularisers' weights, divided by what their means are taken over; 0: off.
 struct RegularizerScales {

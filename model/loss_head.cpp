@@ -33,7 +33,10 @@ void LossHead::for_each_chunk(const Context& ctx, Tensor normed_SD, Chunk chunk)
   for (std::int64_t begin = 0; begin < tokens; begin += chunk_tokens_) {
     const std::int64_t end = std::min(begin + chunk_tokens_, tokens);
     const Tensor chunk_logits = logits_TV.slice(0, end - begin);
-    ctx.ops.matmul(chunk_logits, normed_SD.slice(begin, end), weight_VD, {.transpose_b = true});
+    ctx.ops.run(op::Matmul{.c = chunk_logits,
+                           .a = normed_SD.slice(begin, end),
+                           .b = weight_VD,
+                           .flags = {.transpose_b = true}});
     chunk(begin, end, chunk_logits);
   }
 }
@@ -42,7 +45,11 @@ void LossHead::for_each_chunk(const Context& ctx, Tensor normed_SD, Chunk chunk)
 void LossHead::cross_entropy(const Context& ctx, Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV,
                              Tensor targets_T, double grad_scale) const {
   if (!weight_.is_cut(ctx)) {
-    ctx.ops.cross_entropy(loss_T, dlogits_TV, logits_TV, targets_T, grad_scale);
+    ctx.ops.run(op::CrossEntropy{.loss_T = loss_T,
+                                 .dlogits_TV = dlogits_TV,
+                                 .logits_TV = logits_TV,
+                                 .targets_T = targets_T,
+                                 .grad_scale = grad_scale});
     return;
   }
   const ArenaFrame frame(ctx.scratch);
@@ -51,11 +58,17 @@ void LossHead::cross_entropy(const Context& ctx, Tensor loss_T, Tensor dlogits_T
   const Tensor stats_RT3 =
       ctx.scratch.allocate(ctx.types().master, {ctx.tensor.size(), tokens, 3}, "loss head");
   const Tensor own_T3 = ctx.tensor.own_part(stats_RT3).reshape({tokens, 3});
-  ctx.ops.vocabulary_statistics(own_T3, logits_TV, targets_T, rows);
+  ctx.ops.run(op::VocabularyStatistics{
+      .stats_T3 = own_T3, .logits_TV = logits_TV, .targets_T = targets_T, .rows = rows});
   ctx.tensor.start_all_gather(stats_RT3);
   ctx.tensor.wait();
-  ctx.ops.sharded_cross_entropy(loss_T, dlogits_TV, logits_TV, stats_RT3, targets_T, rows,
-                                grad_scale);
+  ctx.ops.run(op::ShardedCrossEntropy{.loss_T = loss_T,
+                                      .dlogits_TV = dlogits_TV,
+                                      .logits_TV = logits_TV,
+                                      .stats_RT3 = stats_RT3,
+                                      .targets_T = targets_T,
+                                      .rows = rows,
+                                      .grad_scale = grad_scale});
 }
 
 void LossHead::loss(const Context& ctx, Tensor loss_T, Tensor x_TD, Tensor targets_T) const {
@@ -65,7 +78,8 @@ void LossHead::loss(const Context& ctx, Tensor loss_T, Tensor x_TD, Tensor targe
     cross_entropy(ctx, all.loss_S.slice(begin, end), {}, logits, all.targets_S.slice(begin, end),
                   0);
   });
-  if (weight_.is_cut(ctx)) ctx.ops.copy(loss_T, ctx.tensor.own_part(all.loss_S));
+  if (weight_.is_cut(ctx))
+    ctx.ops.run(op::Copy{.out = loss_T, .in = ctx.tensor.own_part(all.loss_S)});
 }
 
 void LossHead::loss_and_gradient(const Context& ctx, Tensor loss_T, Tensor dx_TD, Tensor x_TD,
@@ -86,19 +100,22 @@ void LossHead::loss_and_gradient(const Context& ctx, Tensor loss_T, Tensor dx_TD
     }
     cross_entropy(ctx, all.loss_S.slice(begin, end), dlogits, logits,
                   all.targets_S.slice(begin, end), grad_scale);
-    ctx.ops.matmul(weight_.gradient(ctx), dlogits, all.normed_SD.slice(begin, end),
-                   {.transpose_a = true, .accumulate = true});
-    ctx.ops.matmul(dnormed_SD.slice(begin, end), dlogits, weight_.operand(ctx), {});
+    ctx.ops.run(op::Matmul{.c = weight_.gradient(ctx),
+                           .a = dlogits,
+                           .b = all.normed_SD.slice(begin, end),
+                           .flags = {.transpose_a = true, .accumulate = true}});
+    ctx.ops.run(
+        op::Matmul{.c = dnormed_SD.slice(begin, end), .a = dlogits, .b = weight_.operand(ctx)});
   });
   Tensor dnormed_TD = dnormed_SD;
   if (cut) {
     ctx.tensor.start_reduce_scatter(dnormed_SD);
-    ctx.ops.copy(loss_T, ctx.tensor.own_part(all.loss_S));
+    ctx.ops.run(op::Copy{.out = loss_T, .in = ctx.tensor.own_part(all.loss_S)});
     dnormed_TD = ctx.tensor.own_part(all.normed_SD);
     ctx.tensor.wait();
-    ctx.ops.copy(dnormed_TD, ctx.tensor.own_part(dnormed_SD));
+    ctx.ops.run(op::Copy{.out = dnormed_TD, .in = ctx.tensor.own_part(dnormed_SD)});
   }
-  ctx.ops.fill(dx_TD, 0);
+  ctx.ops.run(op::Fill{.out = dx_TD, .value = 0});
   norm_.backward(ctx, dx_TD, dnormed_TD, x_TD, all.rstd_T, 0);
 }
 
@@ -107,7 +124,8 @@ void LossHead::logits(const Context& ctx, Tensor logits_TV, Tensor x_TD) const {
         ctx.tensor.size());
   const ArenaFrame frame(ctx.scratch);
   const Norm::Output n = norm_.forward(ctx, x_TD, 0);
-  ctx.ops.matmul(logits_TV, n.normed_TD, weight_.operand(ctx), {.transpose_b = true});
+  ctx.ops.run(op::Matmul{
+      .c = logits_TV, .a = n.normed_TD, .b = weight_.operand(ctx), .flags = {.transpose_b = true}});
 }
 
 }  // namespace dualpath

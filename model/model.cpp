@@ -119,7 +119,7 @@ void Model::upload_tokens(const Pass& pass) {
 }
 
 void Model::zero_gradients() {
-  ops_->fill(parameters_->flat_gradients(), 0);
+  ops_->run(op::Fill{.out = parameters_->flat_gradients(), .value = 0});
 }
 
 Tensor Model::forward(const Pass& pass, Tensor x_TD) {
@@ -138,7 +138,7 @@ void Model::backward(const Pass& pass, Tensor d_TD) {
   if (stage.is_last()) {
     stage.head_backward(ctx, tensors_.loss_T, d_TD, slot.output_TD, tensors_.targets(),
                         pass.loss_scale, pass.events);
-    ops_->column_sums(tensors_.token_losses(), tensors_.loss_T);
+    ops_->run(op::ColumnSums{.out_C = tensors_.token_losses(), .in_TC = tensors_.loss_T});
   }
   RegularizerScales regularizers = pass.regularizers;
   regularizers.gate_losses = tensors_.gate_losses();
@@ -195,7 +195,7 @@ void Model::evaluate_stage(const Pass& pass, Tensor x_TD) {
   const Tensor loss_T = tensors_.loss_T.slice(0, tokens);
   infer_with_loss(stage, ctx, loss_T, x_TD, stage.is_first() ? upload(pass.ids, 0) : Tensor{},
                   stage.is_last() ? upload(pass.targets, tokens) : Tensor{});
-  if (stage.is_last()) ops_->column_sums(tensors_.token_losses(), loss_T);
+  if (stage.is_last()) ops_->run(op::ColumnSums{.out_C = tensors_.token_losses(), .in_TC = loss_T});
 }
 
 void Model::forward_backward(std::span<const std::int32_t> ids,

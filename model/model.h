@@ -88,9 +88,9 @@ class Model {
 
   // [first_readout + L·num_readouts] f64, on the device.
   Tensor sums() const { return tensors_.sums; }
-  void zero_sums() { ops_->fill(tensors_.sums, 0); }
+  void zero_sums() { ops_->run(op::Fill{.out = tensors_.sums, .value = 0}); }
   void set_sum(StepSums::Slot slot, double value) {
-    ops_->fill(tensors_.sums.slice(slot, slot + 1), value);
+    ops_->run(op::Fill{.out = tensors_.sums.slice(slot, slot + 1), .value = value});
   }
 
  private:

@@ -70,7 +70,7 @@ PassCosts issue_training_passes(Stage& stage, const Context& ctx, const ModelTen
   const double forward = spent();
   if (stage.is_last()) {
     stage.head_backward(ctx, tensors.loss_T, x_TD, out_TD, ids_T, 1, nullptr);
-    ctx.ops.column_sums(tensors.token_losses(), tensors.loss_T);
+    ctx.ops.run(op::ColumnSums{.out_C = tensors.token_losses(), .in_TC = tensors.loss_T});
   }
   stage.backward(ctx, layers, ids_T, x_TD, all_on, nullptr);
   const double backward = spent();

@@ -21,20 +21,33 @@ Norm::Output Norm::forward(const Context& ctx, Tensor x_TD, std::int64_t k) cons
 }
 
 void Norm::forward(const Context& ctx, const Output& out, Tensor x_TD, std::int64_t k) const {
-  ctx.ops.rms_norm(out.normed_TD, out.rstd_T, x_TD, row(ctx.parameters.value(weight_), k),
-                   epsilon_);
+  ctx.ops.run(op::RmsNorm{.out_TD = out.normed_TD,
+                          .rstd_T = out.rstd_T,
+                          .x_TD = x_TD,
+                          .weight_D = row(ctx.parameters.value(weight_), k),
+                          .epsilon = epsilon_});
 }
 
 void Norm::residual_forward(const Context& ctx, const Output& out, Tensor u_TD, Tensor x_TD,
                             Tensor y_TD, Tensor gain, std::int64_t k) const {
-  ctx.ops.residual_rms_norm(u_TD, out.normed_TD, out.rstd_T, x_TD, y_TD, gain,
-                            row(ctx.parameters.value(weight_), k), epsilon_);
+  ctx.ops.run(op::ResidualRmsNorm{.out_TD = u_TD,
+                                  .normed_TD = out.normed_TD,
+                                  .rstd_T = out.rstd_T,
+                                  .x_TD = x_TD,
+                                  .y_TD = y_TD,
+                                  .gain = gain,
+                                  .weight_D = row(ctx.parameters.value(weight_), k),
+                                  .epsilon = epsilon_});
 }
 
 void Norm::backward(const Context& ctx, Tensor dx_TD, Tensor dnormed_TD, Tensor x_TD, Tensor rstd_T,
                     std::int64_t k) const {
-  ctx.ops.rms_norm_backward(dx_TD, row(ctx.parameters.gradient(weight_), k), dnormed_TD, x_TD,
-                            row(ctx.parameters.value(weight_), k), rstd_T);
+  ctx.ops.run(op::RmsNormBackward{.dx_TD = dx_TD,
+                                  .dweight_D = row(ctx.parameters.gradient(weight_), k),
+                                  .dout_TD = dnormed_TD,
+                                  .x_TD = x_TD,
+                                  .weight_D = row(ctx.parameters.value(weight_), k),
+                                  .rstd_T = rstd_T});
 }
 
 Tensor Norm::row(Tensor weight, std::int64_t k) const {

@@ -29,7 +29,8 @@ Tensor AdamW::moment(const Buffer& buffer, std::size_t region, Interval interval
 void AdamW::add_gradient_squares(Tensor out, const ParameterStore& parameters) {
   const Tensor gradients = parameters.flat_gradients();
   for (const ParameterRegion& region : parameters.regions())
-    ops_->sum_of_squares(out, gradients.slice(region.shard.begin, region.shard.end));
+    ops_->run(
+        op::SumOfSquares{.out = out, .x_N = gradients.slice(region.shard.begin, region.shard.end)});
 }
 
 void AdamW::update(const ParameterStore& parameters, std::size_t region, std::int64_t step,
@@ -39,18 +40,20 @@ void AdamW::update(const ParameterStore& parameters, std::size_t region, std::in
   const auto t = static_cast<double>(step);
   for (const ParameterRange& range : parts_[region].ranges) {
     const auto [begin, end] = range.interval;
-    ops_->adamw(parameters.values_of(parameters.regions()[region], range.interval),
-                first_moment(region, range.interval), second_moment(region, range.interval),
-                parameters.operands_of(parameters.regions()[region], range.interval),
-                parameters.flat_gradients().slice(begin, end),
-                {.learning_rate = learning_rate,
-                 .beta1 = b1,
-                 .beta2 = b2,
-                 .epsilon = config_.eps,
-                 .weight_decay = range.decay ? config_.weight_decay : 0,
-                 .correction1 = 1 - std::pow(b1, t),
-                 .correction2 = 1 - std::pow(b2, t),
-                 .gradient_scale = gradient_scale});
+    ops_->run(
+        op::AdamW{.value_N = parameters.values_of(parameters.regions()[region], range.interval),
+                  .m_N = first_moment(region, range.interval),
+                  .v_N = second_moment(region, range.interval),
+                  .operand_N = parameters.operands_of(parameters.regions()[region], range.interval),
+                  .gradient_N = parameters.flat_gradients().slice(begin, end),
+                  .step = {.learning_rate = learning_rate,
+                           .beta1 = b1,
+                           .beta2 = b2,
+                           .epsilon = config_.eps,
+                           .weight_decay = range.decay ? config_.weight_decay : 0,
+                           .correction1 = 1 - std::pow(b1, t),
+                           .correction2 = 1 - std::pow(b2, t),
+                           .gradient_scale = gradient_scale}});
   }
 }
 

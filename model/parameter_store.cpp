@@ -174,7 +174,8 @@ void ParameterStore::refresh_operands(Ops& ops) const {
   if (!has_operands()) return;
   for (const ParameterRegion& region : regions_) {
     if (region.product)
-      ops.copy(operands_of(region, region.resident), values_of(region, region.resident));
+      ops.run(op::Copy{.out = operands_of(region, region.resident),
+                       .in = values_of(region, region.resident)});
   }
 }
 

@@ -90,7 +90,7 @@ Tensor Stage::forward(const Context& ctx, StageStash& stash, Tensor ids_T, Tenso
     before(embedding_bucket_);
     embedding_->forward(ctx, x_TD, ids_T);
   } else {
-    ctx.ops.copy(x_TD, input_TD);
+    ctx.ops.run(op::Copy{.out = x_TD, .in = input_TD});
   }
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     before(first_layer_bucket_ + static_cast<int>(i));
@@ -138,7 +138,7 @@ void Stage::infer(const Context& ctx, Tensor ids_T, Tensor x_TD) {
     layers_[i].forward(ctx, passing_.layers[i], out_TD, Recompute::layer);
     std::swap(in_TD, out_TD);
   }
-  if (in_TD.data != x_TD.data) ctx.ops.copy(x_TD, in_TD);
+  if (in_TD.data != x_TD.data) ctx.ops.run(op::Copy{.out = x_TD, .in = in_TD});
 }
 
 }  // namespace dualpath

@@ -62,7 +62,7 @@ void Sublayer::forward(const Context& ctx, SublayerStash& stash, Tensor x_TD, Te
   if (out_TD.empty()) return;
   const Tensor f_TD = n.normed_TD;  // the normalised input is no longer needed
   ffn_.project_down(ctx, stash.gate_up_T2F, f_TD);
-  ctx.ops.residual(out_TD, stash.u_TD, f_TD, s.raw);
+  ctx.ops.run(op::Residual{.out_TD = out_TD, .x_TD = stash.u_TD, .y_TD = f_TD, .gain = s.raw});
 }
 
 void Sublayer::backward(const Context& ctx, const SublayerStash& stash, Tensor x_TD, Tensor d_TD,
@@ -109,7 +109,7 @@ void Sublayer::shared_attention_backward(const Context& ctx, Tensor y_TD, Tensor
   const Gain s = gain(ctx, k);
   const Tensor du_to_y_TD = gained_gradient(ctx, d_TD, s);
   accumulate_gain_gradient(ctx, s, du_to_y_TD, y_TD);
-  ctx.ops.add(dy_TD, du_to_y_TD);
+  ctx.ops.run(op::Add{.out = dy_TD, .in = du_to_y_TD});
 }
 
 }  // namespace dualpath

@@ -12,7 +12,7 @@ Tensor scratch_TD(const Context& ctx, DType type, std::int64_t width) {
 Tensor own_sum(const Context& ctx, Tensor sums_SD, Tensor memory_TD) {
   const Tensor own_TD = ctx.tensor.own_part(sums_SD);
   if (own_TD.dtype == memory_TD.dtype) return own_TD;
-  ctx.ops.copy(memory_TD, own_TD);
+  ctx.ops.run(op::Copy{.out = memory_TD, .in = own_TD});
   return memory_TD;
 }
 
@@ -89,8 +89,10 @@ void WidePath::run_ffn_up(const Context& ctx, const Forward& pass) const {
 void WidePath::finish_forward(const Context& ctx, const Forward& pass, Tensor out_TD) const {
   const Phase phase(ctx.tracer, "wide");
   ctx.tensor.wait();
-  ctx.ops.residual(out_TD, pass.u_TD, own_sum(ctx, pass.y_SD, pass.y_TD),
-                   sublayer_.gain(ctx, 0).raw);
+  ctx.ops.run(op::Residual{.out_TD = out_TD,
+                           .x_TD = pass.u_TD,
+                           .y_TD = own_sum(ctx, pass.y_SD, pass.y_TD),
+                           .gain = sublayer_.gain(ctx, 0).raw});
 }
 
 WidePath::Backward WidePath::begin_backward(const Context& ctx, WideStash& stash, Tensor x_TD,
@@ -128,7 +130,8 @@ WidePath::Backward WidePath::begin_backward(const Context& ctx, WideStash& stash
   if (pass.dy_SD.empty()) {
     pass.dy_SD = gained_gradient(ctx, d_TD, s);
   } else {
-    ctx.ops.residual_backward(ctx.tensor.own_part(pass.dy_SD), d_TD, s.raw);
+    ctx.ops.run(op::ResidualBackward{
+        .dy_TD = ctx.tensor.own_part(pass.dy_SD), .dout_TD = d_TD, .gain = s.raw});
   }
   if (stash.normed_SD.empty()) ctx.tensor.start_all_gather(pass.normed_SD);
   ctx.tensor.start_all_gather(pass.dy_SD);

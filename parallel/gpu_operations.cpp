@@ -1,6 +1,6 @@
 #include "parallel/gpu_operations.h"
 
-#include "core/cuda/cuda_check.h"
+#include "core/cuda/runtime/cuda_check.h"
 
 namespace dualpath {
 

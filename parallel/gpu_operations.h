@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "core/cuda/cuda_stream.h"
+#include "core/cuda/runtime/cuda_stream.h"
 #include "parallel/operations_under_way.h"
 
 namespace dualpath {

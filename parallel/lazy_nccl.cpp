@@ -2,7 +2,7 @@
 // first call: the program starts without one, and GPUs then talk through the host.
 #include <nccl.h>
 
-#include "core/cuda/lazy_library.h"
+#include "core/cuda/libraries/lazy_library.h"
 
 namespace {
 

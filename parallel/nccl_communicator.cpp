@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/cuda/cuda_check.h"
+#include "core/cuda/runtime/cuda_check.h"
 #include "core/cuda/cuda_device.h"
 #include "parallel/gpu_operations.h"
 #include "parallel/layered_communicator.h"

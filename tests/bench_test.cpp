@@ -259,43 +259,59 @@ class ObservedKernels : public testing::Test {
 };
 
 TEST_F(ObservedKernels, BytesAreReadAndWrittenOnce) {
-  ops_->add(tensor({10, 10}), tensor({10, 10}));
+  ops_->run(op::Add{.out = tensor({10, 10}), .in = tensor({10, 10})});
   EXPECT_EQ(log_.bytes["add"], 3 * 400);
   const Tensor c = tensor({2, 3}), a = tensor({2, 5}), b = tensor({5, 3});
-  ops_->matmul(c, a, b, {});
+  ops_->run(op::Matmul{.c = c, .a = a, .b = b});
   EXPECT_EQ(log_.bytes["matmul nn"], 4 * (6 + 10 + 15));
-  ops_->matmul(c, a, b, {.accumulate = true});
+  ops_->run(op::Matmul{.c = c, .a = a, .b = b, .flags = {.accumulate = true}});
   EXPECT_EQ(log_.bytes["matmul nn +="], 4 * (2 * 6 + 10 + 15));
-  ops_->cross_entropy(tensor({4}), {}, tensor({4, 50}), tensor({4}, DType::i32), 0);
+  ops_->run(op::CrossEntropy{.loss_T = tensor({4}),
+                             .logits_TV = tensor({4, 50}),
+                             .targets_T = tensor({4}, DType::i32),
+                             .grad_scale = 0});
   EXPECT_EQ(log_.bytes["cross_entropy"], 4 * (4 + 4 * 50 + 4));
+  const Tensor weights = tensor({3, 8});
+  ops_->run(op::MixtureWeightsBackward{
+      .dlogit_KT = weights, .c_KT = weights, .q_KT = weights, .ponder_scale = 0});
+  EXPECT_EQ(log_.bytes["mixture_weights_backward"], 4 * 3 * 24);
   const Tensor logits = tensor({4, 50}), stats = tensor({2, 4, 3}), ids = tensor({4}, DType::i32);
-  ops_->sharded_cross_entropy(tensor({4}), {}, logits, stats, ids, {0, 100}, 0);
+  ops_->run(op::ShardedCrossEntropy{.loss_T = tensor({4}),
+                                    .logits_TV = logits,
+                                    .stats_RT3 = stats,
+                                    .targets_T = ids,
+                                    .rows = {0, 100},
+                                    .grad_scale = 0});
   EXPECT_EQ(log_.bytes["sharded_cross_entropy"], 4 * (4 + 2 * 4 * 3 + 4)) << "logits are not read";
 }
 
 TEST_F(ObservedKernels, ProductsOfBf16AreToldApart) {
   const Tensor a = tensor({2, 5}, DType::bf16), b = tensor({5, 3}, DType::bf16);
-  ops_->matmul(tensor({2, 3}), a, b, {});
+  ops_->run(op::Matmul{.c = tensor({2, 3}), .a = a, .b = b});
   EXPECT_EQ(log_.bf16_calls, 1);
   EXPECT_EQ(log_.bytes["matmul nn"], 4 * 6 + 2 * (10 + 15));
-  ops_->matmul(tensor({2, 3}), tensor({2, 5}), tensor({5, 3}), {});
-  ops_->add(a, a);
+  ops_->run(op::Matmul{.c = tensor({2, 3}), .a = tensor({2, 5}), .b = tensor({5, 3})});
+  ops_->run(op::Add{.out = a, .in = a});
   EXPECT_EQ(log_.bf16_calls, 1);
 }
 
 TEST_F(ObservedKernels, ATableCountsWithTheRowsThatAreUsed) {
   const Tensor ids = tensor({4}, DType::i32), x = tensor({4, 8});
-  ops_->embedding(x, ids, tensor({100, 8}), {0, 100});
+  ops_->run(
+      op::Embedding{.out_TD = x, .ids_T = ids, .table_VD = tensor({100, 8}), .rows = {0, 100}});
   EXPECT_EQ(log_.bytes["embedding"], 4 * (4 * 8 + 4 + 4 * 8));
-  ops_->embedding_backward(tensor({100, 8}), ids, x, {0, 100});
+  ops_->run(op::EmbeddingBackward{
+      .grad_VD = tensor({100, 8}), .ids_T = ids, .dout_TD = x, .rows = {0, 100}});
   EXPECT_EQ(log_.bytes["embedding_backward"], 4 * (2 * 4 * 8 + 4 + 4 * 8));
-  ops_->embedding(x, ids, tensor({3, 8}), {0, 3});
+  ops_->run(op::Embedding{.out_TD = x, .ids_T = ids, .table_VD = tensor({3, 8}), .rows = {0, 3}});
   EXPECT_EQ(log_.bytes["embedding"], 4 * (4 * 8 + 4 + 4 * 8) + 4 * (4 * 8 + 4 + 3 * 8));
   // Of a vocabulary of 200, half of the ids have their rows here.
   log_.bytes.clear();
-  ops_->embedding(x, ids, tensor({100, 8}), {100, 200});
+  ops_->run(
+      op::Embedding{.out_TD = x, .ids_T = ids, .table_VD = tensor({100, 8}), .rows = {100, 200}});
   EXPECT_EQ(log_.bytes["embedding"], 4 * (4 * 8 + 4 + 2 * 8));
-  ops_->embedding_backward(tensor({100, 8}), ids, x, {100, 200});
+  ops_->run(op::EmbeddingBackward{
+      .grad_VD = tensor({100, 8}), .ids_T = ids, .dout_TD = x, .rows = {100, 200}});
   EXPECT_EQ(log_.bytes["embedding_backward"], 4 * (2 * 2 * 8 + 4 + 2 * 8));
 }
 
@@ -303,11 +319,23 @@ TEST_F(ObservedKernels, AttentionCountsWithTheColumnsThatItUses) {
   const AttentionShape shape{
       .sequences = 2, .positions = 8, .heads = 4, .kv_heads = 2, .head_size = 6};
   const Tensor q = tensor({16, 4, 6}), k = tensor({16, 2, 6}), qkv = tensor({16, 8 * 6});
-  ops_->attention(tensor({16, 4, 6}), tensor({16, 4}), q, k, qkv, shape);
+  ops_->run(op::Attention{.out_THE = tensor({16, 4, 6}),
+                          .log_sum_TH = tensor({16, 4}),
+                          .q_THE = q,
+                          .k_TGE = k,
+                          .qkv_TC = qkv,
+                          .shape = shape});
   EXPECT_EQ(log_.bytes["attention"], 4 * 16 * (24 + 4 + 24 + 12 + 12));
   // Half of two products 8 × 6 × 8 for each of 4 heads and 2 sequences.
   EXPECT_EQ(log_.flops["attention"], 2 * 4 * 2 * (8 * 6 * 8));
-  ops_->qk_rope(q, k, {}, qkv, {}, {}, tensor({8, 3}), tensor({8, 3}), shape, QkNorm::none, 1e-5);
+  ops_->run(op::QkRope{.q_THE = q,
+                       .k_TGE = k,
+                       .qkv_TC = qkv,
+                       .cos_PR = tensor({8, 3}),
+                       .sin_PR = tensor({8, 3}),
+                       .shape = shape,
+                       .norm = QkNorm::none,
+                       .epsilon = 1e-5});
   EXPECT_EQ(log_.bytes["qk_rope"], 4 * (16 * (24 + 12 + 24 + 12) + 2 * 8 * 3));
 }
 

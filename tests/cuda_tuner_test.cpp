@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "core/cuda/cuda_device.h"
-#include "core/cuda/cuda_matmul.h"
+#include "core/cuda/libraries/cuda_matmul.h"
 #include "tests/expect_error.h"
 #include "tests/fake_cuda/machine.h"
 
@@ -17,14 +17,14 @@ struct Start {
   std::unique_ptr<Device> device = make_cuda_device(0);
   std::unique_ptr<Stream> stream = device->make_stream();
   std::unique_ptr<Ops> ops = device->make_ops(*stream);
-  std::unique_ptr<KernelTuner> tuner = device->make_tuner(*ops);
+  std::unique_ptr<KernelTuner> tuner = ops->make_tuner();
   Buffer memory =
       device->allocate((rows * inner + inner * columns + rows * columns) * sizeof(float));
   Tensor a{memory.data(), DType::f32, {rows, inner}};
   Tensor b{memory.data() + a.bytes(), DType::f32, {inner, columns}};
   Tensor c{memory.data() + a.bytes() + b.bytes(), DType::f32, {rows, columns}};
 
-  Start() { tuner->recorder().matmul(c, a, b, {}); }
+  Start() { tuner->recorder().run(op::Matmul{.c = c, .a = a, .b = b}); }
   // Numbers whose sum depends on its order.
   std::vector<float> product() {
     std::vector<float> numbers(static_cast<std::size_t>(a.numel() + b.numel()));
@@ -32,7 +32,7 @@ struct Start {
       numbers[i] = 1 / static_cast<float>(1 + i * 7919 % 1009);
     device->copy_to_device({memory.data(), DType::f32, {a.numel() + b.numel()}}, numbers.data(),
                            *stream);
-    ops->matmul(c, a, b, {});
+    ops->run(op::Matmul{.c = c, .a = a, .b = b});
     std::vector<float> result(static_cast<std::size_t>(c.numel()));
     device->copy_to_host(result.data(), c, *stream);
     stream->synchronize();

@@ -1,11 +1,11 @@
 // cuDNN takes our attention, forward and deterministic backward: it makes plans and compiles their
 // kernels for an H200 that is only described to it. What they compute is for cuda_device_test.
-#include "core/cuda/cudnn_attention.h"
+#include "core/cuda/libraries/cudnn_attention.h"
 
 #include <gmock/gmock.h>
 #include <string_view>
 
-#include "core/cuda/workspaces.h"
+#include "core/cuda/libraries/workspaces.h"
 #include "tests/expect_error.h"
 
 namespace dualpath {

@@ -70,7 +70,7 @@ TEST(FarDevice, RunsWorkWhenItIsWaitedFor) {
   const Tensor tensor{buffer.data(), DType::f32, {100}};
   std::vector<float> host(100, 1);
   device->copy_to_device(tensor, host.data(), *first);
-  ops->sum(tensor, tensor, tensor);
+  ops->run(op::Sum{.out = tensor, .a = tensor, .b = tensor});
   std::iota(host.begin(), host.end(), 0.0F);  // too early: the copy takes what is there now
   second->wait_for(*first);
   std::vector<float> result(100);
@@ -86,7 +86,7 @@ TEST(FarDevice, RefusesMemoryOfTheHost) {
   const auto stream = device->make_stream();
   const auto ops = device->make_ops(*stream);
   std::vector<float> host(4);
-  ops->fill({host.data(), DType::f32, {4}}, 1);
+  ops->run(op::Fill{.out = {host.data(), DType::f32, {4}}, .value = 1});
   EXPECT_THAT(error_of(ExitCode::internal, [&] { stream->synchronize(); }),
               testing::HasSubstr("not in this device's memory"));
 }

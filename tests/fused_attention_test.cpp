@@ -1,7 +1,7 @@
 // Attention by cuDNN, imitated on fake GPUs: the same bits whatever parts its backward pass takes,
 // on the GPU that it is for; where there is no memory the run ends, where there is no plan the
 // kernels of ours are told.
-#include "core/cuda/fused_attention.h"
+#include "core/cuda/libraries/fused_attention.h"
 
 #include <cuda_runtime_api.h>
 #include <gmock/gmock.h>
@@ -69,9 +69,24 @@ class Attention {
     FusedAttention fused(*device_, *stream, most);
     EXPECT_EQ(fused.problem(shape_), "");
     const Tensor log_sum = fused.log_sum_NHP(shape_);
-    fused.forward(tensor(4), log_sum, tensor(0), tensor(1), tensor(2), shape_);
-    fused.backward(tensor(5), tensor(6), tensor(7), tensor(3), tensor(4), log_sum, tensor(0),
-                   tensor(1), tensor(2), shape_);
+    fused.forward({.out_THE = tensor(4),
+                   .log_sum_TH = {},
+                   .q_THE = tensor(0),
+                   .k_TGE = tensor(1),
+                   .qkv_TC = tensor(2),
+                   .shape = shape_},
+                  log_sum);
+    fused.backward({.dq_THE = tensor(5),
+                    .dk_TGE = tensor(6),
+                    .dqkv_TC = tensor(7),
+                    .dout_THE = tensor(3),
+                    .out_THE = tensor(4),
+                    .log_sum_TH = {},
+                    .q_THE = tensor(0),
+                    .k_TGE = tensor(1),
+                    .qkv_TC = tensor(2),
+                    .shape = shape_},
+                   log_sum);
     std::vector<std::byte> all;
     for (const Tensor& result : {log_sum, tensor(4), tensor(5), tensor(6), tensor(7)}) {
       std::vector<std::byte> bytes(result.bytes());
@@ -129,11 +144,12 @@ struct Start {
   std::unique_ptr<Device> device = make_cuda_device(0);
   std::unique_ptr<Stream> stream = device->make_stream();
   std::unique_ptr<Ops> ops = device->make_ops(*stream);
-  std::unique_ptr<KernelTuner> tuner = device->make_tuner(*ops);
+  std::unique_ptr<KernelTuner> tuner = ops->make_tuner();
 
   explicit Start(const AttentionShape& s) {
     const Tensor q{nullptr, DType::bf16, {s.tokens(), s.heads * s.head_size}};
-    tuner->recorder().attention(q, q, q, q, q, s);
+    tuner->recorder().run(op::Attention{
+        .out_THE = q, .log_sum_TH = q, .q_THE = q, .k_TGE = q, .qkv_TC = q, .shape = s});
   }
   std::string choice() { return tuner->choose(tuner->calls().at(0)); }
 };

@@ -1,10 +1,9 @@
 // A row-major product handed over as a column-major one is the same product.
-#include "core/cuda/gemm_layout.h"
+#include "core/cuda/libraries/gemm_layout.h"
 
 #include <gtest/gtest.h>
 #include <vector>
 
-#include "core/ops_checks.h"
 #include "tests/reference_ops/reference_ops.h"
 
 namespace dualpath {
@@ -70,9 +69,11 @@ TEST(GemmLayout, EveryTranspositionIsTheRowMajorProduct) {
           std::vector<double> expected = numbers(M * N, 3), found = expected;
           const Tensor a = transpose_a ? matrix(of_a, K, M) : matrix(of_a, M, K);
           const Tensor b = transpose_b ? matrix(of_b, N, K) : matrix(of_b, K, N);
-          ReferenceOps().matmul(matrix(expected, M, N), a, b, flags);
-          column_major_multiply(gpu::column_major_product(matrix(found, M, N), a, b, flags),
-                                of_b.data(), of_a.data(), found.data());
+          ReferenceOps().run(
+              op::Matmul{.c = matrix(expected, M, N), .a = a, .b = b, .flags = flags});
+          column_major_multiply(
+              gpu::column_major_product({.c = matrix(found, M, N), .a = a, .b = b, .flags = flags}),
+              of_b.data(), of_a.data(), found.data());
           EXPECT_EQ(found, expected)
               << M << ' ' << N << ' ' << K << ' ' << transpose_a << transpose_b << accumulate;
         }

@@ -2,7 +2,7 @@
 // finds misuse.
 #include <gmock/gmock.h>
 
-#include "core/cuda/attention_kernels.h"
+#include "core/cuda/kernels/attention.h"
 #include "tests/expect_error.h"
 #include "tests/gpu_emulator/emulated_block.h"
 #include "tests/gpu_emulator/emulated_device.h"

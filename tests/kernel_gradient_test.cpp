@@ -9,7 +9,6 @@
 #include <functional>
 #include <gtest/gtest.h>
 
-#include "core/ops_checks.h"
 #include "tests/array.h"
 #include "tests/reference_ops/reference_ops.h"
 
@@ -77,9 +76,10 @@ TEST(Gradient, Embedding) {
     IdArray ids{{2, 0, 2, 3, 2}, {5}};
     Array out = poisoned({5, 3});
     Accumulated grad({count, 3});
-    ops.embedding_backward(grad, ids, cotangent, rows);
+    ops.run(
+        op::EmbeddingBackward{.grad_VD = grad, .ids_T = ids, .dout_TD = cotangent, .rows = rows});
     expect_gradient("table", table, grad.added(), [&, &rows = rows] {
-      ops.embedding(out, ids, table, rows);
+      ops.run(op::Embedding{.out_TD = out, .ids_T = ids, .table_VD = table, .rows = rows});
       Loss loss;
       loss.add(cotangent, out);
       return loss;
@@ -94,14 +94,20 @@ TEST(Gradient, RmsNorm) {
   Array out = poisoned({3, 7}), rstd = poisoned({3});
   const double epsilon = 0.1;  // large enough for its absence to show
   const auto loss = [&] {
-    ops.rms_norm(out, rstd, x, weight, epsilon);
+    ops.run(op::RmsNorm{
+        .out_TD = out, .rstd_T = rstd, .x_TD = x, .weight_D = weight, .epsilon = epsilon});
     Loss sum;
     sum.add(cotangent, out);
     return sum;
   };
   loss();
   Accumulated dx({3, 7}), dweight({7});
-  ops.rms_norm_backward(dx, dweight, cotangent, x, weight, rstd);
+  ops.run(op::RmsNormBackward{.dx_TD = dx,
+                              .dweight_D = dweight,
+                              .dout_TD = cotangent,
+                              .x_TD = x,
+                              .weight_D = weight,
+                              .rstd_T = rstd});
   expect_gradient("x", x, dx.added(), loss);
   expect_gradient("weight", weight, dweight.added(), loss);
 }
@@ -117,22 +123,22 @@ TEST(Gradient, Residual) {
     for (const bool scaled : {true, false}) {
       const Tensor s = scaled ? gain.tensor() : Tensor{};
       const auto loss_of_y = [&] {
-        ops.residual(out, x, y, s);
+        ops.run(op::Residual{.out_TD = out, .x_TD = x, .y_TD = y, .gain = s});
         Loss sum;
         sum.add(cotangent, out);
         return sum;
       };
       const auto loss = [&] {
-        ops.matmul(y, a, w, {});
+        ops.run(op::Matmul{.c = y, .a = a, .b = w});
         return loss_of_y();
       };
       loss();
-      ops.residual_backward(dy, cotangent, s);
+      ops.run(op::ResidualBackward{.dy_TD = dy, .dout_TD = cotangent, .gain = s});
       expect_gradient("y", y, dy, loss_of_y);
       if (!scaled) continue;
-      ops.matmul(da, dy, w, {.transpose_b = true});
+      ops.run(op::Matmul{.c = da, .a = dy, .b = w, .flags = {.transpose_b = true}});
       Accumulated dgain({1});
-      ops.residual_gain_backward(dgain, da, a, gain);
+      ops.run(op::ResidualGainBackward{.dgain = dgain, .da = da, .a = a, .gain = gain});
       expect_gradient("gain", gain, dgain.added(), loss);
     }
   }
@@ -160,8 +166,17 @@ TEST(Gradient, QkRope) {
       const bool has_norm = norm != QkNorm::none;
       const auto if_norm = [&](auto& array) { return has_norm ? Tensor(array) : Tensor{}; };
       const auto loss = [&] {
-        ops.qk_rope(q, k, if_norm(rstd), qkv, if_norm(q_weight), if_norm(k_weight), cos, sin, shape,
-                    norm, 0.1);
+        ops.run(op::QkRope{.q_THE = q,
+                           .k_TGE = k,
+                           .rstd_TN = if_norm(rstd),
+                           .qkv_TC = qkv,
+                           .q_weight_E = if_norm(q_weight),
+                           .k_weight_E = if_norm(k_weight),
+                           .cos_PR = cos,
+                           .sin_PR = sin,
+                           .shape = shape,
+                           .norm = norm,
+                           .epsilon = 0.1});
         Loss sum;
         sum.add(dq, q);
         sum.add(dk, k);
@@ -169,8 +184,19 @@ TEST(Gradient, QkRope) {
       };
       loss();
       Array dqkv = constant({T, C}, 0);  // the value columns stay 0, as does their gradient
-      ops.qk_rope_backward(dqkv, if_norm(dq_weight), if_norm(dk_weight), dq, dk, if_norm(rstd), qkv,
-                           if_norm(q_weight), if_norm(k_weight), cos, sin, shape, norm);
+      ops.run(op::QkRopeBackward{.dqkv_TC = dqkv,
+                                 .dq_weight_E = if_norm(dq_weight),
+                                 .dk_weight_E = if_norm(dk_weight),
+                                 .dq_THE = dq,
+                                 .dk_TGE = dk,
+                                 .rstd_TN = if_norm(rstd),
+                                 .qkv_TC = qkv,
+                                 .q_weight_E = if_norm(q_weight),
+                                 .k_weight_E = if_norm(k_weight),
+                                 .cos_PR = cos,
+                                 .sin_PR = sin,
+                                 .shape = shape,
+                                 .norm = norm});
       expect_gradient("qkv", qkv, dqkv, loss);
       if (!has_norm) continue;
       expect_gradient("q_weight", q_weight, dq_weight.added(), loss);
@@ -189,7 +215,12 @@ TEST(Gradient, Attention) {
     Array qkv = uniform("qkv", {T, C}), cotangent = uniform("dout", {T, H, E});
     Array out = poisoned({T, H, E}), log_sum = poisoned({T, H});
     const auto loss = [&] {
-      ops.attention(out, log_sum, q, k, qkv, shape);
+      ops.run(op::Attention{.out_THE = out,
+                            .log_sum_TH = log_sum,
+                            .q_THE = q,
+                            .k_TGE = k,
+                            .qkv_TC = qkv,
+                            .shape = shape});
       Loss sum;
       sum.add(cotangent, out);
       return sum;
@@ -197,7 +228,16 @@ TEST(Gradient, Attention) {
     loss();
     Array dq = poisoned({T, H, E}), dk = poisoned({T, G, E});
     Array dqkv = constant({T, C}, 0);  // its query and key columns stay 0: they are not read
-    ops.attention_backward(dq, dk, dqkv, cotangent, out, log_sum, q, k, qkv, shape);
+    ops.run(op::AttentionBackward{.dq_THE = dq,
+                                  .dk_TGE = dk,
+                                  .dqkv_TC = dqkv,
+                                  .dout_THE = cotangent,
+                                  .out_THE = out,
+                                  .log_sum_TH = log_sum,
+                                  .q_THE = q,
+                                  .k_TGE = k,
+                                  .qkv_TC = qkv,
+                                  .shape = shape});
     expect_gradient("q", q, dq, loss);
     expect_gradient("k", k, dk, loss);
     expect_gradient("qkv", qkv, dqkv, loss);
@@ -208,11 +248,14 @@ TEST(Gradient, SwiGlu) {
   ReferenceOps ops;
   Array gate_up = uniform("gate_up", {3, 10}, -4, 4), cotangent = uniform("dout", {3, 5});
   Array out = poisoned({3, 5}), again = poisoned({3, 5}), dgate_up = gate_up;
-  ops.swiglu_backward(dgate_up, again, cotangent, dgate_up);  // in place
-  ops.swiglu(out, gate_up);
+  ops.run(op::SwiGluBackward{.dgate_up_T2F = dgate_up,
+                             .out_TF = again,
+                             .dout_TF = cotangent,
+                             .gate_up_T2F = dgate_up});  // in place
+  ops.run(op::SwiGlu{.out_TF = out, .gate_up_T2F = gate_up});
   EXPECT_EQ(again.values, out.values);
   expect_gradient("gate_up", gate_up, dgate_up, [&] {
-    ops.swiglu(out, gate_up);
+    ops.run(op::SwiGlu{.out_TF = out, .gate_up_T2F = gate_up});
     Loss sum;
     sum.add(cotangent, out);
     return sum;
@@ -234,11 +277,16 @@ TEST(Gradient, Mixture) {
       const auto if_mixture = [&](Tensor tensor) { return mixture ? tensor : Tensor{}; };
       const auto loss = [&] {
         for (std::int64_t k = 0; k < K; ++k) {
-          ops.mixture_step(h_deep, weight.tensor().row(k), if_mixture(q.tensor().row(k)),
-                           if_mixture(remaining), states.tensor().row(k), if_mixture(router_w),
-                           if_mixture(router_b), {combine, k, K});
+          ops.run(op::MixtureStep{.h_deep_TD = h_deep,
+                                  .weight_T = weight.tensor().row(k),
+                                  .q_T = if_mixture(q.tensor().row(k)),
+                                  .remaining_T = if_mixture(remaining),
+                                  .h_TD = states.tensor().row(k),
+                                  .router_w = if_mixture(router_w),
+                                  .router_b = if_mixture(router_b),
+                                  .step = {combine, k, K}});
         }
-        ops.expected_iterations(expected, weight);
+        ops.run(op::ExpectedIterations{.out_T = expected, .weight_KT = weight});
         Loss sum;
         sum.add(cotangent, h_deep);
         for (std::int64_t t = 0; t < T; ++t) sum.add(ponder_scale, expected[t]);
@@ -248,14 +296,21 @@ TEST(Gradient, Mixture) {
       Array c = poisoned({K, T}), dlogit = poisoned({K, T});
       Accumulated dstates({K, T, D}), drouter_w({D + 1}), drouter_b({1});
       for (std::int64_t k = 0; k < K; ++k) {
-        ops.row_dot(c.tensor().row(k), cotangent, states.tensor().row(k));
+        ops.run(op::RowDot{
+            .out_T = c.tensor().row(k), .a_TD = cotangent, .b_TD = states.tensor().row(k)});
       }
-      ops.mixture_weights_backward(dlogit, c, q, ponder_scale);
+      ops.run(op::MixtureWeightsBackward{
+          .dlogit_KT = dlogit, .c_KT = c, .q_KT = q, .ponder_scale = ponder_scale});
       for (std::int64_t k = K - 1; k >= 0; --k) {
-        ops.mixture_step_backward(Tensor(dstates).row(k), if_mixture(drouter_w),
-                                  if_mixture(drouter_b), cotangent, states.tensor().row(k),
-                                  weight.tensor().row(k), if_mixture(dlogit.tensor().row(k)),
-                                  if_mixture(router_w), {combine, k, K});
+        ops.run(op::MixtureStepBackward{.dh_TD = Tensor(dstates).row(k),
+                                        .drouter_w = if_mixture(drouter_w),
+                                        .drouter_b = if_mixture(drouter_b),
+                                        .dh_deep_TD = cotangent,
+                                        .h_TD = states.tensor().row(k),
+                                        .weight_T = weight.tensor().row(k),
+                                        .dlogit_T = if_mixture(dlogit.tensor().row(k)),
+                                        .router_w = if_mixture(router_w),
+                                        .step = {combine, k, K}});
       }
       expect_gradient("states", states, dstates.added(), loss);
       if (!mixture) continue;
@@ -266,47 +321,73 @@ TEST(Gradient, Mixture) {
 }
 
 // y and the regularisers of the gates, with both of their gradients.
-TEST(Gradient, Gate) {
+void expect_gate_gradients(GateMode mode, GateTarget target, bool regularized) {
   ReferenceOps ops;
   constexpr std::int64_t T = 6, D = 4, positions = 3;
   const double entropy_scale = 0.6, balance_scale = 5;
+  const std::int64_t N = gate_logits(mode);
+  Array x = uniform("x", {T, D}), h_deep = uniform("h_deep", {T, D});
+  Array h_wide = uniform("h_wide", {T, D}), weight = uniform("weight", {N, D});
+  Array bias = uniform("bias", {N}), cotangent = uniform("dy", {T, D});
+  Array y = poisoned({T, D}), gates = poisoned({T, 2});
+  Array dgates = poisoned({T, 2}), losses = constant({2}, 0);
+  const auto if_learned = [&](auto& array) { return N > 0 ? Tensor(array) : Tensor{}; };
+  const auto loss = [&] {
+    ops.run(op::Gate{.y_TD = y,
+                     .gates_T2 = gates,
+                     .x_TD = x,
+                     .h_deep_TD = h_deep,
+                     .h_wide_TD = h_wide,
+                     .weight_ND = if_learned(weight),
+                     .bias_N = if_learned(bias),
+                     .mode = mode,
+                     .target = target});
+    Loss sum;
+    sum.add(cotangent, y);
+    if (regularized) {
+      losses = constant({2}, 0);
+      ops.run(op::GateRegularizer{.dgates_T2 = dgates,
+                                  .losses_2 = losses,
+                                  .gates_T2 = gates,
+                                  .positions = positions,
+                                  .entropy_scale = entropy_scale,
+                                  .balance_scale = balance_scale});
+      sum.add(entropy_scale, losses[0]);
+      sum.add(balance_scale, losses[1]);
+    }
+    return sum;
+  };
+  loss();
+  Array dx = cotangent;  // in place of dy
+  Array dh_deep = poisoned({T, D}), dh_wide = poisoned({T, D});
+  Accumulated dweight({N, D}), dbias({N});
+  ops.run(op::GateBackward{.dx_TD = dx,
+                           .dh_deep_TD = dh_deep,
+                           .dh_wide_TD = dh_wide,
+                           .dweight_ND = if_learned(dweight),
+                           .dbias_N = if_learned(dbias),
+                           .dy_TD = dx,
+                           .dgates_T2 = regularized ? Tensor(dgates) : Tensor{},
+                           .x_TD = x,
+                           .h_deep_TD = h_deep,
+                           .h_wide_TD = h_wide,
+                           .gates_T2 = gates,
+                           .weight_ND = if_learned(weight),
+                           .mode = mode,
+                           .target = target});
+  expect_gradient("x", x, dx, loss);
+  expect_gradient("h_deep", h_deep, dh_deep, loss);
+  expect_gradient("h_wide", h_wide, dh_wide, loss);
+  if (N == 0) return;
+  expect_gradient("weight", weight, dweight.added(), loss);
+  expect_gradient("bias", bias, dbias.added(), loss);
+}
+
+TEST(Gradient, Gate) {
   for (const GateMode mode :
        {GateMode::two_sigmoid, GateMode::convex, GateMode::softmax, GateMode::fixed}) {
     for (const GateTarget target : {GateTarget::states, GateTarget::updates}) {
-      for (const bool regularized : {false, true}) {
-        const std::int64_t N = gate_logits(mode);
-        Array x = uniform("x", {T, D}), h_deep = uniform("h_deep", {T, D});
-        Array h_wide = uniform("h_wide", {T, D}), weight = uniform("weight", {N, D});
-        Array bias = uniform("bias", {N}), cotangent = uniform("dy", {T, D});
-        Array y = poisoned({T, D}), gates = poisoned({T, 2});
-        Array dgates = poisoned({T, 2}), losses = constant({2}, 0);
-        const auto if_learned = [&](auto& array) { return N > 0 ? Tensor(array) : Tensor{}; };
-        const auto loss = [&] {
-          ops.gate(y, gates, x, h_deep, h_wide, if_learned(weight), if_learned(bias), mode, target);
-          Loss sum;
-          sum.add(cotangent, y);
-          if (regularized) {
-            losses = constant({2}, 0);
-            ops.gate_regularizer(dgates, losses, gates, positions, entropy_scale, balance_scale);
-            sum.add(entropy_scale, losses[0]);
-            sum.add(balance_scale, losses[1]);
-          }
-          return sum;
-        };
-        loss();
-        Array dx = cotangent;  // in place of dy
-        Array dh_deep = poisoned({T, D}), dh_wide = poisoned({T, D});
-        Accumulated dweight({N, D}), dbias({N});
-        ops.gate_backward(dx, dh_deep, dh_wide, if_learned(dweight), if_learned(dbias), dx,
-                          regularized ? Tensor(dgates) : Tensor{}, x, h_deep, h_wide, gates,
-                          if_learned(weight), mode, target);
-        expect_gradient("x", x, dx, loss);
-        expect_gradient("h_deep", h_deep, dh_deep, loss);
-        expect_gradient("h_wide", h_wide, dh_wide, loss);
-        if (N == 0) continue;
-        expect_gradient("weight", weight, dweight.added(), loss);
-        expect_gradient("bias", bias, dbias.added(), loss);
-      }
+      for (const bool regularized : {false, true}) expect_gate_gradients(mode, target, regularized);
     }
   }
 }
@@ -317,10 +398,20 @@ TEST(Gradient, GateRegularizer) {
     Array gates = uniform("gates", {6, 2}, 0.05, 0.95);
     Array dgates = poisoned({6, 2}), unused = poisoned({6, 2});
     Accumulated ignored({2});
-    ops.gate_regularizer(dgates, ignored, gates, 2, entropy_scale, balance_scale);
+    ops.run(op::GateRegularizer{.dgates_T2 = dgates,
+                                .losses_2 = ignored,
+                                .gates_T2 = gates,
+                                .positions = 2,
+                                .entropy_scale = entropy_scale,
+                                .balance_scale = balance_scale});
     expect_gradient("gates", gates, dgates, [&] {
       Array losses = constant({2}, 0);
-      ops.gate_regularizer(unused, losses, gates, 2, entropy_scale, balance_scale);
+      ops.run(op::GateRegularizer{.dgates_T2 = unused,
+                                  .losses_2 = losses,
+                                  .gates_T2 = gates,
+                                  .positions = 2,
+                                  .entropy_scale = entropy_scale,
+                                  .balance_scale = balance_scale});
       Loss sum;
       sum.add(entropy_scale, losses[0]);
       sum.add(balance_scale, losses[1]);
@@ -335,9 +426,14 @@ TEST(Gradient, CrossEntropy) {
   Array logits = uniform("logits", {4, 5}, -3, 3), loss_T = poisoned({4});
   IdArray targets{{0, -1, 4, 2}, {4}};
   Array dlogits = logits;
-  ops.cross_entropy(loss_T, dlogits, dlogits, targets, scale);
+  ops.run(op::CrossEntropy{.loss_T = loss_T,
+                           .dlogits_TV = dlogits,
+                           .logits_TV = dlogits,
+                           .targets_T = targets,
+                           .grad_scale = scale});
   expect_gradient("logits", logits, dlogits, [&] {
-    ops.cross_entropy(loss_T, {}, logits, targets, 0);
+    ops.run(op::CrossEntropy{
+        .loss_T = loss_T, .logits_TV = logits, .targets_T = targets, .grad_scale = 0});
     Loss sum;
     for (std::int64_t t = 0; t < 4; ++t) sum.add(scale, loss_T[t]);
     return sum;
@@ -358,15 +454,29 @@ TEST(Gradient, ShardedCrossEntropy) {
 
   const auto gather = [&] {
     for (std::int64_t r = 0; r < parts; ++r)
-      ops.vocabulary_statistics(stats.tensor().row(r), logits[r], targets, {cuts[r], V});
+      ops.run(op::VocabularyStatistics{.stats_T3 = stats.tensor().row(r),
+                                       .logits_TV = logits[r],
+                                       .targets_T = targets,
+                                       .rows = {cuts[r], V}});
   };
   for (std::int64_t r = 0; r < parts; ++r) {
     gather();
     Array dlogits = logits[r];
-    ops.sharded_cross_entropy(loss_T, dlogits, dlogits, stats, targets, {cuts[r], V}, scale);
+    ops.run(op::ShardedCrossEntropy{.loss_T = loss_T,
+                                    .dlogits_TV = dlogits,
+                                    .logits_TV = dlogits,
+                                    .stats_RT3 = stats,
+                                    .targets_T = targets,
+                                    .rows = {cuts[r], V},
+                                    .grad_scale = scale});
     expect_gradient("logits", logits[r], dlogits, [&] {
       gather();
-      ops.sharded_cross_entropy(loss_T, {}, logits[r], stats, targets, {cuts[r], V}, 0);
+      ops.run(op::ShardedCrossEntropy{.loss_T = loss_T,
+                                      .logits_TV = logits[r],
+                                      .stats_RT3 = stats,
+                                      .targets_T = targets,
+                                      .rows = {cuts[r], V},
+                                      .grad_scale = 0});
       Loss sum;
       for (std::int64_t t = 0; t < T; ++t) sum.add(scale, loss_T[t]);
       return sum;
@@ -379,7 +489,8 @@ TEST(Gradient, ShardedCrossEntropy) {
     for (std::int64_t t = 0; t < T; ++t)
       for (std::int64_t v = cuts[r]; v < cuts[r + 1]; ++v)
         whole[t * V + v] = logits[r][t * (cuts[r + 1] - cuts[r]) + v - cuts[r]];
-  ops.cross_entropy(whole_loss, {}, whole, targets, 0);
+  ops.run(op::CrossEntropy{
+      .loss_T = whole_loss, .logits_TV = whole, .targets_T = targets, .grad_scale = 0});
   for (std::int64_t t = 0; t < T; ++t)
     EXPECT_NEAR(loss_T[t], whole_loss[t], kRoundings * kEpsilon) << t;
 }

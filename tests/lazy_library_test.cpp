@@ -1,6 +1,6 @@
 // Libraries that are loaded by the first call of one of their functions: cuBLASLt, of which what
 // only describes a product works without a GPU.
-#include "core/cuda/lazy_library.h"
+#include "core/cuda/libraries/lazy_library.h"
 
 #include <cublasLt.h>
 #include <dlfcn.h>

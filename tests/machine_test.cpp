@@ -86,8 +86,9 @@ TEST(MachineModel, ACallTakesItsOverheadFlopsAndBytes) {
   const auto tensor = [](Shape shape, DType dtype) { return Tensor{nullptr, dtype, shape}; };
   const auto product = [&](DType type) {
     const double before = run.seconds();
-    ops->matmul(tensor({200, 300}, DType::f32), tensor({200, 500}, type), tensor({500, 300}, type),
-                {});
+    ops->run(op::Matmul{.c = tensor({200, 300}, DType::f32),
+                        .a = tensor({200, 500}, type),
+                        .b = tensor({500, 300}, type)});
     return run.seconds() - before;
   };
   const double flops = 2.0 * 200 * 300 * 500;

@@ -64,8 +64,9 @@ void multiply_under_signals() {
     }
   });
   for (int i = 0; i < 300; ++i) {
-    ops->matmul({c.data(), DType::f32, {m, n}}, {a.data(), DType::f32, {m, n}},
-                {b.data(), DType::f32, {n, n}}, {});
+    ops->run(op::Matmul{.c = {c.data(), DType::f32, {m, n}},
+                        .a = {a.data(), DType::f32, {m, n}},
+                        .b = {b.data(), DType::f32, {n, n}}});
   }
   std::_Exit(stop_was_requested() && c.front() == n && c.back() == n ? 75 : 1);
 }

@@ -234,10 +234,11 @@ void expect_first_step(const FixtureFile& file, Device& device, DType dtype) {
   for (std::int64_t layer = 0; layer < subject.config().layers; ++layer) {
     const std::vector<double> sums = subject.readout_sums(layer);
     const std::string suffix = fmt::format(".{}", layer);
-    const auto paths = stored_readout_sums(file, "readout" + suffix, PathReadout::num_columns);
+    const auto paths = stored_readout_sums(file, "readout" + suffix, op::PathReadout::num_columns);
     const auto iterations = stored_readout_sums(file, "expected_iterations" + suffix, 1);
     if (!paths.empty()) {
-      expect_close(std::span(sums).first(PathReadout::num_columns), paths, tolerance, "readout");
+      expect_close(std::span(sums).first(op::PathReadout::num_columns), paths, tolerance,
+                   "readout");
     }
     if (!iterations.empty()) {
       expect_close({{sums[readout_expected_iterations]}}, iterations, tolerance, "iterations");

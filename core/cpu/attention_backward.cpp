@@ -3,11 +3,10 @@
 
 #include "core/cpu/attention_numbers.h"
 #include "core/cpu/cpu_ops.h"
-#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/vector_math.h"
-#include "core/ops_checks.h"
+#include "core/element_types.h"
 
 namespace dualpath {
 namespace {
@@ -176,29 +175,26 @@ void query_head_gradients(const Workspace<Numbers>& work, const QueryHead<O>& he
 }  // namespace
 
 // One task: one key/value head of one sequence, with the query heads of its group in turn.
-void CpuOps::attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tensor dout_THE,
-                                Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
-                                Tensor qkv_TC, AttentionShape shape) {
-  check_attention_backward(dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH, q_THE, k_TGE,
-                           qkv_TC, shape);
+void CpuOps::compute(const op::AttentionBackward& op) {
+  const AttentionShape shape = op.shape;
   const std::int64_t H = shape.heads, G = shape.kv_heads, E = shape.head_size;
   const std::int64_t P = shape.positions;
   const std::int64_t padded = round_up(E, tile_columns);
-  const float* log_sum = log_sum_TH.as<float>();
+  const float* log_sum = op.log_sum_TH.as<float>();
   const float scale = 1.0F / std::sqrt(static_cast<float>(E));
   const Scratch* scratch = &scratch_;
   const std::int64_t cost = P * P * E * (H / G);
-  with_type(out_THE, [&]<class O>() {
+  with_type(op.out_THE, [&]<class O>() {
     using Numbers = NumbersOf<O>;
     scratch_.reserve(Workspace<Numbers>::bytes(P, E));
-    O* dq = dq_THE.as<O>();
-    O* dk = dk_TGE.as<O>();
-    O* dqkv = dqkv_TC.as<O>();
-    const O* dout = dout_THE.as<O>();
-    const O* out = out_THE.as<O>();
-    const O* q = q_THE.as<O>();
-    const O* k = k_TGE.as<O>();
-    const O* qkv = qkv_TC.as<O>();
+    O* dq = op.dq_THE.as<O>();
+    O* dk = op.dk_TGE.as<O>();
+    O* dqkv = op.dqkv_TC.as<O>();
+    const O* dout = op.dout_THE.as<O>();
+    const O* out = op.out_THE.as<O>();
+    const O* q = op.q_THE.as<O>();
+    const O* k = op.k_TGE.as<O>();
+    const O* qkv = op.qkv_TC.as<O>();
     parallel_tasks(num_threads_, {shape.sequences * G, cost}, [=](std::int64_t task, int thread) {
       const std::int64_t g = task % G;
       const std::int64_t s = task / G;

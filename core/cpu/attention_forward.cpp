@@ -2,11 +2,10 @@
 
 #include "core/cpu/attention_numbers.h"
 #include "core/cpu/cpu_ops.h"
-#include "core/element_types.h"
 #include "core/cpu/few_queries.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/vector_math.h"
-#include "core/ops_checks.h"
+#include "core/element_types.h"
 
 namespace dualpath {
 namespace {
@@ -156,16 +155,15 @@ void attend(int num_threads, Scratch& scratch, const AttentionShape& shape, cons
 
 }  // namespace
 
-void CpuOps::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE, Tensor qkv_TC,
-                       AttentionShape shape) {
-  check_attention(out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
+void CpuOps::compute(const op::Attention& op) {
+  const AttentionShape shape = op.shape;
   const std::int64_t H = shape.heads, G = shape.kv_heads;
-  float* log_sum = log_sum_TH.as<float>();
-  with_type(out_THE, [&]<class O>() {
-    O* out = out_THE.as<O>();
-    const O* q = q_THE.as<O>();
-    const O* k = k_TGE.as<O>();
-    const O* qkv = qkv_TC.as<O>();
+  float* log_sum = op.log_sum_TH.as<float>();
+  with_type(op.out_THE, [&]<class O>() {
+    O* out = op.out_THE.as<O>();
+    const O* q = op.q_THE.as<O>();
+    const O* k = op.k_TGE.as<O>();
+    const O* qkv = op.qkv_TC.as<O>();
     attend<O>(num_threads_, scratch_, shape, [=](std::int64_t s, std::int64_t h) -> Head<O> {
       const std::int64_t g = h / (H / G);
       return {head_rows(out, shape, H, s, h),
@@ -177,18 +175,17 @@ void CpuOps::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k
   });
 }
 
-void CpuOps::cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE, Tensor q_THE,
-                              Tensor keys_PGE, Tensor qkv_TC, AttentionShape shape) {
-  check_cached_attention(out_THE, log_sum_TH, values_PGE, q_THE, keys_PGE, qkv_TC, shape);
+void CpuOps::compute(const op::CachedAttention& op) {
+  const AttentionShape shape = op.shape;
   const std::int64_t H = shape.heads, G = shape.kv_heads, E = shape.head_size;
   const std::int64_t first = shape.first_position;
-  float* log_sum = log_sum_TH.as<float>();
-  with_type(out_THE, [&]<class O>() {
-    O* out = out_THE.as<O>();
-    O* values = values_PGE.as<O>();
-    const O* q = q_THE.as<O>();
-    const O* keys = keys_PGE.as<O>();
-    const O* qkv = qkv_TC.as<O>();
+  float* log_sum = op.log_sum_TH.as<float>();
+  with_type(op.out_THE, [&]<class O>() {
+    O* out = op.out_THE.as<O>();
+    O* values = op.values_PGE.as<O>();
+    const O* q = op.q_THE.as<O>();
+    const O* keys = op.keys_PGE.as<O>();
+    const O* qkv = op.qkv_TC.as<O>();
     parallel_for(num_threads_, {shape.positions, G * E}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t)
         std::copy_n(qkv + (t * (H + 2 * G) + H + G) * E, G * E, values + (first + t) * G * E);

@@ -10,7 +10,7 @@ namespace dualpath {
 // For up to so many queries a head this is faster than blocks of queries (break-even: 11 or 12).
 inline constexpr std::int64_t few_queries = 8;
 
-// The operands of Ops::cached_attention; the new values are in the cache.
+// The operands of op::CachedAttention; the new values are in the cache.
 template <class O>
 struct CachedAttention {
   O* out_THE;

@@ -2,7 +2,6 @@
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/vector_math.h"
 #include "core/element_types.h"
-#include "core/ops_checks.h"
 
 namespace dualpath {
 namespace {
@@ -35,29 +34,26 @@ void swiglu_row_backward(O* dgate, O* out, const O* dout, const O* gate, std::in
 
 }  // namespace
 
-void CpuOps::swiglu(Tensor out_TF, Tensor gate_up_T2F) {
-  check_swiglu(out_TF, gate_up_T2F);
-  const std::int64_t F = out_TF.shape[1];
-  with_type(out_TF, [&]<class O>() {
-    O* out_data = out_TF.as<O>();
-    const O* gate_up_data = gate_up_T2F.as<O>();
-    parallel_for(num_threads_, {out_TF.rows(), F}, [=](Piece piece) {
+void CpuOps::compute(const op::SwiGlu& op) {
+  const std::int64_t F = op.out_TF.shape[1];
+  with_type(op.out_TF, [&]<class O>() {
+    O* out_data = op.out_TF.as<O>();
+    const O* gate_up_data = op.gate_up_T2F.as<O>();
+    parallel_for(num_threads_, {op.out_TF.rows(), F}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t)
         swiglu_row(out_data + t * F, gate_up_data + 2 * t * F, F);
     });
   });
 }
 
-void CpuOps::swiglu_backward(Tensor dgate_up_T2F, Tensor out_TF, Tensor dout_TF,
-                             Tensor gate_up_T2F) {
-  check_swiglu_backward(dgate_up_T2F, out_TF, dout_TF, gate_up_T2F);
-  const std::int64_t F = out_TF.shape[1];
-  with_type(out_TF, [&]<class O>() {
-    O* dgate_up_data = dgate_up_T2F.as<O>();
-    O* out_data = out_TF.as<O>();
-    const O* dout_data = dout_TF.as<O>();
-    const O* gate_up_data = gate_up_T2F.as<O>();
-    parallel_for(num_threads_, {out_TF.rows(), F}, [=](Piece piece) {
+void CpuOps::compute(const op::SwiGluBackward& op) {
+  const std::int64_t F = op.out_TF.shape[1];
+  with_type(op.out_TF, [&]<class O>() {
+    O* dgate_up_data = op.dgate_up_T2F.as<O>();
+    O* out_data = op.out_TF.as<O>();
+    const O* dout_data = op.dout_TF.as<O>();
+    const O* gate_up_data = op.gate_up_T2F.as<O>();
+    parallel_for(num_threads_, {op.out_TF.rows(), F}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t)
         swiglu_row_backward(dgate_up_data + 2 * t * F, out_data + t * F, dout_data + t * F,
                             gate_up_data + 2 * t * F, F);

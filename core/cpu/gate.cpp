@@ -2,11 +2,10 @@
 #include <cmath>
 
 #include "core/cpu/cpu_ops.h"
-#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
-#include "core/ops_checks.h"
+#include "core/element_types.h"
 
 namespace dualpath {
 namespace {
@@ -49,10 +48,25 @@ std::array<float, 2> logit_gradients(GateMode mode, Pair gates, Pair dgates) {
   return {difference, -difference};
 }
 
+// One token's gates and what they are applied to.
+struct TokenGate {
+  Pair gates;
+  GateTarget target;
+};
+
+// One token's rows of x and both paths, or of their gradients.
 template <class S>
-void combine_row(S* y, const S* x, const S* deep, const S* wide, Pair gates, GateTarget target,
-                 std::int64_t D) {
-  if (target == GateTarget::states) {
+struct PathRows {
+  S* x;
+  S* deep;
+  S* wide;
+};
+
+template <class S>
+void combine_row(S* y, PathRows<const S> in, TokenGate gate, std::int64_t D) {
+  const auto [x, deep, wide] = in;
+  const Pair gates = gate.gates;
+  if (gate.target == GateTarget::states) {
 #pragma omp simd
     for (std::int64_t d = 0; d < D; ++d) y[d] = gates.deep * deep[d] + gates.wide * wide[d];
   } else {
@@ -64,8 +78,8 @@ void combine_row(S* y, const S* x, const S* deep, const S* wide, Pair gates, Gat
 
 // <dy, h_deep>, <dy, h_wide>; of the updates h - x if that is the target
 template <class S>
-Pair gate_gradients(const S* dy, const S* x, const S* deep, const S* wide, GateTarget target,
-                    std::int64_t D) {
+Pair gate_gradients(const S* dy, PathRows<const S> in, GateTarget target, std::int64_t D) {
+  const auto [x, deep, wide] = in;
   const float origin = target == GateTarget::states ? 0.0F : 1.0F;
   float to_deep = 0;
   float to_wide = 0;
@@ -87,9 +101,11 @@ struct LogitRows {
 // ddeep = g_d·dy, dwide = g_w·dy, dx = (what `updates` leaves of dy) + Σ_n dlogit_n·weight_n,
 // dweight_n += dlogit_n·x, dbias_n += dlogit_n. dx may be dy.
 template <int N, class S>
-void gate_row_backward(S* dx, S* ddeep, S* dwide, const S* dy, const S* x, Pair gates,
-                       GateTarget target, LogitRows logits, std::int64_t D) {
-  const float rest = target == GateTarget::states ? 0.0F : 1.0F - gates.deep - gates.wide;
+void gate_row_backward(PathRows<S> out, const S* dy, const S* x, TokenGate gate, LogitRows logits,
+                       std::int64_t D) {
+  const auto [dx, ddeep, dwide] = out;
+  const Pair gates = gate.gates;
+  const float rest = gate.target == GateTarget::states ? 0.0F : 1.0F - gates.deep - gates.wide;
 #pragma omp simd
   for (std::int64_t d = 0; d < D; ++d) {
     const float gradient = dy[d];
@@ -108,78 +124,75 @@ void gate_row_backward(S* dx, S* ddeep, S* dwide, const S* dy, const S* x, Pair 
 
 }  // namespace
 
-void CpuOps::gate(Tensor y_TD, Tensor gates_T2, Tensor x_TD, Tensor h_deep_TD, Tensor h_wide_TD,
-                  Tensor weight_ND, Tensor bias_N, GateMode mode, GateTarget target) {
-  check_gate(y_TD, gates_T2, x_TD, h_deep_TD, h_wide_TD, weight_ND, bias_N, mode);
-  const std::int64_t D = x_TD.shape[1];
-  float* gates = gates_T2.as<float>();
+void CpuOps::compute(const op::Gate& op) {
+  const GateMode mode = op.mode;
+  const GateTarget target = op.target;
+  const std::int64_t D = op.x_TD.shape[1];
+  float* gates = op.gates_T2.as<float>();
   const bool learned = mode != GateMode::fixed;
-  const float* weight = learned ? weight_ND.as<float>() : nullptr;
-  const float* bias = learned ? bias_N.as<float>() : nullptr;
-  with_type(x_TD, [&]<class S>() {
-    S* y = y_TD.as<S>();
-    const S* x = x_TD.as<S>();
-    const S* h_deep = h_deep_TD.as<S>();
-    const S* h_wide = h_wide_TD.as<S>();
-    parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
+  const float* weight = learned ? op.weight_ND.as<float>() : nullptr;
+  const float* bias = learned ? op.bias_N.as<float>() : nullptr;
+  with_type(op.x_TD, [&]<class S>() {
+    S* y = op.y_TD.as<S>();
+    const S* x = op.x_TD.as<S>();
+    const S* h_deep = op.h_deep_TD.as<S>();
+    const S* h_wide = op.h_wide_TD.as<S>();
+    parallel_for(num_threads_, {op.x_TD.rows(), D}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         const std::int64_t row = t * D;
         const Pair pair = gates_of(mode, x + row, weight, bias, D);
         gates[2 * t] = pair.deep;
         gates[2 * t + 1] = pair.wide;
-        combine_row(y + row, x + row, h_deep + row, h_wide + row, pair, target, D);
+        combine_row(y + row, {x + row, h_deep + row, h_wide + row}, {pair, target}, D);
       }
     });
   });
 }
 
-void CpuOps::gate_backward(Tensor dx_TD, Tensor dh_deep_TD, Tensor dh_wide_TD, Tensor dweight_ND,
-                           Tensor dbias_N, Tensor dy_TD, Tensor dgates_T2, Tensor x_TD,
-                           Tensor h_deep_TD, Tensor h_wide_TD, Tensor gates_T2, Tensor weight_ND,
-                           GateMode mode, GateTarget target) {
-  check_gate_backward(dx_TD, dh_deep_TD, dh_wide_TD, dweight_ND, dbias_N, dy_TD, dgates_T2, x_TD,
-                      h_deep_TD, h_wide_TD, gates_T2, weight_ND, mode);
-  const std::int64_t D = x_TD.shape[1];
+void CpuOps::compute(const op::GateBackward& op) {
+  const GateMode mode = op.mode;
+  const GateTarget target = op.target;
+  const std::int64_t D = op.x_TD.shape[1];
   const std::int64_t N = gate_logits(mode);
-  const float* dgates = dgates_T2.empty() ? nullptr : dgates_T2.as<float>();
-  const float* gates = gates_T2.as<float>();
-  const float* weight = N == 0 ? nullptr : weight_ND.as<float>();
+  const float* dgates = op.dgates_T2.empty() ? nullptr : op.dgates_T2.as<float>();
+  const float* gates = op.gates_T2.as<float>();
+  const float* weight = N == 0 ? nullptr : op.weight_ND.as<float>();
   const RowSums dlogits(scratch_, num_threads_, N * (D + 1));  // columns: dweight, dbias
   const auto rows_backward = [&]<class S, int n>() {
-    S* dx = dx_TD.as<S>();
-    S* dh_deep = dh_deep_TD.as<S>();
-    S* dh_wide = dh_wide_TD.as<S>();
-    const S* dy = dy_TD.as<S>();
-    const S* x = x_TD.as<S>();
-    const S* h_deep = h_deep_TD.as<S>();
-    const S* h_wide = h_wide_TD.as<S>();
-    parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
+    S* dx = op.dx_TD.as<S>();
+    S* dh_deep = op.dh_deep_TD.as<S>();
+    S* dh_wide = op.dh_wide_TD.as<S>();
+    const S* dy = op.dy_TD.as<S>();
+    const S* x = op.x_TD.as<S>();
+    const S* h_deep = op.h_deep_TD.as<S>();
+    const S* h_wide = op.h_wide_TD.as<S>();
+    parallel_for(num_threads_, {op.x_TD.rows(), D}, [=](Piece piece) {
       RowAccumulator sums = dlogits.accumulator(piece.index);
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         const std::int64_t row = t * D;
         const Pair pair = {gates[2 * t], gates[2 * t + 1]};
         Pair to_gates{};
         if (n > 0)
-          to_gates = gate_gradients(dy + row, x + row, h_deep + row, h_wide + row, target, D);
+          to_gates = gate_gradients(dy + row, {x + row, h_deep + row, h_wide + row}, target, D);
         if (dgates != nullptr) {
           to_gates.deep += dgates[2 * t];
           to_gates.wide += dgates[2 * t + 1];
         }
-        gate_row_backward<n>(dx + row, dh_deep + row, dh_wide + row, dy + row, x + row, pair,
-                             target,
-                             {weight, sums.next_row(), logit_gradients(mode, pair, to_gates)}, D);
+        gate_row_backward<n, S>(
+            {dx + row, dh_deep + row, dh_wide + row}, dy + row, x + row, {pair, target},
+            {weight, sums.next_row(), logit_gradients(mode, pair, to_gates)}, D);
       }
       sums.flush();
     });
   };
-  with_type(x_TD, [&]<class S>() {
+  with_type(op.x_TD, [&]<class S>() {
     if (N == 0) rows_backward.template operator()<S, 0>();
     if (N == 1) rows_backward.template operator()<S, 1>();
     if (N == 2) rows_backward.template operator()<S, 2>();
   });
   if (N == 0) return;
-  dlogits.add_to(dweight_ND.as<float>(), 0, N * D);
-  dlogits.add_to(dbias_N.as<float>(), N * D, N);
+  dlogits.add_to(op.dweight_ND.as<float>(), 0, N * D);
+  dlogits.add_to(op.dbias_N.as<float>(), N * D, N);
 }
 
 }  // namespace dualpath

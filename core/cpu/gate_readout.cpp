@@ -1,10 +1,9 @@
 #include <cmath>
 
 #include "core/cpu/cpu_ops.h"
-#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_sums.h"
-#include "core/ops_checks.h"
+#include "core/element_types.h"
 
 namespace dualpath {
 namespace {
@@ -51,23 +50,24 @@ void readout_row(float* out, float gate_deep, float gate_wide, const Products& p
   const double moved = gate_deep * deep + gate_wide * wide;
   const double share = moved > 0 ? gate_deep * deep / moved : 0.5;
   const double cosine = deep > 0 && wide > 0 ? products.cross / (deep * wide) : 0;
-  out[PathReadout::gate_deep] = gate_deep;
-  out[PathReadout::gate_wide] = gate_wide;
-  out[PathReadout::gate_entropy] = static_cast<float>(Share(gate_deep, gate_wide).entropy());
-  out[PathReadout::deep_share] = static_cast<float>(share);
-  out[PathReadout::cosine] = static_cast<float>(cosine);
-  out[PathReadout::input_norm] = std::sqrt(products.input);
+  out[op::PathReadout::gate_deep] = gate_deep;
+  out[op::PathReadout::gate_wide] = gate_wide;
+  out[op::PathReadout::gate_entropy] = static_cast<float>(Share(gate_deep, gate_wide).entropy());
+  out[op::PathReadout::deep_share] = static_cast<float>(share);
+  out[op::PathReadout::cosine] = static_cast<float>(cosine);
+  out[op::PathReadout::input_norm] = std::sqrt(products.input);
 }
 
 }  // namespace
 
 // ∂p/∂g_d = (1-p)/(g_d+g_w), ∂p/∂g_w = -p/(g_d+g_w), ∂(-H)/∂p = ln p - ln(1-p).
-void CpuOps::gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tensor gates_T2,
-                              std::int64_t positions, double entropy_scale, double balance_scale) {
-  check_gate_regularizer(dgates_T2, losses_2, gates_T2, positions);
-  const std::int64_t sequences = gates_T2.rows() / positions;
-  float* dgates = dgates_T2.as<float>();
-  const float* gates = gates_T2.as<float>();
+void CpuOps::compute(const op::GateRegularizer& op) {
+  const std::int64_t positions = op.positions;
+  const double entropy_scale = op.entropy_scale;
+  const double balance_scale = op.balance_scale;
+  const std::int64_t sequences = op.gates_T2.rows() / positions;
+  float* dgates = op.dgates_T2.as<float>();
+  const float* gates = op.gates_T2.as<float>();
   const RowSums losses(scratch_, num_threads_, 2);
   parallel_for(num_threads_, {sequences, positions}, [=](Piece piece) {
     double* sums = losses.totals(piece.index);
@@ -93,40 +93,37 @@ void CpuOps::gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tensor gates_T2
       }
     }
   });
-  losses.add_to(losses_2.as<double>(), 0, 2);
+  losses.add_to(op.losses_2.as<double>(), 0, 2);
 }
 
-void CpuOps::path_readout(Tensor readout_TC, Tensor x_TD, Tensor h_deep_TD, Tensor h_wide_TD,
-                          Tensor gates_T2) {
-  check_path_readout(readout_TC, x_TD, h_deep_TD, h_wide_TD, gates_T2);
-  const std::int64_t D = x_TD.shape[1];
-  float* readout = readout_TC.as<float>();
-  const float* gates = gates_T2.as<float>();
-  with_type(x_TD, [&]<class S>() {
-    const S* x = x_TD.as<S>();
-    const S* h_deep = h_deep_TD.as<S>();
-    const S* h_wide = h_wide_TD.as<S>();
-    parallel_for(num_threads_, {x_TD.rows(), D}, [=](Piece piece) {
+void CpuOps::compute(const op::PathReadout& op) {
+  const std::int64_t D = op.x_TD.shape[1];
+  float* readout = op.readout_TC.as<float>();
+  const float* gates = op.gates_T2.as<float>();
+  with_type(op.x_TD, [&]<class S>() {
+    const S* x = op.x_TD.as<S>();
+    const S* h_deep = op.h_deep_TD.as<S>();
+    const S* h_wide = op.h_wide_TD.as<S>();
+    parallel_for(num_threads_, {op.x_TD.rows(), D}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t)
-        readout_row(readout + t * PathReadout::num_columns, gates[2 * t], gates[2 * t + 1],
+        readout_row(readout + t * op::PathReadout::num_columns, gates[2 * t], gates[2 * t + 1],
                     row_products(x + t * D, h_deep + t * D, h_wide + t * D, D));
     });
   });
 }
 
-void CpuOps::column_sums(Tensor out_C, Tensor in_TC) {
-  check_column_sums(out_C, in_TC);
-  const std::int64_t C = out_C.numel();
-  const float* in = in_TC.as<float>();
+void CpuOps::compute(const op::ColumnSums& op) {
+  const std::int64_t C = op.out_C.numel();
+  const float* in = op.in_TC.as<float>();
   const RowSums columns(scratch_, num_threads_, C);
-  parallel_for(num_threads_, {in_TC.rows(), C}, [=](Piece piece) {
+  parallel_for(num_threads_, {op.in_TC.rows(), C}, [=](Piece piece) {
     double* sums = columns.totals(piece.index);
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
 #pragma omp simd
       for (std::int64_t c = 0; c < C; ++c) sums[c] += static_cast<double>(in[t * C + c]);
     }
   });
-  columns.add_to(out_C.as<double>(), 0, C);
+  columns.add_to(op.out_C.as<double>(), 0, C);
 }
 
 }  // namespace dualpath

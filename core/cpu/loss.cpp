@@ -6,7 +6,6 @@
 #include "core/cpu/row_math.h"
 #include "core/cpu/vector_math.h"
 #include "core/element_types.h"
-#include "core/ops_checks.h"
 
 namespace dualpath {
 namespace {
@@ -57,19 +56,6 @@ float loss_row_gradient(O* dlogits, float* logits, std::int32_t target, float gr
   return static_cast<float>(std::log(sum) + margin);
 }
 
-// exp(logit - max)/sum over all parts of the vocabulary, less 1 for the target's row if it is in
-// this one (else -1); dlogits may be logits.
-template <class O>
-void part_gradient(O* dlogits, const float* logits, std::int64_t row, float max, double sum,
-                   float grad_scale, std::int64_t V) {
-  const auto scale = static_cast<float>(grad_scale / sum);
-  const float of_target = row < 0 ? 0 : simd_exp(logits[row] - max) * scale - grad_scale;
-  for_each_vector(V, [=](std::int64_t v, auto lanes) {
-    store(dlogits + v, simd_exp(load(logits + v, lanes) - max) * scale, lanes);
-  });
-  if (row >= 0) dlogits[row] = of_target;
-}
-
 // One token's statistics of all parts of the vocabulary together.
 struct TokenStatistics {
   TokenStatistics(const float* stats_R3, std::int64_t parts, std::int64_t stride) {
@@ -90,6 +76,20 @@ struct TokenStatistics {
   float target_logit = 0;
 };
 
+// exp(logit - max)/sum over all parts of the vocabulary, less 1 for the target's row if it is in
+// this one (else -1); dlogits may be logits.
+template <class O>
+void part_gradient(O* dlogits, const float* logits, const TokenStatistics& all, std::int64_t row,
+                   float grad_scale, std::int64_t V) {
+  const float max = all.max;
+  const auto scale = static_cast<float>(grad_scale / all.sum);
+  const float of_target = row < 0 ? 0 : simd_exp(logits[row] - max) * scale - grad_scale;
+  for_each_vector(V, [=](std::int64_t v, auto lanes) {
+    store(dlogits + v, simd_exp(load(logits + v, lanes) - max) * scale, lanes);
+  });
+  if (row >= 0) dlogits[row] = of_target;
+}
+
 void check_targets(const std::int32_t* targets, std::int64_t count, std::int64_t vocabulary) {
   for (std::int64_t t = 0; t < count; ++t)
     CHECK(-1 <= targets[t] && targets[t] < vocabulary,
@@ -98,25 +98,23 @@ void check_targets(const std::int32_t* targets, std::int64_t count, std::int64_t
 
 }  // namespace
 
-void CpuOps::cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T,
-                           double grad_scale) {
-  check_cross_entropy(loss_T, dlogits_TV, logits_TV, targets_T);
-  const std::int64_t V = logits_TV.shape[1];
-  float* loss = loss_T.as<float>();
-  float* logits = logits_TV.as<float>();
-  const std::int32_t* targets = targets_T.as<std::int32_t>();
-  check_targets(targets, targets_T.numel(), V);
-  if (dlogits_TV.empty()) {
-    parallel_for(num_threads_, {logits_TV.rows(), V}, [=](Piece piece) {
+void CpuOps::compute(const op::CrossEntropy& op) {
+  const std::int64_t V = op.logits_TV.shape[1];
+  float* loss = op.loss_T.as<float>();
+  float* logits = op.logits_TV.as<float>();
+  const std::int32_t* targets = op.targets_T.as<std::int32_t>();
+  check_targets(targets, op.targets_T.numel(), V);
+  if (op.dlogits_TV.empty()) {
+    parallel_for(num_threads_, {op.logits_TV.rows(), V}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t)
         loss[t] = targets[t] < 0 ? 0 : loss_row(logits + t * V, targets[t], V);
     });
     return;
   }
-  with_type(dlogits_TV, [&]<class O>() {
-    O* dlogits = dlogits_TV.as<O>();
-    const auto scale = static_cast<float>(grad_scale);
-    parallel_for(num_threads_, {logits_TV.rows(), V}, [=](Piece piece) {
+  with_type(op.dlogits_TV, [&]<class O>() {
+    O* dlogits = op.dlogits_TV.as<O>();
+    const auto scale = static_cast<float>(op.grad_scale);
+    parallel_for(num_threads_, {op.logits_TV.rows(), V}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         O* row = dlogits + t * V;
         if (targets[t] < 0) {
@@ -130,15 +128,14 @@ void CpuOps::cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, T
   });
 }
 
-void CpuOps::vocabulary_statistics(Tensor stats_T3, Tensor logits_TV, Tensor targets_T,
-                                   VocabularyRows rows) {
-  check_vocabulary_statistics(stats_T3, logits_TV, targets_T, rows);
-  const std::int64_t V = logits_TV.shape[1];
-  float* stats = stats_T3.as<float>();
-  float* logits = logits_TV.as<float>();
-  const std::int32_t* targets = targets_T.as<std::int32_t>();
-  check_targets(targets, targets_T.numel(), rows.total);
-  parallel_for(num_threads_, {logits_TV.rows(), V}, [=](Piece piece) {
+void CpuOps::compute(const op::VocabularyStatistics& op) {
+  const VocabularyRows rows = op.rows;
+  const std::int64_t V = op.logits_TV.shape[1];
+  float* stats = op.stats_T3.as<float>();
+  float* logits = op.logits_TV.as<float>();
+  const std::int32_t* targets = op.targets_T.as<std::int32_t>();
+  check_targets(targets, op.targets_T.numel(), rows.total);
+  parallel_for(num_threads_, {op.logits_TV.rows(), V}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       float* of_token = stats + t * 3;
       if (targets[t] < 0) {
@@ -155,24 +152,22 @@ void CpuOps::vocabulary_statistics(Tensor stats_T3, Tensor logits_TV, Tensor tar
   });
 }
 
-void CpuOps::sharded_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV,
-                                   Tensor stats_RT3, Tensor targets_T, VocabularyRows rows,
-                                   double grad_scale) {
-  check_sharded_cross_entropy(loss_T, dlogits_TV, logits_TV, stats_RT3, targets_T, rows);
-  const std::int64_t T = logits_TV.shape[0], V = logits_TV.shape[1], R = stats_RT3.rows();
-  float* loss = loss_T.as<float>();
-  const float* logits = logits_TV.as<float>();
-  const float* stats = stats_RT3.as<float>();
-  const std::int32_t* targets = targets_T.as<std::int32_t>();
+void CpuOps::compute(const op::ShardedCrossEntropy& op) {
+  const VocabularyRows rows = op.rows;
+  const std::int64_t T = op.logits_TV.shape[0], V = op.logits_TV.shape[1], R = op.stats_RT3.rows();
+  float* loss = op.loss_T.as<float>();
+  const float* logits = op.logits_TV.as<float>();
+  const float* stats = op.stats_RT3.as<float>();
+  const std::int32_t* targets = op.targets_T.as<std::int32_t>();
   check_targets(targets, T, rows.total);
-  if (dlogits_TV.empty()) {
+  if (op.dlogits_TV.empty()) {
     for (std::int64_t t = 0; t < T; ++t)
       loss[t] = targets[t] < 0 ? 0 : TokenStatistics(stats + t * 3, R, T * 3).loss();
     return;
   }
-  with_type(dlogits_TV, [&]<class O>() {
-    O* dlogits = dlogits_TV.as<O>();
-    const auto scale = static_cast<float>(grad_scale);
+  with_type(op.dlogits_TV, [&]<class O>() {
+    O* dlogits = op.dlogits_TV.as<O>();
+    const auto scale = static_cast<float>(op.grad_scale);
     parallel_for(num_threads_, {T, V}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         O* row = dlogits + t * V;
@@ -183,7 +178,7 @@ void CpuOps::sharded_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logi
         }
         const TokenStatistics all(stats + t * 3, R, T * 3);
         loss[t] = all.loss();
-        part_gradient(row, logits + t * V, rows.row_of(targets[t], V), all.max, all.sum, scale, V);
+        part_gradient(row, logits + t * V, all, rows.row_of(targets[t], V), scale, V);
       }
     });
   });

@@ -4,7 +4,6 @@
 #include <omp.h>
 
 #include "core/cpu/cpu_ops.h"
-#include "core/ops_checks.h"
 
 namespace dualpath {
 namespace {
@@ -142,20 +141,18 @@ void Bf16Products::release() {
   stock_.clear();
 }
 
-void CpuOps::matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) {
-  check_matmul(c, a, b, flags);
-  const ProductShape shape{c.shape[0], c.shape[1], a.shape[flags.transpose_a ? 0 : 1], c.dtype,
-                           flags};
-  if (c.numel() == 0) return;
+void CpuOps::compute(const op::Matmul& op) {
+  const ProductShape shape{op.rows(), op.columns(), op.inner(), op.c.dtype, op.flags};
+  if (op.c.numel() == 0) return;
   if (shape.inner == 0) {
-    if (!flags.accumulate) fill(c, 0);
+    if (!op.flags.accumulate) compute(op::Fill{.out = op.c, .value = 0});
     return;
   }
   const OpenMpThreads threads(num_threads_);
-  if (a.dtype == DType::bf16) {
-    bf16_products_.run(shape, c, a, b);
+  if (op.a.dtype == DType::bf16) {
+    bf16_products_.run(shape, op.c, op.a, op.b);
   } else {
-    multiply_f32(c, a, b, shape);
+    multiply_f32(op.c, op.a, op.b, shape);
   }
 }
 

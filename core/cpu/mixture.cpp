@@ -1,11 +1,10 @@
 #include <algorithm>
 
 #include "core/cpu/cpu_ops.h"
-#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
-#include "core/ops_checks.h"
+#include "core/element_types.h"
 
 namespace dualpath {
 namespace {
@@ -22,10 +21,18 @@ void mix_row(S* out, const S* in, float scale, bool overwrite, std::int64_t n) {
   }
 }
 
+template <class S>
+struct RoutedRow {
+  const S* dh_deep;
+  const S* h;
+  const float* w;
+  float weight, dlogit;
+};
+
 // dh += weight·dh_deep + dlogit·w, dw += dlogit·h
 template <class S>
-void routed_row_backward(S* dh, float* dw, const S* dh_deep, const S* h, const float* w,
-                         float weight, float dlogit, std::int64_t n) {
+void routed_row_backward(S* dh, float* dw, RoutedRow<S> row, std::int64_t n) {
+  const auto [dh_deep, h, w, weight, dlogit] = row;
 #pragma omp simd
   for (std::int64_t d = 0; d < n; ++d) {
     dh[d] = dh[d] + weight * dh_deep[d] + dlogit * w[d];
@@ -40,22 +47,21 @@ float fixed_weight(LoopStep step) {
 
 }  // namespace
 
-void CpuOps::mixture_step(Tensor h_deep_TD, Tensor weight_T, Tensor q_T, Tensor remaining_T,
-                          Tensor h_TD, Tensor router_w, Tensor router_b, LoopStep step) {
-  check_mixture_step(h_deep_TD, weight_T, q_T, remaining_T, h_TD, router_w, router_b, step);
-  const std::int64_t D = h_TD.shape[1];
-  float* weight = weight_T.as<float>();
+void CpuOps::compute(const op::MixtureStep& op) {
+  const LoopStep step = op.step;
+  const std::int64_t D = op.h_TD.shape[1];
+  float* weight = op.weight_T.as<float>();
   const bool routed = step.combine == LoopCombine::mixture;
   const float fixed = routed ? 0.0F : fixed_weight(step);
-  float* q = routed ? q_T.as<float>() : nullptr;
-  float* remaining = routed ? remaining_T.as<float>() : nullptr;
-  const float* w = routed ? router_w.as<float>() : nullptr;
+  float* q = routed ? op.q_T.as<float>() : nullptr;
+  float* remaining = routed ? op.remaining_T.as<float>() : nullptr;
+  const float* w = routed ? op.router_w.as<float>() : nullptr;
   const double offset =
-      routed ? w[D] * step.feature() + static_cast<double>(*router_b.as<float>()) : 0.0;
-  with_type(h_TD, [&]<class S>() {
-    S* h_deep = h_deep_TD.as<S>();
-    const S* h = h_TD.as<S>();
-    parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
+      routed ? w[D] * step.feature() + static_cast<double>(*op.router_b.as<float>()) : 0.0;
+  with_type(op.h_TD, [&]<class S>() {
+    S* h_deep = op.h_deep_TD.as<S>();
+    const S* h = op.h_TD.as<S>();
+    parallel_for(num_threads_, {op.h_TD.rows(), D}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         weight[t] = fixed;
         if (routed) {
@@ -70,29 +76,26 @@ void CpuOps::mixture_step(Tensor h_deep_TD, Tensor weight_T, Tensor q_T, Tensor 
   });
 }
 
-void CpuOps::row_dot(Tensor out_T, Tensor a_TD, Tensor b_TD) {
-  check_row_dot(out_T, a_TD, b_TD);
-  const std::int64_t D = a_TD.shape[1];
-  float* out = out_T.as<float>();
-  with_type(a_TD, [&]<class S>() {
-    const S* a = a_TD.as<S>();
-    const S* b = b_TD.as<S>();
-    parallel_for(num_threads_, {a_TD.rows(), D}, [=](Piece piece) {
+void CpuOps::compute(const op::RowDot& op) {
+  const std::int64_t D = op.a_TD.shape[1];
+  float* out = op.out_T.as<float>();
+  with_type(op.a_TD, [&]<class S>() {
+    const S* a = op.a_TD.as<S>();
+    const S* b = op.b_TD.as<S>();
+    parallel_for(num_threads_, {op.a_TD.rows(), D}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t) out[t] = dot(D, a + t * D, b + t * D);
     });
   });
 }
 
 // dlogit first takes π_k, upwards in k, then is completed downwards, where `later` is R_{k+1}.
-void CpuOps::mixture_weights_backward(Tensor dlogit_KT, Tensor c_KT, Tensor q_KT,
-                                      double ponder_scale) {
-  check_mixture_weights_backward(dlogit_KT, c_KT, q_KT);
-  const std::int64_t K = dlogit_KT.shape[0];
-  const std::int64_t T = dlogit_KT.shape[1];
-  const auto ponder = static_cast<float>(ponder_scale);
-  float* dlogit = dlogit_KT.as<float>();
-  const float* c = c_KT.as<float>();
-  const float* q = q_KT.as<float>();
+void CpuOps::compute(const op::MixtureWeightsBackward& op) {
+  const std::int64_t K = op.dlogit_KT.shape[0];
+  const std::int64_t T = op.dlogit_KT.shape[1];
+  const auto ponder = static_cast<float>(op.ponder_scale);
+  float* dlogit = op.dlogit_KT.as<float>();
+  const float* c = op.c_KT.as<float>();
+  const float* q = op.q_KT.as<float>();
   parallel_for(num_threads_, {T, K}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       float remaining = 1;
@@ -113,55 +116,50 @@ void CpuOps::mixture_weights_backward(Tensor dlogit_KT, Tensor c_KT, Tensor q_KT
   });
 }
 
-void CpuOps::mixture_step_backward(Tensor dh_TD, Tensor drouter_w, Tensor drouter_b,
-                                   Tensor dh_deep_TD, Tensor h_TD, Tensor weight_T, Tensor dlogit_T,
-                                   Tensor router_w, LoopStep step) {
-  check_mixture_step_backward(dh_TD, drouter_w, drouter_b, dh_deep_TD, h_TD, weight_T, dlogit_T,
-                              router_w, step);
-  const std::int64_t D = h_TD.shape[1];
-  const float* weight = weight_T.as<float>();
-  if (step.combine != LoopCombine::mixture) {
-    with_type(h_TD, [&]<class S>() {
-      S* dh = dh_TD.as<S>();
-      const S* dh_deep = dh_deep_TD.as<S>();
-      parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
+void CpuOps::compute(const op::MixtureStepBackward& op) {
+  const std::int64_t D = op.h_TD.shape[1];
+  const float* weight = op.weight_T.as<float>();
+  if (op.step.combine != LoopCombine::mixture) {
+    with_type(op.h_TD, [&]<class S>() {
+      S* dh = op.dh_TD.as<S>();
+      const S* dh_deep = op.dh_deep_TD.as<S>();
+      parallel_for(num_threads_, {op.h_TD.rows(), D}, [=](Piece piece) {
         for (std::int64_t t = piece.begin; t < piece.end; ++t)
           mix_row(dh + t * D, dh_deep + t * D, weight[t], false, D);
       });
     });
     return;
   }
-  const float* dlogit = dlogit_T.as<float>();
-  const float* w = router_w.as<float>();
+  const float* dlogit = op.dlogit_T.as<float>();
+  const float* w = op.router_w.as<float>();
   const RowSums drouter(scratch_, num_threads_, D + 1);  // columns: of h, of the logit
-  with_type(h_TD, [&]<class S>() {
-    S* dh = dh_TD.as<S>();
-    const S* dh_deep = dh_deep_TD.as<S>();
-    const S* h = h_TD.as<S>();
-    parallel_for(num_threads_, {h_TD.rows(), D}, [=](Piece piece) {
+  with_type(op.h_TD, [&]<class S>() {
+    S* dh = op.dh_TD.as<S>();
+    const S* dh_deep = op.dh_deep_TD.as<S>();
+    const S* h = op.h_TD.as<S>();
+    parallel_for(num_threads_, {op.h_TD.rows(), D}, [=](Piece piece) {
       RowAccumulator sums = drouter.accumulator(piece.index);
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         float* row = sums.next_row();
-        routed_row_backward(dh + t * D, row, dh_deep + t * D, h + t * D, w, weight[t], dlogit[t],
+        routed_row_backward(dh + t * D, row, {dh_deep + t * D, h + t * D, w, weight[t], dlogit[t]},
                             D);
         row[D] += dlogit[t];
       }
       sums.flush();
     });
   });
-  drouter.add_to(drouter_w.as<float>(), 0, D);
+  drouter.add_to(op.drouter_w.as<float>(), 0, D);
   float dlogits = 0;
   drouter.add_to(&dlogits, D, 1);
-  drouter_w.as<float>()[D] += dlogits * static_cast<float>(step.feature());
-  *drouter_b.as<float>() += dlogits;
+  op.drouter_w.as<float>()[D] += dlogits * static_cast<float>(op.step.feature());
+  *op.drouter_b.as<float>() += dlogits;
 }
 
-void CpuOps::expected_iterations(Tensor out_T, Tensor weight_KT) {
-  check_expected_iterations(out_T, weight_KT);
-  const std::int64_t K = weight_KT.shape[0];
-  const std::int64_t T = weight_KT.shape[1];
-  float* out = out_T.as<float>();
-  const float* weight = weight_KT.as<float>();
+void CpuOps::compute(const op::ExpectedIterations& op) {
+  const std::int64_t K = op.weight_KT.shape[0];
+  const std::int64_t T = op.weight_KT.shape[1];
+  float* out = op.out_T.as<float>();
+  const float* weight = op.weight_KT.as<float>();
   parallel_for(num_threads_, {T, K}, [=](Piece piece) {
     for (std::int64_t t = piece.begin; t < piece.end; ++t) {
       float sum = 0;

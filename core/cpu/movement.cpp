@@ -2,10 +2,9 @@
 #include <cstring>
 
 #include "core/cpu/cpu_ops.h"
-#include "core/element_types.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
-#include "core/ops_checks.h"
+#include "core/element_types.h"
 
 namespace dualpath {
 namespace {
@@ -26,64 +25,61 @@ void check_ids(const std::int32_t* ids, std::int64_t count, std::int64_t vocabul
 
 }  // namespace
 
-void CpuOps::fill(Tensor out, double value) {
-  switch (out.dtype) {
+void CpuOps::compute(const op::Fill& op) {
+  switch (op.out.dtype) {
     case DType::f32:
-      return fill_with<float>(num_threads_, out, value);
+      return fill_with<float>(num_threads_, op.out, op.value);
     case DType::f64:
-      return fill_with<double>(num_threads_, out, value);
+      return fill_with<double>(num_threads_, op.out, op.value);
     case DType::i32:
-      return fill_with<std::int32_t>(num_threads_, out, value);
+      return fill_with<std::int32_t>(num_threads_, op.out, op.value);
     case DType::bf16:
-      return fill_with<bfloat16>(num_threads_, out, value);
+      return fill_with<bfloat16>(num_threads_, op.out, op.value);
   }
 }
 
-void CpuOps::copy(Tensor out, Tensor in) {
-  check_copy(out, in);
-  if (in.dtype != out.dtype) {
-    auto* rounded = out.as<bfloat16>();
-    const float* values = in.as<float>();
-    parallel_for(num_threads_, {out.numel()}, [=](Piece piece) {
+void CpuOps::compute(const op::Copy& op) {
+  if (op.in.dtype != op.out.dtype) {
+    auto* rounded = op.out.as<bfloat16>();
+    const float* values = op.in.as<float>();
+    parallel_for(num_threads_, {op.out.numel()}, [=](Piece piece) {
       copy_row(rounded + piece.begin, values + piece.begin, piece.size());
     });
     return;
   }
-  auto* to = static_cast<std::byte*>(out.data);
-  const auto* from = static_cast<const std::byte*>(in.data);
-  parallel_for(num_threads_, {static_cast<std::int64_t>(out.bytes())}, [=](Piece piece) {
+  auto* to = static_cast<std::byte*>(op.out.data);
+  const auto* from = static_cast<const std::byte*>(op.in.data);
+  parallel_for(num_threads_, {static_cast<std::int64_t>(op.out.bytes())}, [=](Piece piece) {
     std::memcpy(to + piece.begin, from + piece.begin,
                 static_cast<std::size_t>(piece.end - piece.begin));
   });
 }
 
-void CpuOps::add(Tensor out, Tensor in) {
-  check_add(out, in);
-  sum(out, out, in);
+void CpuOps::compute(const op::Add& op) {
+  compute(op::Sum{.out = op.out, .a = op.out, .b = op.in});
 }
 
-void CpuOps::sum(Tensor out, Tensor a, Tensor b) {
-  check_sum(out, a, b);
-  with_type(out, [&]<class T>() {
-    T* sums = out.as<T>();
-    const T* left = a.as<T>();
-    const T* right = b.as<T>();
-    parallel_for(num_threads_, {out.numel()}, [=](Piece piece) {
+void CpuOps::compute(const op::Sum& op) {
+  with_type(op.out, [&]<class T>() {
+    T* sums = op.out.as<T>();
+    const T* left = op.a.as<T>();
+    const T* right = op.b.as<T>();
+    parallel_for(num_threads_, {op.out.numel()}, [=](Piece piece) {
 #pragma omp simd
       for (std::int64_t i = piece.begin; i < piece.end; ++i) sums[i] = left[i] + right[i];
     });
   });
 }
 
-void CpuOps::embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD, VocabularyRows rows) {
-  check_embedding(out_TD, ids_T, table_VD, rows);
-  const std::int64_t V = table_VD.shape[0], D = table_VD.shape[1];
-  const std::int32_t* ids = ids_T.as<std::int32_t>();
-  const float* table = table_VD.as<float>();
-  check_ids(ids, ids_T.numel(), rows.total);
-  with_type(out_TD, [&]<class S>() {
-    S* out = out_TD.as<S>();
-    parallel_for(num_threads_, {ids_T.numel(), D}, [=](Piece piece) {
+void CpuOps::compute(const op::Embedding& op) {
+  const VocabularyRows rows = op.rows;
+  const std::int64_t V = op.table_VD.shape[0], D = op.table_VD.shape[1];
+  const std::int32_t* ids = op.ids_T.as<std::int32_t>();
+  const float* table = op.table_VD.as<float>();
+  check_ids(ids, op.ids_T.numel(), rows.total);
+  with_type(op.out_TD, [&]<class S>() {
+    S* out = op.out_TD.as<S>();
+    parallel_for(num_threads_, {op.ids_T.numel(), D}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t)
         if (const std::int64_t row = rows.row_of(ids[t], V); row >= 0) {
           copy_row(out + t * D, table + row * D, D);
@@ -95,16 +91,16 @@ void CpuOps::embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD, VocabularyR
 }
 
 // Each thread owns a range of columns, in whole cache lines, and adds the tokens in order.
-void CpuOps::embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD, VocabularyRows rows) {
-  check_embedding_backward(grad_VD, ids_T, dout_TD, rows);
+void CpuOps::compute(const op::EmbeddingBackward& op) {
+  const VocabularyRows rows = op.rows;
   constexpr std::int64_t line = 16;
-  const std::int64_t T = ids_T.numel();
-  const std::int64_t V = grad_VD.shape[0], D = grad_VD.shape[1];
-  float* grad = grad_VD.as<float>();
-  const std::int32_t* ids = ids_T.as<std::int32_t>();
+  const std::int64_t T = op.ids_T.numel();
+  const std::int64_t V = op.grad_VD.shape[0], D = op.grad_VD.shape[1];
+  float* grad = op.grad_VD.as<float>();
+  const std::int32_t* ids = op.ids_T.as<std::int32_t>();
   check_ids(ids, T, rows.total);
-  with_type(dout_TD, [&]<class S>() {
-    const S* dout = dout_TD.as<S>();
+  with_type(op.dout_TD, [&]<class S>() {
+    const S* dout = op.dout_TD.as<S>();
     parallel_for(num_threads_, {(D + line - 1) / line, T * line}, [=](Piece piece) {
       const std::int64_t end = std::min(piece.end * line, D);
       for (std::int64_t t = 0; t < T; ++t) {

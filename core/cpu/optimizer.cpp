@@ -5,30 +5,27 @@
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
-#include "core/ops_checks.h"
 
 namespace dualpath {
 
-void CpuOps::adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Tensor gradient_N,
-                   const AdamWStep& step) {
-  check_adamw(value_N, m_N, v_N, operand_N, gradient_N);
-  float* value = value_N.as<float>();
-  float* m = m_N.as<float>();
-  float* v = v_N.as<float>();
-  bfloat16* operand = operand_N.empty() ? nullptr : operand_N.as<bfloat16>();
-  const float* gradient = gradient_N.as<float>();
-  const auto scale = static_cast<float>(step.gradient_scale);
-  const auto beta1 = static_cast<float>(step.beta1);
-  const auto beta2 = static_cast<float>(step.beta2);
-  const auto rest1 = static_cast<float>(1 - step.beta1);
-  const auto rest2 = static_cast<float>(1 - step.beta2);
+void CpuOps::compute(const op::AdamW& op) {
+  float* value = op.value_N.as<float>();
+  float* m = op.m_N.as<float>();
+  float* v = op.v_N.as<float>();
+  bfloat16* operand = op.operand_N.empty() ? nullptr : op.operand_N.as<bfloat16>();
+  const float* gradient = op.gradient_N.as<float>();
+  const auto scale = static_cast<float>(op.step.gradient_scale);
+  const auto beta1 = static_cast<float>(op.step.beta1);
+  const auto beta2 = static_cast<float>(op.step.beta2);
+  const auto rest1 = static_cast<float>(1 - op.step.beta1);
+  const auto rest2 = static_cast<float>(1 - op.step.beta2);
   // lr·(m/c1)/(sqrt(v/c2) + ε) = step_size·m/(sqrt(v)·root + ε)
-  const auto step_size = static_cast<float>(step.learning_rate / step.correction1);
-  const auto root = static_cast<float>(1 / std::sqrt(step.correction2));
-  const auto epsilon = static_cast<float>(step.epsilon);
-  const auto decay = static_cast<float>(step.learning_rate * step.weight_decay);
+  const auto step_size = static_cast<float>(op.step.learning_rate / op.step.correction1);
+  const auto root = static_cast<float>(1 / std::sqrt(op.step.correction2));
+  const auto epsilon = static_cast<float>(op.step.epsilon);
+  const auto decay = static_cast<float>(op.step.learning_rate * op.step.weight_decay);
   constexpr std::int64_t block = 2048;  // is still in cache when it is rounded
-  parallel_for(num_threads_, {value_N.numel()}, [=](Piece piece) {
+  parallel_for(num_threads_, {op.value_N.numel()}, [=](Piece piece) {
     for (std::int64_t begin = piece.begin; begin < piece.end; begin += block) {
       const std::int64_t end = std::min(begin + block, piece.end);
 #pragma omp simd
@@ -43,10 +40,9 @@ void CpuOps::adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Ten
   });
 }
 
-void CpuOps::sum_of_squares(Tensor out, Tensor x_N) {
-  check_sum_of_squares(out, x_N);
-  const float* x = x_N.as<float>();
-  *out.as<double>() += sum_over(scratch_, num_threads_, {x_N.numel()}, [=](Piece piece) {
+void CpuOps::compute(const op::SumOfSquares& op) {
+  const float* x = op.x_N.as<float>();
+  *op.out.as<double>() += sum_over(scratch_, num_threads_, {op.x_N.numel()}, [=](Piece piece) {
     return dot_f64(x + piece.begin, x + piece.begin, piece.size());
   });
 }

@@ -5,7 +5,6 @@
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
 #include "core/element_types.h"
-#include "core/ops_checks.h"
 
 namespace dualpath {
 namespace {
@@ -158,21 +157,20 @@ void with_kind_of_head(Tensor operand, QkNorm norm, std::int64_t R, const Body& 
 
 }  // namespace
 
-void CpuOps::qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC, Tensor q_weight_E,
-                     Tensor k_weight_E, Tensor cos_PR, Tensor sin_PR, AttentionShape shape,
-                     QkNorm norm, double epsilon) {
-  check_qk_rope(q_THE, k_TGE, rstd_TN, qkv_TC, q_weight_E, k_weight_E, cos_PR, sin_PR, shape, norm);
+void CpuOps::compute(const op::QkRope& op) {
+  const AttentionShape shape = op.shape;
+  const double epsilon = op.epsilon;
   const std::int64_t H = shape.heads, G = shape.kv_heads, E = shape.head_size, R = E / 2;
-  const bool normed = norm != QkNorm::none;
-  float* rstd = normed ? rstd_TN.as<float>() : nullptr;
-  const float* q_weight = normed ? q_weight_E.as<float>() : nullptr;
-  const float* k_weight = normed ? k_weight_E.as<float>() : nullptr;
-  const float* cos = cos_PR.as<float>();
-  const float* sin = sin_PR.as<float>();
-  with_kind_of_head(qkv_TC, norm, R, [&]<class O, QkNorm kind, int known_R>() {
-    O* q = q_THE.as<O>();
-    O* k = k_TGE.as<O>();
-    const O* qkv = qkv_TC.as<O>();
+  const bool normed = op.norm != QkNorm::none;
+  float* rstd = normed ? op.rstd_TN.as<float>() : nullptr;
+  const float* q_weight = normed ? op.q_weight_E.as<float>() : nullptr;
+  const float* k_weight = normed ? op.k_weight_E.as<float>() : nullptr;
+  const float* cos = op.cos_PR.as<float>();
+  const float* sin = op.sin_PR.as<float>();
+  with_kind_of_head(op.qkv_TC, op.norm, R, [&]<class O, QkNorm kind, int known_R>() {
+    O* q = op.q_THE.as<O>();
+    O* k = op.k_TGE.as<O>();
+    const O* qkv = op.qkv_TC.as<O>();
     parallel_for(num_threads_, {shape.tokens(), (H + G) * E}, [=](Piece piece) {
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
         const std::int64_t angles = (shape.first_position + t % shape.positions) * R;
@@ -192,25 +190,21 @@ void CpuOps::qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC, 
   });
 }
 
-void CpuOps::qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Tensor dk_weight_E, Tensor dq_THE,
-                              Tensor dk_TGE, Tensor rstd_TN, Tensor qkv_TC, Tensor q_weight_E,
-                              Tensor k_weight_E, Tensor cos_PR, Tensor sin_PR, AttentionShape shape,
-                              QkNorm norm) {
-  check_qk_rope_backward(dqkv_TC, dq_weight_E, dk_weight_E, dq_THE, dk_TGE, rstd_TN, qkv_TC,
-                         q_weight_E, k_weight_E, cos_PR, sin_PR, shape, norm);
+void CpuOps::compute(const op::QkRopeBackward& op) {
+  const AttentionShape shape = op.shape;
   const std::int64_t H = shape.heads, G = shape.kv_heads, E = shape.head_size, R = E / 2;
-  const bool normed = norm != QkNorm::none;
-  const float* rstd = normed ? rstd_TN.as<float>() : nullptr;
-  const float* q_weight = normed ? q_weight_E.as<float>() : nullptr;
-  const float* k_weight = normed ? k_weight_E.as<float>() : nullptr;
-  const float* cos = cos_PR.as<float>();
-  const float* sin = sin_PR.as<float>();
+  const bool normed = op.norm != QkNorm::none;
+  const float* rstd = normed ? op.rstd_TN.as<float>() : nullptr;
+  const float* q_weight = normed ? op.q_weight_E.as<float>() : nullptr;
+  const float* k_weight = normed ? op.k_weight_E.as<float>() : nullptr;
+  const float* cos = op.cos_PR.as<float>();
+  const float* sin = op.sin_PR.as<float>();
   const RowSums dweights(scratch_, num_threads_, 2 * E);  // columns: dq_weight, dk_weight
-  with_kind_of_head(qkv_TC, norm, R, [&]<class O, QkNorm kind, int known_R>() {
-    O* dqkv = dqkv_TC.as<O>();
-    const O* dq = dq_THE.as<O>();
-    const O* dk = dk_TGE.as<O>();
-    const O* qkv = qkv_TC.as<O>();
+  with_kind_of_head(op.qkv_TC, op.norm, R, [&]<class O, QkNorm kind, int known_R>() {
+    O* dqkv = op.dqkv_TC.as<O>();
+    const O* dq = op.dq_THE.as<O>();
+    const O* dk = op.dk_TGE.as<O>();
+    const O* qkv = op.qkv_TC.as<O>();
     parallel_for(num_threads_, {shape.tokens(), (H + G) * E}, [=](Piece piece) {
       RowAccumulator sums = dweights.accumulator(piece.index);
       for (std::int64_t t = piece.begin; t < piece.end; ++t) {
@@ -229,8 +223,8 @@ void CpuOps::qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Tensor dk_weig
     });
   });
   if (!normed) return;
-  dweights.add_to(dq_weight_E.as<float>(), 0, E);
-  dweights.add_to(dk_weight_E.as<float>(), E, E);
+  dweights.add_to(op.dq_weight_E.as<float>(), 0, E);
+  dweights.add_to(op.dk_weight_E.as<float>(), E, E);
 }
 
 }  // namespace dualpath

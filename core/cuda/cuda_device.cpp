@@ -4,22 +4,17 @@
 #include <cublasLt.h>
 #include <unistd.h>
 
-#include "core/cuda/cuda_check.h"
 #include "core/cuda/cuda_ops.h"
-#include "core/cuda/cuda_recorder.h"
-#include "core/cuda/cuda_stopwatch.h"
-#include "core/cuda/cuda_tuner.h"
+#include "core/cuda/libraries/fused_attention.h"
+#include "core/cuda/runtime/cuda_check.h"
+#include "core/cuda/runtime/cuda_recorder.h"
+#include "core/cuda/runtime/cuda_stopwatch.h"
 #include "core/threaded_stream.h"
 
 namespace dualpath {
 namespace {
 
 constexpr std::size_t alignment = 4096;
-
-std::string cudnn_text() {
-  const std::string version = cudnn_version();
-  return version.empty() ? "no cuDNN" : "cuDNN " + version;
-}
 
 class CudaDevice final : public Device {
  public:
@@ -43,7 +38,7 @@ class CudaDevice final : public Device {
     return std::make_unique<ThreadedStream>();
   }
   std::unique_ptr<Ops> make_ops(Stream& stream) override {
-    return make_cuda_ops(*this, of_kernels(stream), limits_);
+    return make_cuda_ops(*this, of_kernels(stream), properties_);
   }
   std::unique_ptr<Stopwatch> make_stopwatch(Stream& stream) override {
     if (auto* own = dynamic_cast<CudaStream*>(&stream))
@@ -52,14 +47,6 @@ class CudaDevice final : public Device {
   }
   std::unique_ptr<WorkRecorder> make_recorder(Stream& stream) override {
     return std::make_unique<CudaRecorder>(of_kernels(stream));
-  }
-  std::unique_ptr<KernelTuner> make_tuner(Ops& kernels) override {
-    std::string made_for = fmt::format("{}, {} multiprocessors, cuBLASLt {}, {}", model_,
-                                       limits_.multiprocessors, cublasLtGetVersion(), cudnn_text());
-    auto* own = dynamic_cast<CudaLibraryUser*>(&kernels);
-    CHECK(own != nullptr, "these kernels are not of a GPU");
-    return std::make_unique<CudaTuner>(*this, own->library_calls(), std::move(made_for),
-                                       cache_bytes_);
   }
 
   void copy_to_device(Tensor dst, const void* host, Stream& stream) override;
@@ -81,9 +68,8 @@ class CudaDevice final : public Device {
   }
 
   int index_;
-  std::string name_, model_;
-  CudaLimits limits_;
-  std::size_t cache_bytes_ = 0;
+  std::string name_;
+  GpuProperties properties_;
   cudaStream_t to_device_ = nullptr, to_host_ = nullptr;  // of copies by threads of the host
   std::atomic<std::size_t> num_allocations_ = 0;
 };
@@ -95,12 +81,12 @@ CudaDevice::CudaDevice(int index) : index_(index) {
   CHECK_AS(ExitCode::configuration, properties.major >= 8,
            "GPU {} ({}) has compute capability {}.{}; 8.0 is the least that is supported", index_,
            properties.name, properties.major, properties.minor);
-  model_ = properties.name;
   name_ = fmt::format("cuda {} ({}, compute capability {}.{})", index_, properties.name,
                       properties.major, properties.minor);
-  limits_ = {.multiprocessors = properties.multiProcessorCount,
-             .shared_bytes = properties.sharedMemPerBlockOptin};
-  cache_bytes_ = static_cast<std::size_t>(properties.l2CacheSize);
+  properties_ = {.model = properties.name,
+                 .multiprocessors = properties.multiProcessorCount,
+                 .shared_bytes = properties.sharedMemPerBlockOptin,
+                 .cache_bytes = static_cast<std::size_t>(properties.l2CacheSize)};
   CUDA_CHECK(cudaStreamCreateWithFlags(&to_device_, cudaStreamNonBlocking));
   CUDA_CHECK(cudaStreamCreateWithFlags(&to_host_, cudaStreamNonBlocking));
 }
@@ -139,7 +125,7 @@ std::optional<DeviceMemory> CudaDevice::memory() const {
   use();
   std::size_t free = 0, total = 0;
   CUDA_CHECK(cudaMemGetInfo(&free, &total));
-  return DeviceMemory{.total = total, .used = total - free, .cache = cache_bytes_};
+  return DeviceMemory{.total = total, .used = total - free, .cache = properties_.cache_bytes};
 }
 
 Buffer CudaDevice::allocate_host(std::size_t bytes) {

@@ -1,4 +1,5 @@
-// The kernels of device_ops.h on a CUDA stream, and cuBLASLt's products. A Grid starts a kernel:
+// The operations of core/ops.h on a CUDA stream: by the kernels of kernels/, and products and
+// attention by libraries. A Grid starts a kernel:
 //
 //   template <class Kernel> static const void* function();  // what the CUDA runtime calls it
 //   template <class Kernel> static void start(unsigned blocks, int threads,
@@ -11,18 +12,19 @@
 #include <optional>
 #include <typeinfo>
 
-#include "core/cuda/cuda_check.h"
-#include "core/cuda/cuda_matmul.h"
 #include "core/cuda/cuda_ops.h"
-#include "core/cuda/device_ops.h"
+#include "core/cuda/kernels/all.h"
+#include "core/cuda/libraries/cuda_tuner.h"
+#include "core/cuda/runtime/cuda_check.h"
+#include "core/ops/check.h"
 
 namespace dualpath {
 
 template <class Grid>
 class CudaLauncher {
  public:
-  CudaLauncher(Device& device, CudaStream& stream, const CudaLimits& limits)
-      : device_(device), stream_(stream), limits_(limits) {}
+  CudaLauncher(Device& device, CudaStream& stream, const GpuProperties& properties)
+      : device_(device), stream_(stream), properties_(properties) {}
 
   CudaStream& stream() const { return stream_; }
 
@@ -44,7 +46,7 @@ class CudaLauncher {
       workspace_ = device_.allocate(std::max(bytes, least_workspace_bytes));
     return workspace_.data();
   }
-  int full_grid() const { return limits_.multiprocessors; }
+  int full_grid() const { return properties_.multiprocessors; }
 
  private:
   static constexpr std::size_t undeclared_shared_bytes = 48 << 10;
@@ -53,9 +55,9 @@ class CudaLauncher {
   template <class Kernel>
   void declare_shared_bytes(std::size_t bytes) {
     const std::size_t all = bytes + gpu::reduction_bytes;
-    CHECK_AS(ExitCode::configuration, all <= limits_.shared_bytes,
+    CHECK_AS(ExitCode::configuration, all <= properties_.shared_bytes,
              "a kernel needs {} bytes of shared memory, {} has {}: the model is too wide for it",
-             all, device_.name(), limits_.shared_bytes);
+             all, device_.name(), properties_.shared_bytes);
     CUDA_CHECK(cudaFuncSetAttribute(Grid::template function<Kernel>(),
                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(bytes)));
@@ -63,58 +65,65 @@ class CudaLauncher {
 
   Device& device_;
   CudaStream& stream_;
-  CudaLimits limits_;
+  const GpuProperties properties_;
   Buffer workspace_;
 };
 
 template <class Grid>
-class CudaOps final : public gpu::DeviceOps<CudaLauncher<Grid>>, public CudaLibraryUser {
+class CudaOps final : public Ops {
  public:
-  CudaOps(Device& device, CudaStream& stream, const CudaLimits& limits)
-      : Kernels(device, stream, limits), device_(device), fused_attention_(device, stream) {}
+  CudaOps(Device& device, CudaStream& stream, const GpuProperties& properties)
+      : device_(device),
+        properties_(properties),
+        launcher_(device, stream, properties),
+        fused_attention_(device, stream) {}
 
-  void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) override {
-    check_matmul(c, a, b, flags);
-    if (c.numel() == 0) return;
-    if (a.numel() == 0) {
-      if (!flags.accumulate) this->fill(c, 0);
-      return;
-    }
-    products().run(c, a, b, flags, this->launcher_.stream().use());
+  void run(const Operation& operation) override {
+    check(operation);
+    std::visit([this](const auto& op) { issue(op); }, operation);
   }
-
-  void attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE, Tensor qkv_TC,
-                 AttentionShape shape) override {
-    if (!fused_attention_.takes(q_THE.dtype, shape))
-      return Kernels::attention(out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
-    check_attention(out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
-    const Tensor log_sum_NHP = fused_attention_.log_sum_NHP(shape);
-    fused_attention_.forward(out_THE, log_sum_NHP, q_THE, k_TGE, qkv_TC, shape);
-    this->exchange_rows_and_columns(log_sum_TH, log_sum_NHP, shape.sequences, shape.heads,
-                                    shape.positions);
-  }
-  void attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tensor dout_THE,
-                          Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
-                          Tensor qkv_TC, AttentionShape shape) override {
-    if (!fused_attention_.takes(q_THE.dtype, shape)) {
-      return Kernels::attention_backward(dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH,
-                                         q_THE, k_TGE, qkv_TC, shape);
-    }
-    check_attention_backward(dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH, q_THE, k_TGE,
-                             qkv_TC, shape);
-    const Tensor log_sum_NHP = fused_attention_.log_sum_NHP(shape);
-    this->exchange_rows_and_columns(log_sum_NHP, log_sum_TH, shape.sequences, shape.positions,
-                                    shape.heads);
-    fused_attention_.backward(dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_NHP, q_THE, k_TGE,
-                              qkv_TC, shape);
-  }
-
-  CudaLibraryCalls library_calls() override {
-    return {this->launcher_.stream(), products(), fused_attention_};
+  std::unique_ptr<KernelTuner> make_tuner() override {
+    return std::make_unique<CudaTuner>(
+        device_, CudaLibraries{launcher_.stream(), products(), fused_attention_},
+        fmt::format("{}, {} multiprocessors", properties_.model, properties_.multiprocessors),
+        properties_.cache_bytes);
   }
 
  private:
-  using Kernels = gpu::DeviceOps<CudaLauncher<Grid>>;
+  // By our kernels.
+  template <class Op>
+  void issue(const Op& op) {
+    gpu::launch(launcher_, op);
+  }
+  // By libraries.
+  void issue(const op::Matmul& op) {
+    if (op.c.numel() == 0) return;
+    if (op.a.numel() == 0) {
+      if (!op.flags.accumulate) issue(op::Fill{.out = op.c, .value = 0});
+      return;
+    }
+    products().run(op, launcher_.stream().use());
+  }
+  void issue(const op::Attention& op) {
+    if (!fused_attention_.takes(op.q_THE.dtype, op.shape)) return gpu::launch(launcher_, op);
+    const Tensor log_sum_NHP = fused_attention_.log_sum_NHP(op.shape);
+    fused_attention_.forward(op, log_sum_NHP);
+    gpu::launch_exchange(launcher_, {.out = op.log_sum_TH.as<float>(),
+                                     .in = log_sum_NHP.as<float>(),
+                                     .count = op.shape.sequences,
+                                     .rows = op.shape.heads,
+                                     .columns = op.shape.positions});
+  }
+  void issue(const op::AttentionBackward& op) {
+    if (!fused_attention_.takes(op.q_THE.dtype, op.shape)) return gpu::launch(launcher_, op);
+    const Tensor log_sum_NHP = fused_attention_.log_sum_NHP(op.shape);
+    gpu::launch_exchange(launcher_, {.out = log_sum_NHP.as<float>(),
+                                     .in = op.log_sum_TH.as<float>(),
+                                     .count = op.shape.sequences,
+                                     .rows = op.shape.positions,
+                                     .columns = op.shape.heads});
+    fused_attention_.backward(op, log_sum_NHP);
+  }
 
   CudaMatmul& products() {
     if (!products_) {
@@ -125,6 +134,8 @@ class CudaOps final : public gpu::DeviceOps<CudaLauncher<Grid>>, public CudaLibr
   }
 
   Device& device_;
+  const GpuProperties properties_;
+  CudaLauncher<Grid> launcher_;
   Buffer product_workspace_;
   std::optional<CudaMatmul> products_;  // made by the first product: most sets of kernels have none
   FusedAttention fused_attention_;

@@ -1,6 +1,6 @@
 #include "core/cuda/cuda_launcher.h"
 #include "core/cuda/cuda_ops.h"
-#include "core/cuda/cuda_thread.h"
+#include "core/cuda/kernels/cuda_thread.h"
 
 namespace dualpath {
 namespace {
@@ -19,8 +19,9 @@ struct CudaGrid {
 
 }  // namespace
 
-std::unique_ptr<Ops> make_cuda_ops(Device& device, CudaStream& stream, const CudaLimits& limits) {
-  return std::make_unique<CudaOps<CudaGrid>>(device, stream, limits);
+std::unique_ptr<Ops> make_cuda_ops(Device& device, CudaStream& stream,
+                                   const GpuProperties& properties) {
+  return std::make_unique<CudaOps<CudaGrid>>(device, stream, properties);
 }
 
 }  // namespace dualpath

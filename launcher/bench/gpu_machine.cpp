@@ -96,7 +96,8 @@ double add_products(MeasuredTable& table, GpuRig& rig, const Effort& effort) {
     fill_with_random<T>(rig, x.tensor);
     fill_with_random<T>(rig, w.tensor);
     const auto multiply = [&] {
-      rig.ops().matmul(y.tensor, x.tensor, w.tensor, {.transpose_b = true});
+      rig.ops().run(
+          op::Matmul{.c = y.tensor, .a = x.tensor, .b = w.tensor, .flags = {.transpose_b = true}});
     };
     const bool fits_twice = 4 * x.tensor.bytes() <= rig.room();
     if (rig.time(at_a_glance, multiply).best < long_enough && fits_twice) continue;
@@ -112,7 +113,7 @@ double add_passes(MeasuredTable& table, GpuRig& rig, const Effort& effort) {
     const OwnedTensor a = make_tensor(rig.device(), DType::f32, {numel});
     const OwnedTensor b = make_tensor(rig.device(), DType::f32, {numel});
     const OwnedTensor c = make_tensor(rig.device(), DType::f32, {numel});
-    const auto copy = [&] { rig.ops().copy(a.tensor, b.tensor); };
+    const auto copy = [&] { rig.ops().run(op::Copy{.out = a.tensor, .in = b.tensor}); };
     const bool fits_twice = 2 * a.tensor.bytes() <= rig.room();
     if (rig.time(at_a_glance, copy).best < long_enough && fits_twice) continue;
     const auto bytes = static_cast<double>(a.tensor.bytes());
@@ -120,9 +121,11 @@ double add_passes(MeasuredTable& table, GpuRig& rig, const Effort& effort) {
       return add_peak(table, fmt::format("memory, {}, {:.0f} MB each", what, bytes / 1e6), "GB/s",
                       moved, rig.time(effort, issue));
     };
-    return std::max({add("write", bytes, [&] { rig.ops().fill(a.tensor, 1); }),
-                     add("copy", 2 * bytes, copy),
-                     add("sum", 3 * bytes, [&] { rig.ops().sum(a.tensor, b.tensor, c.tensor); })});
+    return std::max(
+        {add("write", bytes, [&] { rig.ops().run(op::Fill{.out = a.tensor, .value = 1}); }),
+         add("copy", 2 * bytes, copy), add("sum", 3 * bytes, [&] {
+           rig.ops().run(op::Sum{.out = a.tensor, .a = b.tensor, .b = c.tensor});
+         })});
   }
 }
 
@@ -149,7 +152,7 @@ void add_launch(MeasuredTable& table, GpuRig& rig, const Effort& effort) {
   constexpr int count = 1000;
   const OwnedTensor one = make_tensor(rig.device(), DType::f32, {1});
   const Timing of_all = rig.time(effort, [&] {
-    for (int i = 0; i < count; ++i) rig.ops().fill(one.tensor, 0);
+    for (int i = 0; i < count; ++i) rig.ops().run(op::Fill{.out = one.tensor, .value = 0});
   });
   const Timing time{of_all.median / count, of_all.best / count};
   table.add("a kernel behind another", {.time = time, .value = 1e6 * time.median, .unit = "us"});

@@ -140,7 +140,8 @@ void KernelRepeater::restore(Stream& stream) {
 
 void KernelRepeater::fill_caches() {
   const auto numel = static_cast<std::int64_t>(cache_filler_.bytes() / sizeof(float));
-  if (numel > 0) ops_->fill({cache_filler_.data(), DType::f32, {numel}}, 1);
+  if (numel > 0)
+    ops_->run(op::Fill{.out = {cache_filler_.data(), DType::f32, {numel}}, .value = 1});
 }
 
 }  // namespace dualpath

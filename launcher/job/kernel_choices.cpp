@@ -155,7 +155,7 @@ Agreement agree(KernelTuner* tuner, const std::filesystem::path& file, Communica
 }
 
 Agreement agree(Model& model, const std::filesystem::path& file, Communicator& ranks, Log& log) {
-  const auto tuner = model.device().make_tuner(model.ops());
+  const auto tuner = model.ops().make_tuner();
   if (tuner != nullptr) model.issue_passes(tuner->recorder());
   return agree(tuner.get(), file, ranks, log);
 }

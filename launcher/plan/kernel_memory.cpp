@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/cuda/workspaces.h"
+#include "core/cuda/libraries/workspaces.h"
 
 namespace dualpath {
 

@@ -26,7 +26,7 @@ void add_copies(std::vector<PieceCosts>& costs, const TrainerOptions& options,
   const std::int64_t tokens = options.micro_batch_size * options.model.sequence_length;
   const Tensor message{nullptr, options.types.stream, {tokens, options.model.hidden_size}};
   const double before = run.seconds();
-  ops->copy(message, message);
+  ops->run(op::Copy{.out = message, .in = message});
   const double copy = run.seconds() - before;
   const auto micro_batches =
       static_cast<double>(batch_layout(options, layout.part.place.rank).accumulation);
@@ -70,12 +70,13 @@ double update_seconds(const TrainerOptions& options, const ParallelLayout& layou
   const bool sharded = options.parallel.zero == Zero::on;
   const auto ops = run.device().make_ops(run.stream());
   const Tensor one{nullptr, DType::f64, {1}};
-  ops->fill(parameters.flat_gradients(), 0);
-  ops->fill({nullptr, DType::f64, {StepSums::first_readout + options.model.layers * num_readouts}},
-            0);
+  ops->run(op::Fill{.out = parameters.flat_gradients(), .value = 0});
+  ops->run(op::Fill{
+      .out = {nullptr, DType::f64, {StepSums::first_readout + options.model.layers * num_readouts}},
+      .value = 0});
   for (const StepSums::Slot slot :
        {StepSums::computing_ms, StepSums::pipeline_ms, StepSums::stop, StepSums::save}) {
-    ops->fill(one, slot);
+    ops->run(op::Fill{.out = one, .value = static_cast<double>(slot)});
   }
   AdamW optimizer(options.optimizer, parameters, sharded, run.device(), run.stream());
   optimizer.add_gradient_squares(one, parameters);
@@ -85,7 +86,7 @@ double update_seconds(const TrainerOptions& options, const ParallelLayout& layou
         sharded && group_members(region.group, place.rank, place.shape).size() > 1;
     const Tensor copies = parameters.operands_of(region, region.all);
     if (gathered && region.looked_up && !copies.empty())
-      ops->copy(copies, parameters.values_of(region, region.all));
+      ops->run(op::Copy{.out = copies, .in = parameters.values_of(region, region.all)});
   }
   return run.seconds() - before;
 }

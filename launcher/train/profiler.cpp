@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/cuda/cuda_profiler.h"
+#include "core/cuda/runtime/cuda_profiler.h"
 #include "data/files/file_io.h"
 
 namespace dualpath {

@@ -91,7 +91,7 @@ void ReplicaSync::before_forward(int bucket) {
     gathered_[r].reset();
     const Tensor copies = parameters_.operands_of(region, region.all);
     if (!copies.empty() && !gathers_copies(region))
-      ops_.copy(copies, parameters_.values_of(region, region.all));
+      ops_.run(op::Copy{.out = copies, .in = parameters_.values_of(region, region.all)});
   }
 }
 

@@ -22,12 +22,12 @@ void add_readouts(StepMetrics& m, const ModelConfig& model, std::span<const doub
   const auto deep = [](Architecture a) {
     return a == Architecture::dual_path || a == Architecture::looped;
   };
-  fill(m.gate_deep, PathReadout::gate_deep, both);
-  fill(m.gate_wide, PathReadout::gate_wide, both);
-  fill(m.gate_entropy, PathReadout::gate_entropy, both);
-  fill(m.deep_share, PathReadout::deep_share, both);
-  fill(m.cosine, PathReadout::cosine, both);
-  fill(m.input_norm, PathReadout::input_norm, both);
+  fill(m.gate_deep, op::PathReadout::gate_deep, both);
+  fill(m.gate_wide, op::PathReadout::gate_wide, both);
+  fill(m.gate_entropy, op::PathReadout::gate_entropy, both);
+  fill(m.deep_share, op::PathReadout::deep_share, both);
+  fill(m.cosine, op::PathReadout::cosine, both);
+  fill(m.input_norm, op::PathReadout::input_norm, both);
   fill(m.expected_iterations, readout_expected_iterations, deep);
 }
 

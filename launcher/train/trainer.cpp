@@ -258,7 +258,8 @@ void Trainer::issue(const ComputeOp& op, const Model::Pass& pass) {
                                      : model_.boundary(0);  // alone: the message of nobody
     model_.backward(pass, result_TD);
   }
-  if (!output_TD.empty() && output_TD.data != result_TD.data) ops_->copy(output_TD, result_TD);
+  if (!output_TD.empty() && output_TD.data != result_TD.data)
+    ops_->run(op::Copy{.out = output_TD, .in = result_TD});
 }
 
 void Trainer::exchange(const ExchangeOp& op) {

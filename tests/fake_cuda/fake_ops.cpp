@@ -26,8 +26,9 @@ struct FakeGrid {
 
 }  // namespace
 
-std::unique_ptr<Ops> make_cuda_ops(Device& device, CudaStream& stream, const CudaLimits& limits) {
-  return std::make_unique<CudaOps<FakeGrid>>(device, stream, limits);
+std::unique_ptr<Ops> make_cuda_ops(Device& device, CudaStream& stream,
+                                   const GpuProperties& properties) {
+  return std::make_unique<CudaOps<FakeGrid>>(device, stream, properties);
 }
 
 }  // namespace dualpath

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/cuda/block.h"
+#include "core/cuda/kernels/block.h"
 #include "tests/fake_cuda/calls.h"
 
 namespace dualpath::fake_cuda {

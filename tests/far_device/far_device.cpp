@@ -2,10 +2,22 @@
 
 #include <cstring>
 #include <sys/mman.h>
-#include <type_traits>
 
 namespace dualpath {
 namespace {
+
+// Changes the operands of the operation that it visits to where their elements really are.
+class NearOperands final : public Contract {
+ public:
+  explicit NearOperands(const FarDevice& device) : device_(device) {}
+
+ private:
+  void operand(const Tensor& tensor, const OperandTerms&) override {
+    // The operation that is visited is not const.
+    const_cast<Tensor&>(tensor) = device_.near(tensor);
+  }
+  const FarDevice& device_;
+};
 
 class FarOps final : public Ops {
  public:
@@ -21,149 +33,22 @@ class FarOps final : public Ops {
     }
   }
 
-  void fill(Tensor out, double value) override { issue(&Ops::fill, out, value); }
-  void copy(Tensor out, Tensor in) override { issue(&Ops::copy, out, in); }
-  void add(Tensor out, Tensor in) override { issue(&Ops::add, out, in); }
-  void sum(Tensor out, Tensor a, Tensor b) override { issue(&Ops::sum, out, a, b); }
-  void embedding(Tensor out_TD, Tensor ids_T, Tensor table_VD, VocabularyRows rows) override {
-    issue(&Ops::embedding, out_TD, ids_T, table_VD, rows);
+  void run(const Operation& operation) override {
+    stream_.issue([=, this] {
+      Operation near = operation;
+      NearOperands operands(device_);
+      visit_operands(near, operands);
+      near_->run(near);
+    });
   }
-  void embedding_backward(Tensor grad_VD, Tensor ids_T, Tensor dout_TD,
-                          VocabularyRows rows) override {
-    issue(&Ops::embedding_backward, grad_VD, ids_T, dout_TD, rows);
+  void hold_weights() override {
+    stream_.issue([this] { near_->hold_weights(); });
   }
-  void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) override {
-    issue(&Ops::matmul, c, a, b, flags);
+  void release_weights() override {
+    stream_.issue([this] { near_->release_weights(); });
   }
-  void hold_weights() override { issue(&Ops::hold_weights); }
-  void release_weights() override { issue(&Ops::release_weights); }
-  void rms_norm(Tensor out_TD, Tensor rstd_T, Tensor x_TD, Tensor weight_D,
-                double epsilon) override {
-    issue(&Ops::rms_norm, out_TD, rstd_T, x_TD, weight_D, epsilon);
-  }
-  void rms_norm_backward(Tensor dx_TD, Tensor dweight_D, Tensor dout_TD, Tensor x_TD,
-                         Tensor weight_D, Tensor rstd_T) override {
-    issue(&Ops::rms_norm_backward, dx_TD, dweight_D, dout_TD, x_TD, weight_D, rstd_T);
-  }
-  void residual(Tensor out_TD, Tensor x_TD, Tensor y_TD, Tensor gain) override {
-    issue(&Ops::residual, out_TD, x_TD, y_TD, gain);
-  }
-  void residual_rms_norm(Tensor out_TD, Tensor normed_TD, Tensor rstd_T, Tensor x_TD, Tensor y_TD,
-                         Tensor gain, Tensor weight_D, double epsilon) override {
-    issue(&Ops::residual_rms_norm, out_TD, normed_TD, rstd_T, x_TD, y_TD, gain, weight_D, epsilon);
-  }
-  void residual_backward(Tensor dy_TD, Tensor dout_TD, Tensor gain) override {
-    issue(&Ops::residual_backward, dy_TD, dout_TD, gain);
-  }
-  void residual_gain_backward(Tensor dgain, Tensor da, Tensor a, Tensor gain) override {
-    issue(&Ops::residual_gain_backward, dgain, da, a, gain);
-  }
-  void qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC, Tensor q_weight_E,
-               Tensor k_weight_E, Tensor cos_PR, Tensor sin_PR, AttentionShape shape, QkNorm norm,
-               double epsilon) override {
-    issue(&Ops::qk_rope, q_THE, k_TGE, rstd_TN, qkv_TC, q_weight_E, k_weight_E, cos_PR, sin_PR,
-          shape, norm, epsilon);
-  }
-  void qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Tensor dk_weight_E, Tensor dq_THE,
-                        Tensor dk_TGE, Tensor rstd_TN, Tensor qkv_TC, Tensor q_weight_E,
-                        Tensor k_weight_E, Tensor cos_PR, Tensor sin_PR, AttentionShape shape,
-                        QkNorm norm) override {
-    issue(&Ops::qk_rope_backward, dqkv_TC, dq_weight_E, dk_weight_E, dq_THE, dk_TGE, rstd_TN,
-          qkv_TC, q_weight_E, k_weight_E, cos_PR, sin_PR, shape, norm);
-  }
-  void attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE, Tensor qkv_TC,
-                 AttentionShape shape) override {
-    issue(&Ops::attention, out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
-  }
-  void attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC, Tensor dout_THE,
-                          Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
-                          Tensor qkv_TC, AttentionShape shape) override {
-    issue(&Ops::attention_backward, dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH, q_THE,
-          k_TGE, qkv_TC, shape);
-  }
-  void cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE, Tensor q_THE,
-                        Tensor keys_PGE, Tensor qkv_TC, AttentionShape shape) override {
-    issue(&Ops::cached_attention, out_THE, log_sum_TH, values_PGE, q_THE, keys_PGE, qkv_TC, shape);
-  }
-  void swiglu(Tensor out_TF, Tensor gate_up_T2F) override {
-    issue(&Ops::swiglu, out_TF, gate_up_T2F);
-  }
-  void swiglu_backward(Tensor dgate_up_T2F, Tensor out_TF, Tensor dout_TF,
-                       Tensor gate_up_T2F) override {
-    issue(&Ops::swiglu_backward, dgate_up_T2F, out_TF, dout_TF, gate_up_T2F);
-  }
-  void mixture_step(Tensor h_deep_TD, Tensor weight_T, Tensor q_T, Tensor remaining_T, Tensor h_TD,
-                    Tensor router_w, Tensor router_b, LoopStep step) override {
-    issue(&Ops::mixture_step, h_deep_TD, weight_T, q_T, remaining_T, h_TD, router_w, router_b,
-          step);
-  }
-  void row_dot(Tensor out_T, Tensor a_TD, Tensor b_TD) override {
-    issue(&Ops::row_dot, out_T, a_TD, b_TD);
-  }
-  void mixture_weights_backward(Tensor dlogit_KT, Tensor c_KT, Tensor q_KT,
-                                double ponder_scale) override {
-    issue(&Ops::mixture_weights_backward, dlogit_KT, c_KT, q_KT, ponder_scale);
-  }
-  void mixture_step_backward(Tensor dh_TD, Tensor drouter_w, Tensor drouter_b, Tensor dh_deep_TD,
-                             Tensor h_TD, Tensor weight_T, Tensor dlogit_T, Tensor router_w,
-                             LoopStep step) override {
-    issue(&Ops::mixture_step_backward, dh_TD, drouter_w, drouter_b, dh_deep_TD, h_TD, weight_T,
-          dlogit_T, router_w, step);
-  }
-  void expected_iterations(Tensor out_T, Tensor weight_KT) override {
-    issue(&Ops::expected_iterations, out_T, weight_KT);
-  }
-  void gate(Tensor y_TD, Tensor gates_T2, Tensor x_TD, Tensor h_deep_TD, Tensor h_wide_TD,
-            Tensor weight_ND, Tensor bias_N, GateMode mode, GateTarget target) override {
-    issue(&Ops::gate, y_TD, gates_T2, x_TD, h_deep_TD, h_wide_TD, weight_ND, bias_N, mode, target);
-  }
-  void gate_backward(Tensor dx_TD, Tensor dh_deep_TD, Tensor dh_wide_TD, Tensor dweight_ND,
-                     Tensor dbias_N, Tensor dy_TD, Tensor dgates_T2, Tensor x_TD, Tensor h_deep_TD,
-                     Tensor h_wide_TD, Tensor gates_T2, Tensor weight_ND, GateMode mode,
-                     GateTarget target) override {
-    issue(&Ops::gate_backward, dx_TD, dh_deep_TD, dh_wide_TD, dweight_ND, dbias_N, dy_TD, dgates_T2,
-          x_TD, h_deep_TD, h_wide_TD, gates_T2, weight_ND, mode, target);
-  }
-  void gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tensor gates_T2, std::int64_t positions,
-                        double entropy_scale, double balance_scale) override {
-    issue(&Ops::gate_regularizer, dgates_T2, losses_2, gates_T2, positions, entropy_scale,
-          balance_scale);
-  }
-  void path_readout(Tensor readout_TC, Tensor x_TD, Tensor h_deep_TD, Tensor h_wide_TD,
-                    Tensor gates_T2) override {
-    issue(&Ops::path_readout, readout_TC, x_TD, h_deep_TD, h_wide_TD, gates_T2);
-  }
-  void column_sums(Tensor out_C, Tensor in_TC) override { issue(&Ops::column_sums, out_C, in_TC); }
-  void cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor targets_T,
-                     double grad_scale) override {
-    issue(&Ops::cross_entropy, loss_T, dlogits_TV, logits_TV, targets_T, grad_scale);
-  }
-  void vocabulary_statistics(Tensor stats_T3, Tensor logits_TV, Tensor targets_T,
-                             VocabularyRows rows) override {
-    issue(&Ops::vocabulary_statistics, stats_T3, logits_TV, targets_T, rows);
-  }
-  void sharded_cross_entropy(Tensor loss_T, Tensor dlogits_TV, Tensor logits_TV, Tensor stats_RT3,
-                             Tensor targets_T, VocabularyRows rows, double grad_scale) override {
-    issue(&Ops::sharded_cross_entropy, loss_T, dlogits_TV, logits_TV, stats_RT3, targets_T, rows,
-          grad_scale);
-  }
-  void adamw(Tensor value_N, Tensor m_N, Tensor v_N, Tensor operand_N, Tensor gradient_N,
-             const AdamWStep& step) override {
-    issue(&Ops::adamw, value_N, m_N, v_N, operand_N, gradient_N, step);
-  }
-  void sum_of_squares(Tensor out, Tensor x_N) override { issue(&Ops::sum_of_squares, out, x_N); }
 
  private:
-  template <class... Parameters, class... Arguments>
-  void issue(void (Ops::*kernel)(Parameters...), const Arguments&... arguments) {
-    stream_.issue([=, this] { (near_.get()->*kernel)(near(arguments)...); });
-  }
-  template <class T>
-  T near(const T& argument) const {
-    if constexpr (std::is_same_v<T, Tensor>) return device_.near(argument);
-    return argument;
-  }
-
   FarDevice& device_;
   LazyStream& stream_;
   std::unique_ptr<Ops> near_;

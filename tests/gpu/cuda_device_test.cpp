@@ -83,7 +83,7 @@ TEST(CudaDevice, ThreadsAndKernelsWaitForOneAnother) {
   const Tensor tensor{buffer.data(), DType::f32, {1000}};
   std::vector<float> host(1000);
   for (int round = 0; round < 20; ++round) {
-    ops->fill(tensor, round);
+    ops->run(op::Fill{.out = tensor, .value = static_cast<double>(round)});
     thread->wait_for(*kernels);
     device->copy_to_host(host.data(), tensor, *thread);
     thread->run([&host] {
@@ -91,7 +91,7 @@ TEST(CudaDevice, ThreadsAndKernelsWaitForOneAnother) {
     });
     device->copy_to_device(tensor, host.data(), *thread);
     kernels->wait_for(*thread);
-    ops->sum(tensor, tensor, tensor);
+    ops->run(op::Sum{.out = tensor, .a = tensor, .b = tensor});
   }
   device->copy_to_host(host.data(), tensor, *kernels);
   kernels->synchronize();
@@ -108,8 +108,12 @@ TEST(CudaDevice, LaunchesRowsOfAnyWidthThatFits) {
     const Buffer buffer = device->allocate(static_cast<std::size_t>(6 * width) * sizeof(float));
     const Tensor rows{buffer.data(), DType::f32, {6, width}};
     const auto row = [&](std::int64_t i) { return rows.slice(i, i + 1); };
-    ops->rms_norm_backward(row(0), rows.row(1), row(2), row(3), rows.row(4),
-                           rows.row(5).slice(0, 1));
+    ops->run(op::RmsNormBackward{.dx_TD = row(0),
+                                 .dweight_D = rows.row(1),
+                                 .dout_TD = row(2),
+                                 .x_TD = row(3),
+                                 .weight_D = rows.row(4),
+                                 .rstd_T = rows.row(5).slice(0, 1)});
     stream->synchronize();
   };
   for (const std::int64_t width : {12288 - 64, 12288 - 60, 12288, 12292})
@@ -133,10 +137,11 @@ TEST(CudaDevice, WorksForAnyThreadBesideOtherGpus) {
     const auto on_another_thread = [&](const std::function<void()>& task) {
       std::thread(task).join();
     };
-    on_another_thread([&] { ops->fill(x, 3); });
-    on_another_thread([&] { ops->fill(y, 5); });
-    on_another_thread([&] { ops->matmul(z, x, y, {}); });
-    on_another_thread([&] { ops->matmul(z, x, y, {.accumulate = true}); });
+    on_another_thread([&] { ops->run(op::Fill{.out = x, .value = 3}); });
+    on_another_thread([&] { ops->run(op::Fill{.out = y, .value = 5}); });
+    on_another_thread([&] { ops->run(op::Matmul{.c = z, .a = x, .b = y}); });
+    on_another_thread(
+        [&] { ops->run(op::Matmul{.c = z, .a = x, .b = y, .flags = {.accumulate = true}}); });
     float product = 0;
     on_another_thread([&] {
       device->copy_to_host(&product, z, *stream);

@@ -37,7 +37,7 @@ class CudaGraphTest : public testing::Test {
     stream->synchronize();
     return values[3];
   }
-  void twice() { ops->sum(x, x, x); }
+  void twice() { ops->run(op::Sum{.out = x, .a = x, .b = x}); }
 
   std::unique_ptr<Device> device;
   std::unique_ptr<Stream> stream;
@@ -54,7 +54,7 @@ TEST_F(CudaGraphTest, RecordsAndReplays) {
     twice();
     twice();
   };
-  ops->fill(x, 1);
+  ops->run(op::Fill{.out = x, .value = 1});
   EXPECT_TRUE(recorder->record(3, work));
   EXPECT_EQ(value(), 1);
   recorder->replay(3, work);
@@ -63,7 +63,7 @@ TEST_F(CudaGraphTest, RecordsAndReplays) {
   twice();
   EXPECT_EQ(value(), 32);
   EXPECT_EQ(issued, 1);
-  EXPECT_TRUE(recorder->record(3, [&] { ops->fill(x, 7); }));
+  EXPECT_TRUE(recorder->record(3, [&] { ops->run(op::Fill{.out = x, .value = 7}); }));
   twice();
   recorder->replay(3, {});
   EXPECT_EQ(value(), 7);
@@ -78,7 +78,7 @@ TEST_F(CudaGraphTest, WhatCannotBeRecordedIsAnError) {
         call();
       });
     });
-    ops->fill(x, 3);
+    ops->run(op::Fill{.out = x, .value = 3});
     twice();
     EXPECT_EQ(value(), 6);
     return found;

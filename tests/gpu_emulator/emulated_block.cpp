@@ -4,7 +4,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "core/cuda/block.h"
+#include "core/cuda/kernels/block.h"
 #include "core/error.h"
 #include "tests/gpu_emulator/waiting_stack.h"
 

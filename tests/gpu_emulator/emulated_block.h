@@ -15,7 +15,7 @@ namespace dualpath {
 
 class EmulatedBlock;
 
-// What a kernel is handed (core/cuda/block.h).
+// What a kernel is handed (core/cuda/kernels/block.h).
 class EmulatedThread {
  public:
   EmulatedThread(EmulatedBlock& block, int index) : block_(block), index_(index) {}

@@ -4,7 +4,8 @@
 #include <span>
 #include <vector>
 
-#include "core/cuda/device_ops.h"
+#include "core/cuda/kernels/all.h"
+#include "core/ops/check.h"
 #include "tests/gpu_emulator/emulated_block.h"
 
 namespace dualpath {
@@ -44,35 +45,46 @@ std::vector<double> values_of(Tensor tensor) {
   return values;
 }
 
-// Matrix products are a library's on the GPU, so here they are as simple as can be.
-class EmulatedOps final : public gpu::DeviceOps<EmulatedLauncher> {
+class EmulatedOps final : public Ops {
  public:
-  using DeviceOps::DeviceOps;
+  EmulatedOps(std::uint64_t seed, int multiprocessors) : launcher_(seed, multiprocessors) {}
 
-  void matmul(Tensor c, Tensor a, Tensor b, MatmulFlags flags) override {
-    check_matmul(c, a, b, flags);
-    const std::vector<double> a_values = values_of(a), b_values = values_of(b);
-    const std::int64_t rows = c.rows(), columns = c.cols();
-    const std::int64_t inner = flags.transpose_a ? a.rows() : a.cols();
+  void run(const Operation& operation) override {
+    check(operation);
+    std::visit([this](const auto& op) { issue(op); }, operation);
+  }
+
+ private:
+  template <class Op>
+  void issue(const Op& op) {
+    gpu::launch(launcher_, op);
+  }
+  // Matrix products are a library's on the GPU, so here they are as simple as can be.
+  void issue(const op::Matmul& op) {
+    const std::vector<double> a_values = values_of(op.a), b_values = values_of(op.b);
+    const std::int64_t rows = op.c.rows(), columns = op.c.cols();
+    const std::int64_t inner = op.flags.transpose_a ? op.a.rows() : op.a.cols();
     // Elements from one row to the next, and from one column to the next.
-    const std::int64_t a_row = flags.transpose_a ? 1 : inner,
-                       a_column = flags.transpose_a ? a.cols() : 1;
-    const std::int64_t b_row = flags.transpose_b ? 1 : b.cols(),
-                       b_column = flags.transpose_b ? inner : 1;
-    with_type(c, [&]<class T>() {
+    const std::int64_t a_row = op.flags.transpose_a ? 1 : inner,
+                       a_column = op.flags.transpose_a ? op.a.cols() : 1;
+    const std::int64_t b_row = op.flags.transpose_b ? 1 : op.b.cols(),
+                       b_column = op.flags.transpose_b ? inner : 1;
+    with_type(op.c, [&]<class T>() {
       for (std::int64_t i = 0; i < rows; ++i) {
         for (std::int64_t j = 0; j < columns; ++j) {
           const double* x = a_values.data() + i * a_row;
           const double* y = b_values.data() + j * b_column;
           double sum = 0;
           for (std::int64_t k = 0; k < inner; ++k) sum += x[k * a_column] * y[k * b_row];
-          T& element = c.as<T>()[i * columns + j];
-          if (flags.accumulate) sum += static_cast<double>(static_cast<float>(element));
+          T& element = op.c.as<T>()[i * columns + j];
+          if (op.flags.accumulate) sum += static_cast<double>(static_cast<float>(element));
           element = static_cast<T>(static_cast<float>(sum));
         }
       }
     });
   }
+
+  EmulatedLauncher launcher_;
 };
 
 }  // namespace

@@ -44,11 +44,30 @@ TEST_P(KernelSuite, QkRope) {
           dq_weight = x.inout("dq_weight", {E});
           dk_weight = x.inout("dk_weight", {E});
         }
-        ops.qk_rope(x.output(operand("q"), q), x.output(operand("k"), k), rstd, qkv, q_weight,
-                    k_weight, cos, sin, s, norm, 1e-5);
-        ops.qk_rope_backward(dqkv, dq_weight, dk_weight, x.input(operand("dq"), q),
-                             x.input(operand("dk"), k), rstd, qkv, q_weight, k_weight, cos, sin, s,
-                             norm);
+        ops.run(op::QkRope{.q_THE = x.output(operand("q"), q),
+                           .k_TGE = x.output(operand("k"), k),
+                           .rstd_TN = rstd,
+                           .qkv_TC = qkv,
+                           .q_weight_E = q_weight,
+                           .k_weight_E = k_weight,
+                           .cos_PR = cos,
+                           .sin_PR = sin,
+                           .shape = s,
+                           .norm = norm,
+                           .epsilon = 1e-5});
+        ops.run(op::QkRopeBackward{.dqkv_TC = dqkv,
+                                   .dq_weight_E = dq_weight,
+                                   .dk_weight_E = dk_weight,
+                                   .dq_THE = x.input(operand("dq"), q),
+                                   .dk_TGE = x.input(operand("dk"), k),
+                                   .rstd_TN = rstd,
+                                   .qkv_TC = qkv,
+                                   .q_weight_E = q_weight,
+                                   .k_weight_E = k_weight,
+                                   .cos_PR = cos,
+                                   .sin_PR = sin,
+                                   .shape = s,
+                                   .norm = norm});
       })) << describe(s)
           << ", norm " << static_cast<int>(norm);
     }
@@ -67,10 +86,23 @@ TEST_P(KernelSuite, Attention) {
         const Tensor qkv = x.input(operand("qkv"), {T, C}), dqkv = x.inout(operand("dqkv"), {T, C});
         const Tensor out = x.output(operand("out"), q_shape),
                      log_sum = x.output("log_sum", {T, s.heads});
-        ops.attention(out, log_sum, q, k, qkv, s);
+        ops.run(op::Attention{.out_THE = out,
+                              .log_sum_TH = log_sum,
+                              .q_THE = q,
+                              .k_TGE = k,
+                              .qkv_TC = qkv,
+                              .shape = s});
         x.stored(out);
-        ops.attention_backward(x.output(operand("dq"), q_shape), x.output(operand("dk"), k_shape),
-                               dqkv, x.input(operand("dout"), q_shape), out, log_sum, q, k, qkv, s);
+        ops.run(op::AttentionBackward{.dq_THE = x.output(operand("dq"), q_shape),
+                                      .dk_TGE = x.output(operand("dk"), k_shape),
+                                      .dqkv_TC = dqkv,
+                                      .dout_THE = x.input(operand("dout"), q_shape),
+                                      .out_THE = out,
+                                      .log_sum_TH = log_sum,
+                                      .q_THE = q,
+                                      .k_TGE = k,
+                                      .qkv_TC = qkv,
+                                      .shape = s});
       })) << describe(s)
           << ", magnitude " << magnitude;
     }
@@ -85,9 +117,13 @@ TEST_P(KernelSuite, CachedAttention) {
         const Shape cache{s.first_position + T + 3, s.kv_heads, E};  // it may be longer than needed
         const Tensor q = x.input(operand("q"), {T, s.heads, E}, -magnitude, magnitude);
         const Tensor keys = x.input(operand("keys"), cache, -magnitude, magnitude);
-        ops.cached_attention(x.output(operand("out"), {T, s.heads, E}),
-                             x.output("log_sum", {T, s.heads}), x.inout(operand("values"), cache),
-                             q, keys, x.input(operand("qkv"), {T, qkv_width(s)}), s);
+        ops.run(op::CachedAttention{.out_THE = x.output(operand("out"), {T, s.heads, E}),
+                                    .log_sum_TH = x.output("log_sum", {T, s.heads}),
+                                    .values_PGE = x.inout(operand("values"), cache),
+                                    .q_THE = q,
+                                    .keys_PGE = keys,
+                                    .qkv_TC = x.input(operand("qkv"), {T, qkv_width(s)}),
+                                    .shape = s});
       })) << describe(s)
           << ", magnitude " << magnitude;
     }

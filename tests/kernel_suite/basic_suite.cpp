@@ -9,27 +9,29 @@ namespace {
 TEST_P(KernelSuite, MovementIsExact) {
   for (const std::int64_t n : {1, 7, 1000, 4097}) {
     EXPECT_TRUE(agrees_exactly([n](Ops& ops, Operands& x) {
-      ops.fill(x.output(stream("filled"), {n}), -0.375);
-      ops.copy(x.output(stream("copied"), {n}), x.input(stream("in"), {n}));
-      ops.copy(x.output("reshaped", {n, 1}), x.input("flat", {n}));
-      ops.copy(x.output(operand("rounded"), {n}), x.input("to round", {n}));
+      ops.run(op::Fill{.out = x.output(stream("filled"), {n}), .value = -0.375});
+      ops.run(op::Copy{.out = x.output(stream("copied"), {n}), .in = x.input(stream("in"), {n})});
+      ops.run(op::Copy{.out = x.output("reshaped", {n, 1}), .in = x.input("flat", {n})});
+      ops.run(op::Copy{.out = x.output(operand("rounded"), {n}), .in = x.input("to round", {n})});
       // Sums of small whole numbers are exact.
       const Tensor a = x.whole_numbers(stream("a"), {n}, -60, 61),
                    b = x.whole_numbers(stream("b"), {n}, -60, 61);
       const Tensor total = x.output(stream("total"), {n}),
                    in_place = x.output(stream("in place"), {n});
-      ops.sum(total, a, b);
-      ops.add(total, a);
-      ops.copy(in_place, a);
-      ops.sum(in_place, in_place, b);
-      ops.sum(in_place, b, in_place);
+      ops.run(op::Sum{.out = total, .a = a, .b = b});
+      ops.run(op::Add{.out = total, .in = a});
+      ops.run(op::Copy{.out = in_place, .in = a});
+      ops.run(op::Sum{.out = in_place, .a = in_place, .b = b});
+      ops.run(op::Sum{.out = in_place, .a = b, .b = in_place});
     })) << n;
   }
   EXPECT_TRUE(agrees([](Ops& ops, Operands& x) {
-    ops.fill(x.output(stream("filled"), {33}), 0.1);
-    ops.add(x.inout(stream("added"), {33, 7}), x.input(stream("in"), {33, 7}));
-    ops.sum(x.output(stream("sum"), {33, 7}), x.input(stream("a"), {33, 7}),
-            x.input(stream("b"), {33, 7}));
+    ops.run(op::Fill{.out = x.output(stream("filled"), {33}), .value = 0.1});
+    ops.run(
+        op::Add{.out = x.inout(stream("added"), {33, 7}), .in = x.input(stream("in"), {33, 7})});
+    ops.run(op::Sum{.out = x.output(stream("sum"), {33, 7}),
+                    .a = x.input(stream("a"), {33, 7}),
+                    .b = x.input(stream("b"), {33, 7})});
   }));
 }
 
@@ -44,8 +46,10 @@ TEST_P(KernelSuite, EmbeddingIsExact) {
   const auto expect_exact = [&](std::int64_t ids, Part part) {
     for (const auto& [T, D] : kRowShapes) {
       EXPECT_TRUE(agrees_exactly([=](Ops& ops, Operands& x) {
-        ops.embedding(x.output(stream("out"), {T, D}), x.ids("ids", {T}, 0, ids),
-                      x.input("table", {part.count, D}), part.rows);
+        ops.run(op::Embedding{.out_TD = x.output(stream("out"), {T, D}),
+                              .ids_T = x.ids("ids", {T}, 0, ids),
+                              .table_VD = x.input("table", {part.count, D}),
+                              .rows = part.rows});
       })) << part.rows.first
           << '+' << part.count << ' ' << T << ' ' << D;
     }
@@ -58,8 +62,10 @@ TEST_P(KernelSuite, EmbeddingBackward) {
   const auto expect_agreement = [&](std::int64_t ids, Part part) {
     for (const auto& [T, D] : kRowShapes) {
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
-        ops.embedding_backward(x.inout("grad", {part.count, D}), x.ids("ids", {T}, 0, ids),
-                               x.input(stream("dout"), {T, D}), part.rows);
+        ops.run(op::EmbeddingBackward{.grad_VD = x.inout("grad", {part.count, D}),
+                                      .ids_T = x.ids("ids", {T}, 0, ids),
+                                      .dout_TD = x.input(stream("dout"), {T, D}),
+                                      .rows = part.rows});
       })) << part.rows.first
           << '+' << part.count << ' ' << T << ' ' << D;
     }
@@ -84,17 +90,23 @@ TEST_P(KernelSuite, Matmul) {
       const Shape a = ta ? Shape{k, m} : Shape{m, k}, b = tb ? Shape{n, k} : Shape{k, n};
       const Shape c{m, n};
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
-        ops.matmul(accumulate ? x.inout("c", c) : x.output("c", c), x.input(operand("a"), a),
-                   x.input(operand("b"), b), {ta, tb, accumulate});
+        ops.run(op::Matmul{.c = accumulate ? x.inout("c", c) : x.output("c", c),
+                           .a = x.input(operand("a"), a),
+                           .b = x.input(operand("b"), b),
+                           .flags = {ta, tb, accumulate}});
       })) << c.str()
           << " flags " << flags;
       EXPECT_TRUE(agrees_exactly([=](Ops& ops, Operands& x) {
         const Tensor out = x.output("c", c);
-        ops.matmul(out, x.whole_numbers(operand("a"), a, -9, 10),
-                   x.whole_numbers(operand("b"), b, -9, 10), {ta, tb});
+        ops.run(op::Matmul{.c = out,
+                           .a = x.whole_numbers(operand("a"), a, -9, 10),
+                           .b = x.whole_numbers(operand("b"), b, -9, 10),
+                           .flags = {ta, tb}});
         if (accumulate) {
-          ops.matmul(out, x.whole_numbers(operand("a2"), a, -9, 10),
-                     x.whole_numbers(operand("b2"), b, -9, 10), {ta, tb, true});
+          ops.run(op::Matmul{.c = out,
+                             .a = x.whole_numbers(operand("a2"), a, -9, 10),
+                             .b = x.whole_numbers(operand("b2"), b, -9, 10),
+                             .flags = {ta, tb, true}});
         }
       })) << c.str()
           << " flags " << flags << ", whole numbers";
@@ -118,16 +130,26 @@ TEST_P(KernelSuite, HeldWeights) {
         const Tensor changed = x.whole_numbers(operand("changed"), {m, n}, -9, 10);
         {
           const HeldWeights held(ops);
-          ops.matmul(x.output("first", {m, n}), a, weight, {.transpose_b = tb});
-          ops.matmul(x.output("of other", {m, n}), a, other, {.transpose_b = tb});
-          ops.matmul(x.output("second", {m, n}), a2, weight, {.transpose_b = tb});
-          ops.matmul(x.output("gradient", {k, n}), a, changing, {.transpose_a = true});
-          ops.copy(changing, changed);
-          ops.matmul(x.output("changed gradient", {k, n}), a, changing, {.transpose_a = true});
+          ops.run(op::Matmul{
+              .c = x.output("first", {m, n}), .a = a, .b = weight, .flags = {.transpose_b = tb}});
+          ops.run(op::Matmul{
+              .c = x.output("of other", {m, n}), .a = a, .b = other, .flags = {.transpose_b = tb}});
+          ops.run(op::Matmul{
+              .c = x.output("second", {m, n}), .a = a2, .b = weight, .flags = {.transpose_b = tb}});
+          ops.run(op::Matmul{.c = x.output("gradient", {k, n}),
+                             .a = a,
+                             .b = changing,
+                             .flags = {.transpose_a = true}});
+          ops.run(op::Copy{.out = changing, .in = changed});
+          ops.run(op::Matmul{.c = x.output("changed gradient", {k, n}),
+                             .a = a,
+                             .b = changing,
+                             .flags = {.transpose_a = true}});
         }
-        ops.copy(weight, other);
+        ops.run(op::Copy{.out = weight, .in = other});
         const HeldWeights held(ops);
-        ops.matmul(x.output("last", {m, n}), a, weight, {.transpose_b = tb});
+        ops.run(op::Matmul{
+            .c = x.output("last", {m, n}), .a = a, .b = weight, .flags = {.transpose_b = tb}});
       })) << m
           << " rows, transposed " << tb;
     }
@@ -140,9 +162,17 @@ TEST_P(KernelSuite, RmsNorm) {
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
         const Tensor in = x.input(stream("x"), {T, D}, -magnitude, magnitude);
         const Tensor weight = x.input("weight", {D}, 0.5, 1.5), rstd = x.output("rstd", {T});
-        ops.rms_norm(x.output(operand("out"), {T, D}), rstd, in, weight, 1e-5);
-        ops.rms_norm_backward(x.inout(stream("dx"), {T, D}), x.inout("dweight", {D}),
-                              x.input(operand("dout"), {T, D}), in, weight, rstd);
+        ops.run(op::RmsNorm{.out_TD = x.output(operand("out"), {T, D}),
+                            .rstd_T = rstd,
+                            .x_TD = in,
+                            .weight_D = weight,
+                            .epsilon = 1e-5});
+        ops.run(op::RmsNormBackward{.dx_TD = x.inout(stream("dx"), {T, D}),
+                                    .dweight_D = x.inout("dweight", {D}),
+                                    .dout_TD = x.input(operand("dout"), {T, D}),
+                                    .x_TD = in,
+                                    .weight_D = weight,
+                                    .rstd_T = rstd});
       })) << T
           << ' ' << D << ' ' << magnitude;
     }
@@ -155,12 +185,16 @@ TEST_P(KernelSuite, Residual) {
       const Shape TD{T, D};
       const Tensor a = x.input(stream("x"), TD), b = x.input(operand("y"), TD),
                    dout = x.input(stream("dout"), TD);
-      ops.residual(x.output(stream("plain"), TD), a, b, {});
-      ops.residual_backward(x.output(operand("plain dy"), TD), dout, {});
+      ops.run(op::Residual{.out_TD = x.output(stream("plain"), TD), .x_TD = a, .y_TD = b});
+      ops.run(op::ResidualBackward{.dy_TD = x.output(operand("plain dy"), TD), .dout_TD = dout});
       const Tensor weight = x.input("weight", {D}, 0.5, 1.5);
-      ops.residual_rms_norm(x.output(stream("plain out"), TD),
-                            x.output(operand("plain normed"), TD), x.output("plain rstd", {T}), a,
-                            b, {}, weight, 1e-5);
+      ops.run(op::ResidualRmsNorm{.out_TD = x.output(stream("plain out"), TD),
+                                  .normed_TD = x.output(operand("plain normed"), TD),
+                                  .rstd_T = x.output("plain rstd", {T}),
+                                  .x_TD = a,
+                                  .y_TD = b,
+                                  .weight_D = weight,
+                                  .epsilon = 1e-5});
     })) << T
         << ' ' << D;
     for (const double raw : {-20.0, -7.0, 0.25, 30.0, 100.0}) {
@@ -169,21 +203,32 @@ TEST_P(KernelSuite, Residual) {
         const Tensor gain = x.input("gain", {1}, raw, raw), weight = x.input("weight", {D}, 0.5, 2);
         const Tensor a = x.input(stream("x"), TD), b = x.input(operand("y"), TD),
                      dout = x.input(stream("dout"), TD);
-        ops.residual(x.output(stream("out"), TD), a, b, gain);
+        ops.run(op::Residual{
+            .out_TD = x.output(stream("out"), TD), .x_TD = a, .y_TD = b, .gain = gain});
         const Tensor over_x = x.inout(stream("over x"), TD);
-        ops.residual(over_x, over_x, b, gain);
+        ops.run(op::Residual{.out_TD = over_x, .x_TD = over_x, .y_TD = b, .gain = gain});
         if (x.same_type(Operands::Kind::stream, Operands::Kind::operand)) {
           const Tensor over_y = x.inout(stream("over y"), TD);
-          ops.residual(over_y, a, over_y, gain);
+          ops.run(op::Residual{.out_TD = over_y, .x_TD = a, .y_TD = over_y, .gain = gain});
         }
-        ops.residual_rms_norm(x.output(stream("fused out"), TD), x.output(operand("normed"), TD),
-                              x.output("rstd", {T}), a, b, gain, weight, 1e-5);
-        ops.residual_backward(x.output(operand("dy"), TD), dout, gain);
+        ops.run(op::ResidualRmsNorm{.out_TD = x.output(stream("fused out"), TD),
+                                    .normed_TD = x.output(operand("normed"), TD),
+                                    .rstd_T = x.output("rstd", {T}),
+                                    .x_TD = a,
+                                    .y_TD = b,
+                                    .gain = gain,
+                                    .weight_D = weight,
+                                    .epsilon = 1e-5});
+        ops.run(op::ResidualBackward{
+            .dy_TD = x.output(operand("dy"), TD), .dout_TD = dout, .gain = gain});
         if (x.same_type(Operands::Kind::stream, Operands::Kind::operand)) {
           const Tensor over_dout = x.inout(stream("over dout"), TD);
-          ops.residual_backward(over_dout, over_dout, gain);
+          ops.run(op::ResidualBackward{.dy_TD = over_dout, .dout_TD = over_dout, .gain = gain});
         }
-        ops.residual_gain_backward(x.inout("dgain", {1}), x.input(operand("da"), TD), b, gain);
+        ops.run(op::ResidualGainBackward{.dgain = x.inout("dgain", {1}),
+                                         .da = x.input(operand("da"), TD),
+                                         .a = b,
+                                         .gain = gain});
       })) << T
           << ' ' << D << ' ' << raw;
     }
@@ -199,15 +244,25 @@ TEST_P(KernelSuite, CrossEntropy) {
           const Shape TV{T, V};
           const double low = centre - 5, high = centre + 5;
           const Tensor targets = x.ids("targets", {T}, -1, last_target);
-          ops.cross_entropy(x.output("loss alone", {T}), {}, x.inout("kept logits", TV, low, high),
-                            targets, 0);
+          ops.run(op::CrossEntropy{.loss_T = x.output("loss alone", {T}),
+                                   .logits_TV = x.inout("kept logits", TV, low, high),
+                                   .targets_T = targets,
+                                   .grad_scale = 0});
           // With dlogits elsewhere logits are used up, and not looked at.
           const Tensor used_up = x.input("logits", TV, low, high);
           const Tensor dlogits = x.output(operand("dlogits"), TV);
-          ops.cross_entropy(x.output("loss", {T}), dlogits, used_up, targets, 1.0 / 300);
+          ops.run(op::CrossEntropy{.loss_T = x.output("loss", {T}),
+                                   .dlogits_TV = dlogits,
+                                   .logits_TV = used_up,
+                                   .targets_T = targets,
+                                   .grad_scale = 1.0 / 300});
           if (x.same_type(Operands::Kind::master, Operands::Kind::operand)) {
             const Tensor in_place = x.inout("logits, then dlogits", TV, low, high);
-            ops.cross_entropy(x.output("loss of in place", {T}), in_place, in_place, targets, 0.3);
+            ops.run(op::CrossEntropy{.loss_T = x.output("loss of in place", {T}),
+                                     .dlogits_TV = in_place,
+                                     .logits_TV = in_place,
+                                     .targets_T = targets,
+                                     .grad_scale = 0.3});
           }
         })) << T
             << ' ' << V << ' ' << centre << ' ' << last_target;
@@ -222,16 +277,20 @@ TEST_P(KernelSuite, VocabularyStatistics) {
       for (const Part& part : kParts) {
         EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
           const Tensor logits = x.inout("kept logits", {T, part.count}, centre - 5, centre + 5);
-          ops.vocabulary_statistics(x.output("stats", {T, 3}), logits,
-                                    x.ids("targets", {T}, -1, 13), part.rows);
+          ops.run(op::VocabularyStatistics{.stats_T3 = x.output("stats", {T, 3}),
+                                           .logits_TV = logits,
+                                           .targets_T = x.ids("targets", {T}, -1, 13),
+                                           .rows = part.rows});
         })) << T
             << ' ' << centre << ' ' << part.rows.first << '+' << part.count;
       }
     }
   }
   EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
-    ops.vocabulary_statistics(x.output("stats", {33, 3}), x.input("logits", {33, 5000}, -9, 9),
-                              x.ids("targets", {33}, 900, 7000), {1000, 7000});
+    ops.run(op::VocabularyStatistics{.stats_T3 = x.output("stats", {33, 3}),
+                                     .logits_TV = x.input("logits", {33, 5000}, -9, 9),
+                                     .targets_T = x.ids("targets", {33}, 900, 7000),
+                                     .rows = {1000, 7000}});
   }));
 }
 
@@ -247,14 +306,28 @@ TEST_P(KernelSuite, ShardedCrossEntropy) {
             // Sums of exponentials are at least 1, and logits are no more than any maximum.
             const Tensor stats = x.input("stats", {parts, T, 3}, 1, 1 + spread);
             const Tensor logits = x.inout("kept logits", TV, -spread, 1);
-            ops.sharded_cross_entropy(x.output("loss alone", {T}), {}, logits, stats, targets,
-                                      part.rows, 0);
-            ops.sharded_cross_entropy(x.output("loss", {T}), x.output(operand("dlogits"), TV),
-                                      logits, stats, targets, part.rows, 1.0 / 300);
+            ops.run(op::ShardedCrossEntropy{.loss_T = x.output("loss alone", {T}),
+                                            .logits_TV = logits,
+                                            .stats_RT3 = stats,
+                                            .targets_T = targets,
+                                            .rows = part.rows,
+                                            .grad_scale = 0});
+            ops.run(op::ShardedCrossEntropy{.loss_T = x.output("loss", {T}),
+                                            .dlogits_TV = x.output(operand("dlogits"), TV),
+                                            .logits_TV = logits,
+                                            .stats_RT3 = stats,
+                                            .targets_T = targets,
+                                            .rows = part.rows,
+                                            .grad_scale = 1.0 / 300});
             if (x.same_type(Operands::Kind::master, Operands::Kind::operand)) {
               const Tensor in_place = x.inout("logits, then dlogits", TV, -spread, 1);
-              ops.sharded_cross_entropy(x.output("loss of in place", {T}), in_place, in_place,
-                                        stats, targets, part.rows, 0.3);
+              ops.run(op::ShardedCrossEntropy{.loss_T = x.output("loss of in place", {T}),
+                                              .dlogits_TV = in_place,
+                                              .logits_TV = in_place,
+                                              .stats_RT3 = stats,
+                                              .targets_T = targets,
+                                              .rows = part.rows,
+                                              .grad_scale = 0.3});
             }
           })) << spread
               << ' ' << parts << ' ' << T << ' ' << part.rows.first << '+' << part.count;
@@ -270,9 +343,15 @@ TEST_P(KernelSuite, StatisticsGiveTheLoss) {
     const Shape TV{33, 1000};
     const Tensor logits = x.input("logits", TV, 95, 105), stats = x.output("stats", {33, 3});
     const Tensor targets = x.ids("targets", {33}, -1, 1000);
-    ops.vocabulary_statistics(stats, logits, targets, {0, 1000});
-    ops.sharded_cross_entropy(x.output("loss", {33}), x.output(operand("dlogits"), TV), logits,
-                              stats.reshape({1, 33, 3}), targets, {0, 1000}, 1.0 / 33);
+    ops.run(op::VocabularyStatistics{
+        .stats_T3 = stats, .logits_TV = logits, .targets_T = targets, .rows = {0, 1000}});
+    ops.run(op::ShardedCrossEntropy{.loss_T = x.output("loss", {33}),
+                                    .dlogits_TV = x.output(operand("dlogits"), TV),
+                                    .logits_TV = logits,
+                                    .stats_RT3 = stats.reshape({1, 33, 3}),
+                                    .targets_T = targets,
+                                    .rows = {0, 1000},
+                                    .grad_scale = 1.0 / 33});
   }));
 }
 
@@ -288,15 +367,25 @@ TEST_P(KernelSuite, AdamW) {
                            .correction2 = 1 - std::pow(0.95, t),
                            .gradient_scale = 0.37};
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
-        ops.adamw(x.inout("value", {n}), x.inout("m", {n}), x.inout("v", {n}, 0, 1), {},
-                  x.input("gradient", {n}), step);
+        ops.run(op::AdamW{.value_N = x.inout("value", {n}),
+                          .m_N = x.inout("m", {n}),
+                          .v_N = x.inout("v", {n}, 0, 1),
+                          .gradient_N = x.input("gradient", {n}),
+                          .step = step});
         if (!x.same_type(Operands::Kind::master, Operands::Kind::operand)) {
-          ops.adamw(x.inout("kept twice", {n}), x.inout("its m", {n}), x.inout("its v", {n}, 0, 1),
-                    x.output(operand("copy"), {n}), x.input("its gradient", {n}), step);
+          ops.run(op::AdamW{.value_N = x.inout("kept twice", {n}),
+                            .m_N = x.inout("its m", {n}),
+                            .v_N = x.inout("its v", {n}, 0, 1),
+                            .operand_N = x.output(operand("copy"), {n}),
+                            .gradient_N = x.input("its gradient", {n}),
+                            .step = step});
         }
         // A parameter that never had a gradient only decays.
-        ops.adamw(x.inout("unused value", {n}), x.inout("zero m", {n}, 0, 0),
-                  x.inout("zero v", {n}, 0, 0), {}, x.input("zero gradient", {n}, 0, 0), step);
+        ops.run(op::AdamW{.value_N = x.inout("unused value", {n}),
+                          .m_N = x.inout("zero m", {n}, 0, 0),
+                          .v_N = x.inout("zero v", {n}, 0, 0),
+                          .gradient_N = x.input("zero gradient", {n}, 0, 0),
+                          .step = step});
       })) << n
           << " at step " << t;
     }
@@ -306,15 +395,16 @@ TEST_P(KernelSuite, AdamW) {
 TEST_P(KernelSuite, Sums) {
   for (const std::int64_t n : {1, 7, 1000, 100003}) {
     EXPECT_TRUE(agrees([n](Ops& ops, Operands& x) {
-      ops.sum_of_squares(x.sums("squares", {1}), x.input("x", {n}));
-      ops.column_sums(x.sums("total", {1}), x.input("in", {n}));
+      ops.run(op::SumOfSquares{.out = x.sums("squares", {1}), .x_N = x.input("x", {n})});
+      ops.run(op::ColumnSums{.out_C = x.sums("total", {1}), .in_TC = x.input("in", {n})});
     })) << n;
   }
   for (const auto& [T, D] : kRowShapes) {
     EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
-      ops.column_sums(x.sums("columns", {D}), x.input("in", {T, D}));
-      ops.row_dot(x.output("dots", {T}), x.input(stream("a"), {T, D}),
-                  x.input(stream("b"), {T, D}));
+      ops.run(op::ColumnSums{.out_C = x.sums("columns", {D}), .in_TC = x.input("in", {T, D})});
+      ops.run(op::RowDot{.out_T = x.output("dots", {T}),
+                         .a_TD = x.input(stream("a"), {T, D}),
+                         .b_TD = x.input(stream("b"), {T, D})});
     })) << T
         << ' ' << D;
   }
@@ -324,10 +414,12 @@ TEST_P(KernelSuite, Sums) {
 TEST_P(KernelSuite, SumsAreHeldInDouble) {
   EXPECT_TRUE(agrees_exactly([](Ops& ops, Operands& x) {
     const Tensor squares = x.sums("squares", {1}, 0, 0), columns = x.sums("columns", {3}, 0, 0);
-    ops.sum_of_squares(squares, x.input("large", {1}, 0x1p16, 0x1p16));
-    ops.column_sums(columns, x.input("large columns", {1, 3}, 0x1p29, 0x1p30));
-    ops.sum_of_squares(squares, x.whole_numbers("small", {1001}, -3, 4));
-    ops.column_sums(columns, x.whole_numbers("small columns", {1001, 3}, 0, 2));
+    ops.run(op::SumOfSquares{.out = squares, .x_N = x.input("large", {1}, 0x1p16, 0x1p16)});
+    ops.run(op::ColumnSums{.out_C = columns,
+                           .in_TC = x.input("large columns", {1, 3}, 0x1p29, 0x1p30)});
+    ops.run(op::SumOfSquares{.out = squares, .x_N = x.whole_numbers("small", {1001}, -3, 4)});
+    ops.run(op::ColumnSums{.out_C = columns,
+                           .in_TC = x.whole_numbers("small columns", {1001, 3}, 0, 2)});
   }));
 }
 

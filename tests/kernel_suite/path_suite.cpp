@@ -1,5 +1,4 @@
 // SwiGLU, the deep loop's mixture, the gates and their read-outs.
-#include "core/ops_checks.h"
 #include "tests/kernel_suite/kernel_suite.h"
 
 namespace dualpath {
@@ -15,11 +14,16 @@ TEST_P(KernelSuite, SwiGlu) {
         const Shape TF{T, F}, T2F{T, 2 * F};
         const Tensor gate_up = x.input(operand("gate_up"), T2F, -magnitude, magnitude);
         const Tensor dout = x.input(operand("dout"), TF);
-        ops.swiglu(x.output(operand("out"), TF), gate_up);
-        ops.swiglu_backward(x.output(operand("dgate_up"), T2F), x.output(operand("out again"), TF),
-                            dout, gate_up);
+        ops.run(op::SwiGlu{.out_TF = x.output(operand("out"), TF), .gate_up_T2F = gate_up});
+        ops.run(op::SwiGluBackward{.dgate_up_T2F = x.output(operand("dgate_up"), T2F),
+                                   .out_TF = x.output(operand("out again"), TF),
+                                   .dout_TF = dout,
+                                   .gate_up_T2F = gate_up});
         const Tensor in_place = x.inout(operand("in place"), T2F, -magnitude, magnitude);
-        ops.swiglu_backward(in_place, x.output(operand("out of in place"), TF), dout, in_place);
+        ops.run(op::SwiGluBackward{.dgate_up_T2F = in_place,
+                                   .out_TF = x.output(operand("out of in place"), TF),
+                                   .dout_TF = dout,
+                                   .gate_up_T2F = in_place});
       })) << T
           << ' ' << F << ' ' << magnitude;
     }
@@ -46,10 +50,23 @@ TEST_P(KernelSuite, MixtureStep) {
             drouter_w = x.inout("drouter_w", {D + 1});
             drouter_b = x.inout("drouter_b", {1});
           }
-          ops.mixture_step(h_deep, weight, q, remaining, h, router_w, router_b, step);
-          ops.mixture_step_backward(x.inout(stream("dh"), TD), drouter_w, drouter_b,
-                                    x.input(stream("dh_deep"), TD), h, weight, dlogit, router_w,
-                                    step);
+          ops.run(op::MixtureStep{.h_deep_TD = h_deep,
+                                  .weight_T = weight,
+                                  .q_T = q,
+                                  .remaining_T = remaining,
+                                  .h_TD = h,
+                                  .router_w = router_w,
+                                  .router_b = router_b,
+                                  .step = step});
+          ops.run(op::MixtureStepBackward{.dh_TD = x.inout(stream("dh"), TD),
+                                          .drouter_w = drouter_w,
+                                          .drouter_b = drouter_b,
+                                          .dh_deep_TD = x.input(stream("dh_deep"), TD),
+                                          .h_TD = h,
+                                          .weight_T = weight,
+                                          .dlogit_T = dlogit,
+                                          .router_w = router_w,
+                                          .step = step});
         })) << T
             << ' ' << D << " iteration " << index << " of " << iterations << ", combine "
             << static_cast<int>(combine);
@@ -63,9 +80,12 @@ TEST_P(KernelSuite, MixtureWeights) {
     for (const std::int64_t T : {1, 5, 300}) {
       for (const double ponder_scale : {0.0, 0.3}) {
         EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
-          ops.mixture_weights_backward(x.output("dlogit", {K, T}), x.input("c", {K, T}),
-                                       x.input("q", {K, T}, 0, 1), ponder_scale);
-          ops.expected_iterations(x.output("expected", {T}), x.input("weight", {K, T}, 0, 1));
+          ops.run(op::MixtureWeightsBackward{.dlogit_KT = x.output("dlogit", {K, T}),
+                                             .c_KT = x.input("c", {K, T}),
+                                             .q_KT = x.input("q", {K, T}, 0, 1),
+                                             .ponder_scale = ponder_scale});
+          ops.run(op::ExpectedIterations{.out_T = x.output("expected", {T}),
+                                         .weight_KT = x.input("weight", {K, T}, 0, 1)});
         })) << K
             << ' ' << T << ' ' << ponder_scale;
       }
@@ -92,12 +112,30 @@ TEST_P(KernelSuite, Gate) {
             const Tensor x = in.input(stream("x"), TD), h_deep = in.input(stream("h_deep"), TD);
             const Tensor h_wide = in.input(stream("h_wide"), TD),
                          gates = in.output("gates", {T, 2});
-            ops.gate(in.output(stream("y"), TD), gates, x, h_deep, h_wide, weight, bias, mode,
-                     target);
+            ops.run(op::Gate{.y_TD = in.output(stream("y"), TD),
+                             .gates_T2 = gates,
+                             .x_TD = x,
+                             .h_deep_TD = h_deep,
+                             .h_wide_TD = h_wide,
+                             .weight_ND = weight,
+                             .bias_N = bias,
+                             .mode = mode,
+                             .target = target});
             const Tensor dy = in.inout(stream("dy, then dx"), TD);
-            ops.gate_backward(dy, in.output(stream("dh_deep"), TD),
-                              in.output(stream("dh_wide"), TD), dweight, dbias, dy, dgates, x,
-                              h_deep, h_wide, gates, weight, mode, target);
+            ops.run(op::GateBackward{.dx_TD = dy,
+                                     .dh_deep_TD = in.output(stream("dh_deep"), TD),
+                                     .dh_wide_TD = in.output(stream("dh_wide"), TD),
+                                     .dweight_ND = dweight,
+                                     .dbias_N = dbias,
+                                     .dy_TD = dy,
+                                     .dgates_T2 = dgates,
+                                     .x_TD = x,
+                                     .h_deep_TD = h_deep,
+                                     .h_wide_TD = h_wide,
+                                     .gates_T2 = gates,
+                                     .weight_ND = weight,
+                                     .mode = mode,
+                                     .target = target});
           })) << T
               << ' ' << D << " mode " << static_cast<int>(mode) << " target "
               << static_cast<int>(target) << (regularized ? " regularized" : "");
@@ -111,11 +149,16 @@ TEST_P(KernelSuite, Gate) {
 TEST_P(KernelSuite, GateBackwardOutOfPlace) {
   EXPECT_TRUE(agrees([](Ops& ops, Operands& in) {
     const Shape TD{33, 7};
-    ops.gate_backward(in.output(stream("dx"), TD), in.output(stream("dh_deep"), TD),
-                      in.output(stream("dh_wide"), TD), {}, {}, in.input(stream("dy"), TD), {},
-                      in.input(stream("x"), TD), in.input(stream("h_deep"), TD),
-                      in.input(stream("h_wide"), TD), in.input("gates", {33, 2}, 0, 1), {},
-                      GateMode::fixed, GateTarget::updates);
+    ops.run(op::GateBackward{.dx_TD = in.output(stream("dx"), TD),
+                             .dh_deep_TD = in.output(stream("dh_deep"), TD),
+                             .dh_wide_TD = in.output(stream("dh_wide"), TD),
+                             .dy_TD = in.input(stream("dy"), TD),
+                             .x_TD = in.input(stream("x"), TD),
+                             .h_deep_TD = in.input(stream("h_deep"), TD),
+                             .h_wide_TD = in.input(stream("h_wide"), TD),
+                             .gates_T2 = in.input("gates", {33, 2}, 0, 1),
+                             .mode = GateMode::fixed,
+                             .target = GateTarget::updates});
   }));
 }
 
@@ -124,8 +167,12 @@ TEST_P(KernelSuite, GateRegularizer) {
     for (const auto& [entropy, balance] : {std::pair{1.0, 0.0}, {0.0, 1.0}, {0.3, 0.7}}) {
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
         const Shape T2{sequences * positions, 2};
-        ops.gate_regularizer(x.output("dgates", T2), x.sums("losses", {2}),
-                             x.input("gates", T2, 0.05, 0.95), positions, entropy, balance);
+        ops.run(op::GateRegularizer{.dgates_T2 = x.output("dgates", T2),
+                                    .losses_2 = x.sums("losses", {2}),
+                                    .gates_T2 = x.input("gates", T2, 0.05, 0.95),
+                                    .positions = positions,
+                                    .entropy_scale = entropy,
+                                    .balance_scale = balance});
       })) << sequences
           << " x " << positions << ' ' << entropy << ' ' << balance;
     }
@@ -136,9 +183,11 @@ TEST_P(KernelSuite, PathReadout) {
   for (const auto& [T, D] : kRowShapes) {
     EXPECT_TRUE(agrees([=](Ops& ops, Operands& in) {
       const Shape TD{T, D};
-      ops.path_readout(in.output("readout", {T, PathReadout::num_columns}),
-                       in.input(stream("x"), TD), in.input(stream("h_deep"), TD),
-                       in.input(stream("h_wide"), TD), in.input("gates", {T, 2}, 0.05, 0.95));
+      ops.run(op::PathReadout{.readout_TC = in.output("readout", {T, op::PathReadout::num_columns}),
+                              .x_TD = in.input(stream("x"), TD),
+                              .h_deep_TD = in.input(stream("h_deep"), TD),
+                              .h_wide_TD = in.input(stream("h_wide"), TD),
+                              .gates_T2 = in.input("gates", {T, 2}, 0.05, 0.95)});
     })) << T
         << ' ' << D;
   }
@@ -148,14 +197,35 @@ TEST_P(KernelSuite, PathReadout) {
 TEST_P(KernelSuite, VanishingGatesAndUpdates) {
   EXPECT_TRUE(agrees([](Ops& ops, Operands& in) {
     constexpr std::int64_t T = 40, D = 7;
-    const Shape TD{T, D}, readout{T, PathReadout::num_columns};
+    const Shape TD{T, D}, readout{T, op::PathReadout::num_columns};
     const Tensor gates = in.whole_numbers("gates", {T, 2}, 0, 2);
     const Tensor x = in.input(stream("x"), TD), h = in.input(stream("h"), TD);
-    ops.path_readout(in.output("readout", readout), x, h, h, gates);
-    ops.path_readout(in.output("deep still", readout), x, x, h, gates);
-    ops.path_readout(in.output("wide still", readout), x, h, x, gates);
-    ops.path_readout(in.output("both still", readout), x, x, x, gates);
-    ops.gate_regularizer(in.output("dgates", {T, 2}), in.sums("losses", {2}), gates, T / 2, 1, 1);
+    ops.run(op::PathReadout{.readout_TC = in.output("readout", readout),
+                            .x_TD = x,
+                            .h_deep_TD = h,
+                            .h_wide_TD = h,
+                            .gates_T2 = gates});
+    ops.run(op::PathReadout{.readout_TC = in.output("deep still", readout),
+                            .x_TD = x,
+                            .h_deep_TD = x,
+                            .h_wide_TD = h,
+                            .gates_T2 = gates});
+    ops.run(op::PathReadout{.readout_TC = in.output("wide still", readout),
+                            .x_TD = x,
+                            .h_deep_TD = h,
+                            .h_wide_TD = x,
+                            .gates_T2 = gates});
+    ops.run(op::PathReadout{.readout_TC = in.output("both still", readout),
+                            .x_TD = x,
+                            .h_deep_TD = x,
+                            .h_wide_TD = x,
+                            .gates_T2 = gates});
+    ops.run(op::GateRegularizer{.dgates_T2 = in.output("dgates", {T, 2}),
+                                .losses_2 = in.sums("losses", {2}),
+                                .gates_T2 = gates,
+                                .positions = T / 2,
+                                .entropy_scale = 1,
+                                .balance_scale = 1});
   }));
 }
 

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "core/cpu/cpu_device.h"
-#include "core/cuda/gemm_layout.h"
+#include "core/cuda/libraries/gemm_layout.h"
 #include "core/dry_device.h"
 #include "core/observed_device.h"
 #include "data/files/file_io.h"

@@ -20,22 +20,22 @@ void rotate(S* out, const S* x, const S* cos, const S* sin, std::int64_t head_si
 }
 
 template <class S>
-void ReferenceOpsOf<S>::qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tensor qkv_TC,
-                                Tensor q_weight_E, Tensor k_weight_E, Tensor cos_PR, Tensor sin_PR,
-                                AttentionShape shape, QkNorm norm, double epsilon) {
-  check_qk_rope(q_THE, k_TGE, rstd_TN, qkv_TC, q_weight_E, k_weight_E, cos_PR, sin_PR, shape, norm);
+void ReferenceOpsOf<S>::compute(const op::QkRope& op) {
+  const AttentionShape shape = op.shape;
+  const QkNorm norm = op.norm;
+  const double epsilon = op.epsilon;
   const std::int64_t size = shape.head_size, normed_heads = shape.heads + shape.kv_heads;
   std::vector<S> scratch(static_cast<std::size_t>(size));
   for (std::int64_t t = 0; t < shape.tokens(); ++t) {
     const std::int64_t position = shape.first_position + t % shape.positions;
-    const S* cos = elements<S>(cos_PR) + position * (size / 2);
-    const S* sin = elements<S>(sin_PR) + position * (size / 2);
+    const S* cos = elements<S>(op.cos_PR) + position * (size / 2);
+    const S* sin = elements<S>(op.sin_PR) + position * (size / 2);
     for (std::int64_t n = 0; n < normed_heads; ++n) {
       const bool query = n < shape.heads;
-      const S* x = elements<S>(qkv_TC) + t * qkv_TC.shape[1] + n * size;
-      S* out = query ? elements<S>(q_THE) + (t * shape.heads + n) * size
-                     : elements<S>(k_TGE) + (t * shape.kv_heads + n - shape.heads) * size;
-      const S* weight = optional_elements<S>(query ? q_weight_E : k_weight_E);
+      const S* x = elements<S>(op.qkv_TC) + t * op.qkv_TC.shape[1] + n * size;
+      S* out = query ? elements<S>(op.q_THE) + (t * shape.heads + n) * size
+                     : elements<S>(op.k_TGE) + (t * shape.kv_heads + n - shape.heads) * size;
+      const S* weight = optional_elements<S>(query ? op.q_weight_E : op.k_weight_E);
       S rstd(0);
       if (norm == QkNorm::before_rope) {
         rstd = norm_row(scratch.data(), x, weight, size, epsilon);
@@ -44,58 +44,55 @@ void ReferenceOpsOf<S>::qk_rope(Tensor q_THE, Tensor k_TGE, Tensor rstd_TN, Tens
         rotate(out, x, cos, sin, size, 1);
         if (norm == QkNorm::after_rope) rstd = norm_row(out, out, weight, size, epsilon);
       }
-      if (norm != QkNorm::none) elements<S>(rstd_TN)[t * normed_heads + n] = rstd;
+      if (norm != QkNorm::none) elements<S>(op.rstd_TN)[t * normed_heads + n] = rstd;
     }
   }
 }
 
 template <class S>
-void ReferenceOpsOf<S>::qk_rope_backward(Tensor dqkv_TC, Tensor dq_weight_E, Tensor dk_weight_E,
-                                         Tensor dq_THE, Tensor dk_TGE, Tensor rstd_TN,
-                                         Tensor qkv_TC, Tensor q_weight_E, Tensor k_weight_E,
-                                         Tensor cos_PR, Tensor sin_PR, AttentionShape shape,
-                                         QkNorm norm) {
-  check_qk_rope_backward(dqkv_TC, dq_weight_E, dk_weight_E, dq_THE, dk_TGE, rstd_TN, qkv_TC,
-                         q_weight_E, k_weight_E, cos_PR, sin_PR, shape, norm);
+void ReferenceOpsOf<S>::compute(const op::QkRopeBackward& op) {
+  const AttentionShape shape = op.shape;
+  const QkNorm norm = op.norm;
   const std::int64_t size = shape.head_size, normed_heads = shape.heads + shape.kv_heads;
   std::vector<S> scratch(static_cast<std::size_t>(size)), scratch2(scratch);
   std::vector<Sum<S>> dq_weight, dk_weight;
   if (norm != QkNorm::none) {
-    dq_weight.assign(elements<S>(dq_weight_E), elements<S>(dq_weight_E) + size);
-    dk_weight.assign(elements<S>(dk_weight_E), elements<S>(dk_weight_E) + size);
+    dq_weight.assign(elements<S>(op.dq_weight_E), elements<S>(op.dq_weight_E) + size);
+    dk_weight.assign(elements<S>(op.dk_weight_E), elements<S>(op.dk_weight_E) + size);
   }
   for (std::int64_t t = 0; t < shape.tokens(); ++t) {
     const std::int64_t position = shape.first_position + t % shape.positions;
-    const S* cos = elements<S>(cos_PR) + position * (size / 2);
-    const S* sin = elements<S>(sin_PR) + position * (size / 2);
+    const S* cos = elements<S>(op.cos_PR) + position * (size / 2);
+    const S* sin = elements<S>(op.sin_PR) + position * (size / 2);
     for (std::int64_t n = 0; n < normed_heads; ++n) {
       const bool query = n < shape.heads;
-      const std::int64_t column = t * qkv_TC.shape[1] + n * size;
-      const S* x = elements<S>(qkv_TC) + column;
-      S* dx = elements<S>(dqkv_TC) + column;
-      const S* dout = query ? elements<S>(dq_THE) + (t * shape.heads + n) * size
-                            : elements<S>(dk_TGE) + (t * shape.kv_heads + n - shape.heads) * size;
+      const std::int64_t column = t * op.qkv_TC.shape[1] + n * size;
+      const S* x = elements<S>(op.qkv_TC) + column;
+      S* dx = elements<S>(op.dqkv_TC) + column;
+      const S* dout = query
+                          ? elements<S>(op.dq_THE) + (t * shape.heads + n) * size
+                          : elements<S>(op.dk_TGE) + (t * shape.kv_heads + n - shape.heads) * size;
       if (norm == QkNorm::none) {
         rotate(dx, dout, cos, sin, size, -1);
         continue;
       }
-      const S* weight = elements<S>(query ? q_weight_E : k_weight_E);
+      const S* weight = elements<S>(query ? op.q_weight_E : op.k_weight_E);
       Sum<S>* dweight = (query ? dq_weight : dk_weight).data();
-      const S rstd = elements<S>(rstd_TN)[t * normed_heads + n];
+      const S rstd = elements<S>(op.rstd_TN)[t * normed_heads + n];
       if (norm == QkNorm::after_rope) {
         rotate(scratch.data(), x, cos, sin, size, 1);
-        norm_row_backward(scratch2.data(), dweight, dout, scratch.data(), weight, rstd, size);
+        norm_row_backward<S>(scratch2.data(), dweight, dout, {scratch.data(), weight, rstd, size});
         rotate(dx, scratch2.data(), cos, sin, size, -1);
       } else {
         rotate(scratch.data(), dout, cos, sin, size, -1);
-        norm_row_backward(dx, dweight, scratch.data(), x, weight, rstd, size);
+        norm_row_backward<S>(dx, dweight, scratch.data(), {x, weight, rstd, size});
       }
     }
   }
   if (norm == QkNorm::none) return;
   for (std::int64_t e = 0; e < size; ++e) {
-    elements<S>(dq_weight_E)[e] = dq_weight[e].total();
-    elements<S>(dk_weight_E)[e] = dk_weight[e].total();
+    elements<S>(op.dq_weight_E)[e] = dq_weight[e].total();
+    elements<S>(op.dk_weight_E)[e] = dk_weight[e].total();
   }
 }
 
@@ -136,19 +133,18 @@ S attention_scale(AttentionShape shape) {
 }
 
 template <class S>
-void ReferenceOpsOf<S>::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_THE, Tensor k_TGE,
-                                  Tensor qkv_TC, AttentionShape shape) {
+void ReferenceOpsOf<S>::compute(const op::Attention& op) {
+  const AttentionShape shape = op.shape;
   using std::exp, std::log;
-  check_attention(out_THE, log_sum_TH, q_THE, k_TGE, qkv_TC, shape);
   const std::int64_t size = shape.head_size;
   const S scale = attention_scale<S>(shape);
-#pragma omp parallel for if (shape.positions * q_THE.numel() > parallel_work)
+#pragma omp parallel for if (shape.positions * op.q_THE.numel() > parallel_work)
   for (std::int64_t row = 0; row < shape.sequences * shape.heads; ++row) {
     const AttentionHead<S> at{shape, row / shape.heads, row % shape.heads};
     std::vector<S> weights(static_cast<std::size_t>(shape.positions));
     for (std::int64_t t = 0; t < shape.positions; ++t) {
       for (std::int64_t j = 0; j <= t; ++j) {
-        weights[j] = dot(at.query(q_THE, t), at.key(k_TGE, j), size) * scale;
+        weights[j] = dot(at.query(op.q_THE, t), at.key(op.k_TGE, j), size) * scale;
       }
       const S largest = shift(*std::max_element(weights.begin(), weights.begin() + t + 1));
       Sum<S> exponentials;
@@ -157,36 +153,34 @@ void ReferenceOpsOf<S>::attention(Tensor out_THE, Tensor log_sum_TH, Tensor q_TH
         exponentials.add(weights[j]);
       }
       const S total = exponentials.total();
-      at.log_sum(log_sum_TH, t) = largest + log(total);
+      at.log_sum(op.log_sum_TH, t) = largest + log(total);
       for (std::int64_t e = 0; e < size; ++e) {
         Sum<S> out;
         for (std::int64_t j = 0; j <= t; ++j)
-          out.add(stored(weights[j], emulated_.operand) * at.value(qkv_TC, j)[e]);
-        at.query(out_THE, t)[e] = out.total() / total;
+          out.add(stored(weights[j], emulated_.operand) * at.value(op.qkv_TC, j)[e]);
+        at.query(op.out_THE, t)[e] = out.total() / total;
       }
     }
   }
 }
 
 template <class S>
-void ReferenceOpsOf<S>::cached_attention(Tensor out_THE, Tensor log_sum_TH, Tensor values_PGE,
-                                         Tensor q_THE, Tensor keys_PGE, Tensor qkv_TC,
-                                         AttentionShape shape) {
+void ReferenceOpsOf<S>::compute(const op::CachedAttention& op) {
+  const AttentionShape shape = op.shape;
   using std::exp, std::log;
-  check_cached_attention(out_THE, log_sum_TH, values_PGE, q_THE, keys_PGE, qkv_TC, shape);
   const std::int64_t size = shape.head_size, group = shape.heads / shape.kv_heads;
   const std::int64_t kv_width = shape.kv_heads * size, first = shape.first_position;
   const S scale = attention_scale<S>(shape);
-  S* values = elements<S>(values_PGE);
+  S* values = elements<S>(op.values_PGE);
   for (std::int64_t t = 0; t < shape.positions; ++t) {
-    std::copy_n(elements<S>(qkv_TC) + (t + 1) * qkv_TC.shape[1] - kv_width, kv_width,
+    std::copy_n(elements<S>(op.qkv_TC) + (t + 1) * op.qkv_TC.shape[1] - kv_width, kv_width,
                 values + (first + t) * kv_width);
   }
   for (std::int64_t t = 0; t < shape.positions; ++t) {
     std::vector<S> weights(static_cast<std::size_t>(first + t + 1));
     for (std::int64_t h = 0; h < shape.heads; ++h) {
-      const S* query = elements<S>(q_THE) + (t * shape.heads + h) * size;
-      const S* keys = elements<S>(keys_PGE) + h / group * size;
+      const S* query = elements<S>(op.q_THE) + (t * shape.heads + h) * size;
+      const S* keys = elements<S>(op.keys_PGE) + h / group * size;
       for (std::int64_t j = 0; j <= first + t; ++j) {
         weights[j] = dot(query, keys + j * kv_width, size) * scale;
       }
@@ -197,14 +191,14 @@ void ReferenceOpsOf<S>::cached_attention(Tensor out_THE, Tensor log_sum_TH, Tens
         exponentials.add(weight);
       }
       const S total = exponentials.total();
-      elements<S>(log_sum_TH)[t * shape.heads + h] = largest + log(total);
+      elements<S>(op.log_sum_TH)[t * shape.heads + h] = largest + log(total);
       for (std::int64_t e = 0; e < size; ++e) {
         Sum<S> out;
         for (std::int64_t j = 0; j <= first + t; ++j) {
           out.add(stored(weights[j], emulated_.operand) *
                   values[j * kv_width + h / group * size + e]);
         }
-        elements<S>(out_THE)[(t * shape.heads + h) * size + e] = out.total() / total;
+        elements<S>(op.out_THE)[(t * shape.heads + h) * size + e] = out.total() / total;
       }
     }
   }
@@ -214,44 +208,41 @@ void ReferenceOpsOf<S>::cached_attention(Tensor out_THE, Tensor log_sum_TH, Tens
 // dv_j = Σ p_j·dout, ds_j = p_j·(dp_j - δ), dq = Σ ds_j·k_j/√E, dk_j = Σ ds_j·q/√E; the sums
 // of dk and dv run over the later positions and the query heads of the group.
 template <class S>
-void ReferenceOpsOf<S>::attention_backward(Tensor dq_THE, Tensor dk_TGE, Tensor dqkv_TC,
-                                           Tensor dout_THE, Tensor out_THE, Tensor log_sum_TH,
-                                           Tensor q_THE, Tensor k_TGE, Tensor qkv_TC,
-                                           AttentionShape shape) {
+void ReferenceOpsOf<S>::compute(const op::AttentionBackward& op) {
+  const AttentionShape shape = op.shape;
   using std::exp;
-  check_attention_backward(dq_THE, dk_TGE, dqkv_TC, dout_THE, out_THE, log_sum_TH, q_THE, k_TGE,
-                           qkv_TC, shape);
   const std::int64_t size = shape.head_size, group = shape.heads / shape.kv_heads;
   const S scale = attention_scale<S>(shape);
-#pragma omp parallel for if (shape.positions * q_THE.numel() > parallel_work)
+#pragma omp parallel for if (shape.positions * op.q_THE.numel() > parallel_work)
   for (std::int64_t row = 0; row < shape.sequences * shape.kv_heads; ++row) {
     const std::int64_t sequence = row / shape.kv_heads, kv_head = row % shape.kv_heads;
     std::vector<Sum<S>> dk(static_cast<std::size_t>(shape.positions * size)), dv(dk);
     for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
       const AttentionHead<S> at{shape, sequence, head};
       for (std::int64_t t = 0; t < shape.positions; ++t) {
-        const S* dout = at.query(dout_THE, t);
-        const S delta = dot(dout, at.query(out_THE, t), size);
+        const S* dout = at.query(op.dout_THE, t);
+        const S delta = dot(dout, at.query(op.out_THE, t), size);
         std::vector<Sum<S>> dq(static_cast<std::size_t>(size));
         for (std::int64_t j = 0; j <= t; ++j) {
-          const S score = dot(at.query(q_THE, t), at.key(k_TGE, j), size) * scale;
-          const S p = exp(score - at.log_sum(log_sum_TH, t));
+          const S score = dot(at.query(op.q_THE, t), at.key(op.k_TGE, j), size) * scale;
+          const S p = exp(score - at.log_sum(op.log_sum_TH, t));
           const S dscore =
-              stored(p * (dot(dout, at.value(qkv_TC, j), size) - delta), emulated_.operand) * scale;
+              stored(p * (dot(dout, at.value(op.qkv_TC, j), size) - delta), emulated_.operand) *
+              scale;
           for (std::int64_t e = 0; e < size; ++e) {
             dv[j * size + e].add(stored(p, emulated_.operand) * dout[e]);
-            dk[j * size + e].add(dscore * at.query(q_THE, t)[e]);
-            dq[e].add(dscore * at.key(k_TGE, j)[e]);
+            dk[j * size + e].add(dscore * at.query(op.q_THE, t)[e]);
+            dq[e].add(dscore * at.key(op.k_TGE, j)[e]);
           }
         }
-        for (std::int64_t e = 0; e < size; ++e) at.query(dq_THE, t)[e] = dq[e].total();
+        for (std::int64_t e = 0; e < size; ++e) at.query(op.dq_THE, t)[e] = dq[e].total();
       }
     }
     const AttentionHead<S> at{shape, sequence, kv_head * group};
     for (std::int64_t j = 0; j < shape.positions; ++j) {
       for (std::int64_t e = 0; e < size; ++e) {
-        at.key(dk_TGE, j)[e] = dk[j * size + e].total();
-        at.value(dqkv_TC, j)[e] = dv[j * size + e].total();
+        at.key(op.dk_TGE, j)[e] = dk[j * size + e].total();
+        at.value(op.dqkv_TC, j)[e] = dv[j * size + e].total();
       }
     }
   }

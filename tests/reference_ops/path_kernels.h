@@ -10,32 +10,29 @@ namespace dualpath {
 // ---- SwiGLU
 
 template <class S>
-void ReferenceOpsOf<S>::swiglu(Tensor out_TF, Tensor gate_up_T2F) {
-  check_swiglu(out_TF, gate_up_T2F);
-  const std::int64_t hidden = out_TF.shape[1];
-  for (std::int64_t t = 0; t < out_TF.shape[0]; ++t) {
-    const S* gate = elements<S>(gate_up_T2F) + t * 2 * hidden;
+void ReferenceOpsOf<S>::compute(const op::SwiGlu& op) {
+  const std::int64_t hidden = op.out_TF.shape[1];
+  for (std::int64_t t = 0; t < op.out_TF.shape[0]; ++t) {
+    const S* gate = elements<S>(op.gate_up_T2F) + t * 2 * hidden;
     const S* up = gate + hidden;
     for (std::int64_t f = 0; f < hidden; ++f) {
-      elements<S>(out_TF)[t * hidden + f] = gate[f] * sigmoid(gate[f]) * up[f];
+      elements<S>(op.out_TF)[t * hidden + f] = gate[f] * sigmoid(gate[f]) * up[f];
     }
   }
 }
 
 // silu'(x) = σ(x)·(1 + x·(1-σ(x)))
 template <class S>
-void ReferenceOpsOf<S>::swiglu_backward(Tensor dgate_up_T2F, Tensor out_TF, Tensor dout_TF,
-                                        Tensor gate_up_T2F) {
-  check_swiglu_backward(dgate_up_T2F, out_TF, dout_TF, gate_up_T2F);
-  const std::int64_t hidden = out_TF.shape[1];
-  for (std::int64_t t = 0; t < out_TF.shape[0]; ++t) {
-    const S* gate_up = elements<S>(gate_up_T2F) + t * 2 * hidden;
-    S* dgate_up = elements<S>(dgate_up_T2F) + t * 2 * hidden;
+void ReferenceOpsOf<S>::compute(const op::SwiGluBackward& op) {
+  const std::int64_t hidden = op.out_TF.shape[1];
+  for (std::int64_t t = 0; t < op.out_TF.shape[0]; ++t) {
+    const S* gate_up = elements<S>(op.gate_up_T2F) + t * 2 * hidden;
+    S* dgate_up = elements<S>(op.dgate_up_T2F) + t * 2 * hidden;
     for (std::int64_t f = 0; f < hidden; ++f) {
       const S gate = gate_up[f], up = gate_up[hidden + f];
-      const S dout = elements<S>(dout_TF)[t * hidden + f];
+      const S dout = elements<S>(op.dout_TF)[t * hidden + f];
       const S s = sigmoid(gate);
-      elements<S>(out_TF)[t * hidden + f] = gate * s * up;
+      elements<S>(op.out_TF)[t * hidden + f] = gate * s * up;
       dgate_up[f] = dout * up * s * (S(1) + gate * (S(1) - s));
       dgate_up[hidden + f] = dout * gate * s;
     }
@@ -45,131 +42,120 @@ void ReferenceOpsOf<S>::swiglu_backward(Tensor dgate_up_T2F, Tensor out_TF, Tens
 // ---- deep loop
 
 template <class S>
-void ReferenceOpsOf<S>::mixture_step(Tensor h_deep_TD, Tensor weight_T, Tensor q_T,
-                                     Tensor remaining_T, Tensor h_TD, Tensor router_w,
-                                     Tensor router_b, LoopStep step) {
-  check_mixture_step(h_deep_TD, weight_T, q_T, remaining_T, h_TD, router_w, router_b, step);
-  const std::int64_t width = h_TD.shape[1];
-  for (std::int64_t t = 0; t < h_TD.shape[0]; ++t) {
-    const S* h = elements<S>(h_TD) + t * width;
+void ReferenceOpsOf<S>::compute(const op::MixtureStep& op) {
+  const LoopStep step = op.step;
+  const std::int64_t width = op.h_TD.shape[1];
+  for (std::int64_t t = 0; t < op.h_TD.shape[0]; ++t) {
+    const S* h = elements<S>(op.h_TD) + t * width;
     S weight(0);
     if (step.combine == LoopCombine::mixture) {
-      Sum<S> logit(elements<S>(router_b)[0]);
-      for (std::int64_t d = 0; d < width; ++d) logit.add(elements<S>(router_w)[d] * h[d]);
-      logit.add(elements<S>(router_w)[width] * S(step.feature()));
+      Sum<S> logit(elements<S>(op.router_b)[0]);
+      for (std::int64_t d = 0; d < width; ++d) logit.add(elements<S>(op.router_w)[d] * h[d]);
+      logit.add(elements<S>(op.router_w)[width] * S(step.feature()));
       const S q = sigmoid(logit.total());
-      const S remaining = step.first() ? S(1) : elements<S>(remaining_T)[t];
+      const S remaining = step.first() ? S(1) : elements<S>(op.remaining_T)[t];
       weight = step.last() ? remaining : remaining * q;
-      elements<S>(q_T)[t] = q;
-      elements<S>(remaining_T)[t] = remaining * (S(1) - q);
+      elements<S>(op.q_T)[t] = q;
+      elements<S>(op.remaining_T)[t] = remaining * (S(1) - q);
     } else if (step.combine == LoopCombine::mean) {
       weight = S(1) / S(step.iterations);
     } else {
       weight = S(step.last() ? 1 : 0);
     }
-    elements<S>(weight_T)[t] = weight;
+    elements<S>(op.weight_T)[t] = weight;
     for (std::int64_t d = 0; d < width; ++d) {
-      S& h_deep = elements<S>(h_deep_TD)[t * width + d];
+      S& h_deep = elements<S>(op.h_deep_TD)[t * width + d];
       h_deep = step.first() ? weight * h[d] : h_deep + weight * h[d];
     }
   }
 }
 
 template <class S>
-void ReferenceOpsOf<S>::row_dot(Tensor out_T, Tensor a_TD, Tensor b_TD) {
-  check_row_dot(out_T, a_TD, b_TD);
-  const std::int64_t width = a_TD.shape[1];
-  for (std::int64_t t = 0; t < a_TD.shape[0]; ++t) {
-    elements<S>(out_T)[t] =
-        dot(elements<S>(a_TD) + t * width, elements<S>(b_TD) + t * width, width);
+void ReferenceOpsOf<S>::compute(const op::RowDot& op) {
+  const std::int64_t width = op.a_TD.shape[1];
+  for (std::int64_t t = 0; t < op.a_TD.shape[0]; ++t) {
+    elements<S>(op.out_T)[t] =
+        dot(elements<S>(op.a_TD) + t * width, elements<S>(op.b_TD) + t * width, width);
   }
 }
 
 template <class S>
-void ReferenceOpsOf<S>::mixture_weights_backward(Tensor dlogit_KT, Tensor c_KT, Tensor q_KT,
-                                                 double ponder_scale) {
-  check_mixture_weights_backward(dlogit_KT, c_KT, q_KT);
-  const std::int64_t iterations = c_KT.shape[0], tokens = c_KT.shape[1];
+void ReferenceOpsOf<S>::compute(const op::MixtureWeightsBackward& op) {
+  const std::int64_t iterations = op.c_KT.shape[0], tokens = op.c_KT.shape[1];
   for (std::int64_t t = 0; t < tokens; ++t) {
-    const auto q = [&](std::int64_t k) { return elements<S>(q_KT)[k * tokens + t]; };
+    const auto q = [&](std::int64_t k) { return elements<S>(op.q_KT)[k * tokens + t]; };
     const auto c = [&](std::int64_t k) {
-      return elements<S>(c_KT)[k * tokens + t] + S(ponder_scale) * S(k + 1);
+      return elements<S>(op.c_KT)[k * tokens + t] + S(op.ponder_scale) * S(k + 1);
     };
-    elements<S>(dlogit_KT)[(iterations - 1) * tokens + t] = S(0);
+    elements<S>(op.dlogit_KT)[(iterations - 1) * tokens + t] = S(0);
     S later = c(iterations - 1);  // R_{k+1}
     for (std::int64_t k = iterations - 2; k >= 0; --k) {
       S remaining(1);  // π_k
       for (std::int64_t j = 0; j < k; ++j) remaining = remaining * (S(1) - q(j));
-      elements<S>(dlogit_KT)[k * tokens + t] = remaining * (c(k) - later) * q(k) * (S(1) - q(k));
+      elements<S>(op.dlogit_KT)[k * tokens + t] = remaining * (c(k) - later) * q(k) * (S(1) - q(k));
       later = q(k) * c(k) + (S(1) - q(k)) * later;
     }
   }
 }
 
 template <class S>
-void ReferenceOpsOf<S>::mixture_step_backward(Tensor dh_TD, Tensor drouter_w, Tensor drouter_b,
-                                              Tensor dh_deep_TD, Tensor h_TD, Tensor weight_T,
-                                              Tensor dlogit_T, Tensor router_w, LoopStep step) {
-  check_mixture_step_backward(dh_TD, drouter_w, drouter_b, dh_deep_TD, h_TD, weight_T, dlogit_T,
-                              router_w, step);
-  const std::int64_t tokens = h_TD.shape[0], width = h_TD.shape[1];
+void ReferenceOpsOf<S>::compute(const op::MixtureStepBackward& op) {
+  const LoopStep step = op.step;
+  const std::int64_t tokens = op.h_TD.shape[0], width = op.h_TD.shape[1];
   const bool mixture = step.combine == LoopCombine::mixture;
   for (std::int64_t t = 0; t < tokens; ++t) {
     for (std::int64_t d = 0; d < width; ++d) {
-      S& dh = elements<S>(dh_TD)[t * width + d];
+      S& dh = elements<S>(op.dh_TD)[t * width + d];
       Sum<S> sum(dh);
-      sum.add(elements<S>(weight_T)[t] * elements<S>(dh_deep_TD)[t * width + d]);
-      if (mixture) sum.add(elements<S>(dlogit_T)[t] * elements<S>(router_w)[d]);
+      sum.add(elements<S>(op.weight_T)[t] * elements<S>(op.dh_deep_TD)[t * width + d]);
+      if (mixture) sum.add(elements<S>(op.dlogit_T)[t] * elements<S>(op.router_w)[d]);
       dh = sum.total();
     }
   }
   if (!mixture) return;
-  const S* dlogit = elements<S>(dlogit_T);
+  const S* dlogit = elements<S>(op.dlogit_T);
   for (std::int64_t d = 0; d <= width; ++d) {
-    Sum<S> sum(elements<S>(drouter_w)[d]);
+    Sum<S> sum(elements<S>(op.drouter_w)[d]);
     for (std::int64_t t = 0; t < tokens; ++t) {
-      sum.add(dlogit[t] * (d < width ? elements<S>(h_TD)[t * width + d] : S(step.feature())));
+      sum.add(dlogit[t] * (d < width ? elements<S>(op.h_TD)[t * width + d] : S(step.feature())));
     }
-    elements<S>(drouter_w)[d] = sum.total();
+    elements<S>(op.drouter_w)[d] = sum.total();
   }
-  Sum<S> sum(elements<S>(drouter_b)[0]);
+  Sum<S> sum(elements<S>(op.drouter_b)[0]);
   for (std::int64_t t = 0; t < tokens; ++t) sum.add(dlogit[t]);
-  elements<S>(drouter_b)[0] = sum.total();
+  elements<S>(op.drouter_b)[0] = sum.total();
 }
 
 template <class S>
-void ReferenceOpsOf<S>::expected_iterations(Tensor out_T, Tensor weight_KT) {
-  check_expected_iterations(out_T, weight_KT);
-  const std::int64_t tokens = weight_KT.shape[1];
+void ReferenceOpsOf<S>::compute(const op::ExpectedIterations& op) {
+  const std::int64_t tokens = op.weight_KT.shape[1];
   for (std::int64_t t = 0; t < tokens; ++t) {
     Sum<S> sum;
-    for (std::int64_t k = 0; k < weight_KT.shape[0]; ++k) {
-      sum.add(S(k + 1) * elements<S>(weight_KT)[k * tokens + t]);
+    for (std::int64_t k = 0; k < op.weight_KT.shape[0]; ++k) {
+      sum.add(S(k + 1) * elements<S>(op.weight_KT)[k * tokens + t]);
     }
-    elements<S>(out_T)[t] = sum.total();
+    elements<S>(op.out_T)[t] = sum.total();
   }
 }
 
 // ---- gates
 
 template <class S>
-void ReferenceOpsOf<S>::gate(Tensor y_TD, Tensor gates_T2, Tensor x_TD, Tensor h_deep_TD,
-                             Tensor h_wide_TD, Tensor weight_ND, Tensor bias_N, GateMode mode,
-                             GateTarget target) {
+void ReferenceOpsOf<S>::compute(const op::Gate& op) {
+  const GateMode mode = op.mode;
   using std::exp, std::max;
-  check_gate(y_TD, gates_T2, x_TD, h_deep_TD, h_wide_TD, weight_ND, bias_N, mode);
-  const std::int64_t width = x_TD.shape[1];
-  for (std::int64_t t = 0; t < x_TD.shape[0]; ++t) {
-    const S* x = elements<S>(x_TD) + t * width;
+  const std::int64_t width = op.x_TD.shape[1];
+  for (std::int64_t t = 0; t < op.x_TD.shape[0]; ++t) {
+    const S* x = elements<S>(op.x_TD) + t * width;
     S logits[2] = {S(0), S(0)};
     for (std::int64_t n = 0; n < gate_logits(mode); ++n) {
-      Sum<S> sum(elements<S>(bias_N)[n]);
+      Sum<S> sum(elements<S>(op.bias_N)[n]);
       for (std::int64_t d = 0; d < width; ++d) {
-        sum.add(x[d] * elements<S>(weight_ND)[n * width + d]);
+        sum.add(x[d] * elements<S>(op.weight_ND)[n * width + d]);
       }
       logits[n] = sum.total();
     }
-    S* g = elements<S>(gates_T2) + t * 2;
+    S* g = elements<S>(op.gates_T2) + t * 2;
     switch (mode) {
       case GateMode::two_sigmoid:
         g[0] = sigmoid(logits[0]);
@@ -191,11 +177,11 @@ void ReferenceOpsOf<S>::gate(Tensor y_TD, Tensor gates_T2, Tensor x_TD, Tensor h
         break;
     }
     for (std::int64_t d = 0; d < width; ++d) {
-      const S deep = elements<S>(h_deep_TD)[t * width + d];
-      const S wide = elements<S>(h_wide_TD)[t * width + d];
-      elements<S>(y_TD)[t * width + d] = target == GateTarget::states
-                                             ? g[0] * deep + g[1] * wide
-                                             : x[d] + g[0] * (deep - x[d]) + g[1] * (wide - x[d]);
+      const S deep = elements<S>(op.h_deep_TD)[t * width + d];
+      const S wide = elements<S>(op.h_wide_TD)[t * width + d];
+      elements<S>(op.y_TD)[t * width + d] =
+          op.target == GateTarget::states ? g[0] * deep + g[1] * wide
+                                          : x[d] + g[0] * (deep - x[d]) + g[1] * (wide - x[d]);
     }
   }
 }
@@ -222,35 +208,30 @@ void gate_logits_backward(S dlogits[2], const S dg[2], const S g[2], GateMode mo
 }
 
 template <class S>
-void ReferenceOpsOf<S>::gate_backward(Tensor dx_TD, Tensor dh_deep_TD, Tensor dh_wide_TD,
-                                      Tensor dweight_ND, Tensor dbias_N, Tensor dy_TD,
-                                      Tensor dgates_T2, Tensor x_TD, Tensor h_deep_TD,
-                                      Tensor h_wide_TD, Tensor gates_T2, Tensor weight_ND,
-                                      GateMode mode, GateTarget target) {
-  check_gate_backward(dx_TD, dh_deep_TD, dh_wide_TD, dweight_ND, dbias_N, dy_TD, dgates_T2, x_TD,
-                      h_deep_TD, h_wide_TD, gates_T2, weight_ND, mode);
-  const std::int64_t width = x_TD.shape[1], num_logits = gate_logits(mode);
-  const bool updates = target == GateTarget::updates;
-  S* dweight = optional_elements<S>(dweight_ND);
-  S* dbias = optional_elements<S>(dbias_N);
+void ReferenceOpsOf<S>::compute(const op::GateBackward& op) {
+  const GateMode mode = op.mode;
+  const std::int64_t width = op.x_TD.shape[1], num_logits = gate_logits(mode);
+  const bool updates = op.target == GateTarget::updates;
+  S* dweight = optional_elements<S>(op.dweight_ND);
+  S* dbias = optional_elements<S>(op.dbias_N);
   std::vector<Sum<S>> dweight_sums(dweight, dweight + num_logits * width);
   std::vector<Sum<S>> dbias_sums(dbias, dbias + num_logits);
-  for (std::int64_t t = 0; t < x_TD.shape[0]; ++t) {
-    const S* x = elements<S>(x_TD) + t * width;
-    const S* h_deep = elements<S>(h_deep_TD) + t * width;
-    const S* h_wide = elements<S>(h_wide_TD) + t * width;
-    const S* g = elements<S>(gates_T2) + t * 2;
-    const S* dy = elements<S>(dy_TD) + t * width;
+  for (std::int64_t t = 0; t < op.x_TD.shape[0]; ++t) {
+    const S* x = elements<S>(op.x_TD) + t * width;
+    const S* h_deep = elements<S>(op.h_deep_TD) + t * width;
+    const S* h_wide = elements<S>(op.h_wide_TD) + t * width;
+    const S* g = elements<S>(op.gates_T2) + t * 2;
+    const S* dy = elements<S>(op.dy_TD) + t * width;
     Sum<S> dg_deep, dg_wide;
-    if (!dgates_T2.empty()) {
-      dg_deep = Sum<S>(elements<S>(dgates_T2)[t * 2]);
-      dg_wide = Sum<S>(elements<S>(dgates_T2)[t * 2 + 1]);
+    if (!op.dgates_T2.empty()) {
+      dg_deep = Sum<S>(elements<S>(op.dgates_T2)[t * 2]);
+      dg_wide = Sum<S>(elements<S>(op.dgates_T2)[t * 2 + 1]);
     }
     for (std::int64_t d = 0; d < width; ++d) {
       dg_deep.add(dy[d] * (updates ? h_deep[d] - x[d] : h_deep[d]));
       dg_wide.add(dy[d] * (updates ? h_wide[d] - x[d] : h_wide[d]));
-      elements<S>(dh_deep_TD)[t * width + d] = g[0] * dy[d];
-      elements<S>(dh_wide_TD)[t * width + d] = g[1] * dy[d];
+      elements<S>(op.dh_deep_TD)[t * width + d] = g[0] * dy[d];
+      elements<S>(op.dh_wide_TD)[t * width + d] = g[1] * dy[d];
     }
     const S dg[2] = {dg_deep.total(), dg_wide.total()};
     S dlogits[2];
@@ -258,10 +239,10 @@ void ReferenceOpsOf<S>::gate_backward(Tensor dx_TD, Tensor dh_deep_TD, Tensor dh
     for (std::int64_t d = 0; d < width; ++d) {
       Sum<S> dx(updates ? (S(1) - g[0] - g[1]) * dy[d] : S(0));
       for (std::int64_t n = 0; n < num_logits; ++n) {
-        dx.add(dlogits[n] * elements<S>(weight_ND)[n * width + d]);
+        dx.add(dlogits[n] * elements<S>(op.weight_ND)[n * width + d]);
         dweight_sums[n * width + d].add(dlogits[n] * x[d]);
       }
-      elements<S>(dx_TD)[t * width + d] = dx.total();
+      elements<S>(op.dx_TD)[t * width + d] = dx.total();
     }
     for (std::int64_t n = 0; n < num_logits; ++n) dbias_sums[n].add(dlogits[n]);
   }
@@ -286,78 +267,74 @@ S binary_entropy(S p) {
 
 // -H'(p) = ln(p/(1-p)) = ln(g_d/g_w), ∂p/∂g_d = g_w/(g_d+g_w)², ∂p/∂g_w = -g_d/(g_d+g_w)².
 template <class S>
-void ReferenceOpsOf<S>::gate_regularizer(Tensor dgates_T2, Tensor losses_2, Tensor gates_T2,
-                                         std::int64_t positions, double entropy_scale,
-                                         double balance_scale) {
+void ReferenceOpsOf<S>::compute(const op::GateRegularizer& op) {
+  const std::int64_t positions = op.positions;
   using std::log;
-  check_gate_regularizer(dgates_T2, losses_2, gates_T2, positions);
-  WideSum<S> entropy_loss(elements<S>(losses_2)[0]), balance_loss(elements<S>(losses_2)[1]);
-  for (std::int64_t begin = 0; begin < gates_T2.shape[0]; begin += positions) {
+  WideSum<S> entropy_loss(elements<S>(op.losses_2)[0]), balance_loss(elements<S>(op.losses_2)[1]);
+  for (std::int64_t begin = 0; begin < op.gates_T2.shape[0]; begin += positions) {
     Sum<S> share;
     for (std::int64_t t = begin; t < begin + positions; ++t) {
-      const S p = gate_share(elements<S>(gates_T2) + t * 2);
+      const S p = gate_share(elements<S>(op.gates_T2) + t * 2);
       share.add(p);
       entropy_loss.add(-binary_entropy(p));
     }
     const S excess = share.total() / S(positions) - S(0.5);
     balance_loss.add(excess * excess);
     for (std::int64_t t = begin; t < begin + positions; ++t) {
-      const S* g = elements<S>(gates_T2) + t * 2;
-      S* dgates = elements<S>(dgates_T2) + t * 2;
+      const S* g = elements<S>(op.gates_T2) + t * 2;
+      S* dgates = elements<S>(op.dgates_T2) + t * 2;
       if (g[0] == S(0) || g[1] == S(0)) {
         dgates[0] = dgates[1] = S(0);
         continue;
       }
       const S total = g[0] + g[1];
-      const S dp =
-          S(entropy_scale) * log(g[0] / g[1]) + S(balance_scale) * S(2) * excess / S(positions);
+      const S dp = S(op.entropy_scale) * log(g[0] / g[1]) +
+                   S(op.balance_scale) * S(2) * excess / S(positions);
       dgates[0] = dp * g[1] / (total * total);
       dgates[1] = -(dp * g[0] / (total * total));
     }
   }
-  elements<S>(losses_2)[0] = entropy_loss.total();
-  elements<S>(losses_2)[1] = balance_loss.total();
+  elements<S>(op.losses_2)[0] = entropy_loss.total();
+  elements<S>(op.losses_2)[1] = balance_loss.total();
 }
 
 template <class S>
-void ReferenceOpsOf<S>::path_readout(Tensor readout_TC, Tensor x_TD, Tensor h_deep_TD,
-                                     Tensor h_wide_TD, Tensor gates_T2) {
+void ReferenceOpsOf<S>::compute(const op::PathReadout& op) {
   using std::sqrt;
-  check_path_readout(readout_TC, x_TD, h_deep_TD, h_wide_TD, gates_T2);
-  const std::int64_t width = x_TD.shape[1];
+  const std::int64_t width = op.x_TD.shape[1];
   std::vector<S> deep(static_cast<std::size_t>(width)), wide(deep);
-  for (std::int64_t t = 0; t < x_TD.shape[0]; ++t) {
-    const S* x = elements<S>(x_TD) + t * width;
+  for (std::int64_t t = 0; t < op.x_TD.shape[0]; ++t) {
+    const S* x = elements<S>(op.x_TD) + t * width;
     for (std::int64_t d = 0; d < width; ++d) {
-      deep[d] = elements<S>(h_deep_TD)[t * width + d] - x[d];
-      wide[d] = elements<S>(h_wide_TD)[t * width + d] - x[d];
+      deep[d] = elements<S>(op.h_deep_TD)[t * width + d] - x[d];
+      wide[d] = elements<S>(op.h_wide_TD)[t * width + d] - x[d];
     }
-    const S* g = elements<S>(gates_T2) + t * 2;
+    const S* g = elements<S>(op.gates_T2) + t * 2;
     const S deep_norm = sqrt(dot(deep.data(), deep.data(), width));
     const S wide_norm = sqrt(dot(wide.data(), wide.data(), width));
     const S moved = g[0] * deep_norm + g[1] * wide_norm;
-    S* out = elements<S>(readout_TC) + t * PathReadout::num_columns;
-    out[PathReadout::gate_deep] = g[0];
-    out[PathReadout::gate_wide] = g[1];
-    out[PathReadout::gate_entropy] = binary_entropy(gate_share(g));
-    out[PathReadout::deep_share] = moved == S(0) ? S(0.5) : g[0] * deep_norm / moved;
-    out[PathReadout::cosine] = deep_norm == S(0) || wide_norm == S(0)
-                                   ? S(0)
-                                   : dot(deep.data(), wide.data(), width) / (deep_norm * wide_norm);
-    out[PathReadout::input_norm] = sqrt(dot(x, x, width));
+    S* out = elements<S>(op.readout_TC) + t * op::PathReadout::num_columns;
+    out[op::PathReadout::gate_deep] = g[0];
+    out[op::PathReadout::gate_wide] = g[1];
+    out[op::PathReadout::gate_entropy] = binary_entropy(gate_share(g));
+    out[op::PathReadout::deep_share] = moved == S(0) ? S(0.5) : g[0] * deep_norm / moved;
+    out[op::PathReadout::cosine] =
+        deep_norm == S(0) || wide_norm == S(0)
+            ? S(0)
+            : dot(deep.data(), wide.data(), width) / (deep_norm * wide_norm);
+    out[op::PathReadout::input_norm] = sqrt(dot(x, x, width));
   }
 }
 
 template <class S>
-void ReferenceOpsOf<S>::column_sums(Tensor out_C, Tensor in_TC) {
-  check_column_sums(out_C, in_TC);
-  const std::int64_t columns = out_C.shape[0];
+void ReferenceOpsOf<S>::compute(const op::ColumnSums& op) {
+  const std::int64_t columns = op.out_C.shape[0];
   for (std::int64_t c = 0; c < columns; ++c) {
-    WideSum<S> sum(elements<S>(out_C)[c]);
-    for (std::int64_t t = 0; t < in_TC.shape[0]; ++t) {
-      sum.add(elements<S>(in_TC)[t * columns + c]);
+    WideSum<S> sum(elements<S>(op.out_C)[c]);
+    for (std::int64_t t = 0; t < op.in_TC.shape[0]; ++t) {
+      sum.add(elements<S>(op.in_TC)[t * columns + c]);
     }
-    elements<S>(out_C)[c] = sum.total();
+    elements<S>(op.out_C)[c] = sum.total();
   }
 }
 
