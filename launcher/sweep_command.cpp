@@ -4,9 +4,9 @@
 #include <cstdlib>
 #include <unistd.h>
 
+#include "core/base/host_cores.h"
 #include "core/config/nearest.h"
 #include "core/cuda/cuda_device.h"
-#include "core/host_cores.h"
 #include "data/checkpoints/run_lock.h"
 #include "data/files/file_io.h"
 #include "launcher/commands.h"

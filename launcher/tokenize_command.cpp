@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "core/host_cores.h"
+#include "core/base/host_cores.h"
 #include "data/files/file_io.h"
 #include "data/text/bpe_trainer.h"
 #include "data/text/tokenizer_files.h"

@@ -4,9 +4,9 @@
 #include <memory>
 #include <optional>
 
+#include "core/base/host_cores.h"
+#include "core/base/host_memory.h"
 #include "core/cuda/cuda_device.h"
-#include "core/host_cores.h"
-#include "core/host_memory.h"
 #include "data/files/mapped_file_guard.h"
 #include "launcher/commands.h"
 #include "launcher/common/arguments.h"

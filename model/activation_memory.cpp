@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/dry_ops.h"
+#include "core/ops/dry_ops.h"
 #include "model/model_layout.h"
 
 namespace dualpath {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/config/field.h"
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

@@ -1,15 +1,15 @@
 // What the model code is handed: kernels, parameters and memory for one micro-batch.
 //
-// Shape suffixes used in this folder, as in core/ops.h: T tokens of the micro-batch, D model width,
-// F FFN hidden units, V vocabulary, H query heads, G key/value heads, E head size, K iterations,
-// C = (H+2G)·E columns of q, k and v together, N = H+G.
+// Shape suffixes used in this folder, as in core/ops/ops.h: T tokens of the micro-batch, D model
+// width, F FFN hidden units, V vocabulary, H query heads, G key/value heads, E head size, K
+// iterations, C = (H+2G)·E columns of q, k and v together, N = H+G.
 #pragma once
 
 #include <vector>
 
-#include "core/arena.h"
-#include "core/ops.h"
-#include "core/tracer.h"
+#include "core/base/tracer.h"
+#include "core/device/arena.h"
+#include "core/ops/ops.h"
 #include "model/kv_cache.h"
 #include "model/parameter_store.h"
 #include "parallel/tensor_axis.h"

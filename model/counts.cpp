@@ -1,6 +1,6 @@
 #include "model/counts.h"
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

@@ -22,7 +22,7 @@ inline Tensor gained_gradient(const Context& ctx, Tensor dout_TD, const Gain& ga
   return dy_TD;
 }
 
-// gain's gradient += , given the linear map's input `a` and its gradient `da` (core/ops.h).
+// gain's gradient += , given the linear map's input `a` and its gradient `da` (core/ops/ops.h).
 inline void accumulate_gain_gradient(const Context& ctx, const Gain& gain, Tensor da, Tensor a) {
   if (gain.present())
     ctx.ops.run(

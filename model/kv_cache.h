@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/device.h"
+#include "core/device/device.h"
 
 namespace dualpath {
 

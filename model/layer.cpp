@@ -1,6 +1,6 @@
 #include "model/layer.h"
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "model/optimizer_config.h"
 #include "model/parameter_store.h"
 

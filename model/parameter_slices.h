@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/tensor_slice.h"
+#include "core/base/tensor_slice.h"
 #include "model/optimizer.h"
 #include "model/parameter_store.h"
 

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "core/device.h"
-#include "core/tensor.h"
-#include "core/tensor_slice.h"
+#include "core/base/tensor.h"
+#include "core/base/tensor_slice.h"
+#include "core/device/device.h"
 #include "parallel/process_grid.h"
 
 namespace dualpath {

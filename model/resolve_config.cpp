@@ -4,7 +4,7 @@
 #include <cmath>
 #include <fmt/ranges.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "model/ffn_budget.h"
 
 namespace dualpath {

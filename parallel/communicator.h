@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "core/device.h"
-#include "core/tensor.h"
+#include "core/base/tensor.h"
+#include "core/device/device.h"
 
 namespace dualpath {
 

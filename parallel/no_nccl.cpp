@@ -1,4 +1,4 @@
-#include "core/error.h"
+#include "core/base/error.h"
 #include "parallel/nccl_communicator.h"
 
 namespace dualpath {

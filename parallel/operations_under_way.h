@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/tracer.h"
+#include "core/base/tracer.h"
 
 namespace dualpath {
 

@@ -8,7 +8,7 @@
 #include <span>
 #include <tuple>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "parallel/index.h"
 
 namespace dualpath {

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <optional>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "parallel/index.h"
 
 namespace dualpath {

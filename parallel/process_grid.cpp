@@ -1,6 +1,6 @@
 #include "parallel/process_grid.h"
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 

@@ -3,7 +3,7 @@
 // their result is needed.
 #pragma once
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "parallel/communicator.h"
 
 namespace dualpath {

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/random.h"
-#include "core/tensor.h"
+#include "core/base/random.h"
+#include "core/base/tensor.h"
 
 namespace dualpath {
 

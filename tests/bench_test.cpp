@@ -7,8 +7,8 @@
 #include <map>
 
 #include "core/cpu/cpu_device.h"
-#include "core/dry_device.h"
-#include "core/observed_device.h"
+#include "core/device/dry_device.h"
+#include "core/device/observed_device.h"
 #include "data/text/tokenizer_files.h"
 #include "launcher/bench/kernel_profile.h"
 #include "launcher/bench/report.h"

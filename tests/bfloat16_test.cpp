@@ -1,5 +1,5 @@
 // Rounding to bfloat16 against its definition in fp64, for all 65536 numbers and what lies between.
-#include "core/bfloat16.h"
+#include "core/base/bfloat16.h"
 
 #include <algorithm>
 #include <bit>
@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 #include <limits>
 
-#include "core/random.h"
+#include "core/base/random.h"
 
 namespace dualpath {
 namespace {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
-#include "core/tensor_slice.h"
+#include "core/base/error.h"
+#include "core/base/tensor_slice.h"
 #include "data/checkpoints/checkpoint_store.h"
 
 namespace dualpath {

@@ -9,8 +9,8 @@
 #include <thread>
 #include <unistd.h>
 
+#include "core/base/error.h"
 #include "core/config/config.h"
-#include "core/error.h"
 #include "tests/config_example.h"
 #include "tests/temporary_folder.h"
 

@@ -9,7 +9,7 @@
 #include <map>
 #include <set>
 
-#include "core/random.h"
+#include "core/base/random.h"
 #include "data/tokens/batch_loader.h"
 #include "data/tokens/token_stream.h"
 #include "tests/expect_error.h"

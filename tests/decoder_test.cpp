@@ -10,8 +10,8 @@
 #include <memory>
 #include <vector>
 
+#include "core/base/random.h"
 #include "core/cpu/cpu_device.h"
-#include "core/random.h"
 #include "model/resolve_config.h"
 #include "tests/allocation_counter.h"
 #include "tests/model_variants.h"

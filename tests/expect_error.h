@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 #include <string>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 

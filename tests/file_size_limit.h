@@ -4,7 +4,7 @@
 #include <csignal>
 #include <sys/resource.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <utility>
 
-#include "core/device.h"
-#include "core/ops.h"
+#include "core/device/device.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

@@ -6,9 +6,9 @@
 #include <cuda_runtime_api.h>
 #include <gmock/gmock.h>
 
+#include "core/base/random.h"
 #include "core/cuda/cuda_device.h"
-#include "core/kernel_tuner.h"
-#include "core/random.h"
+#include "core/ops/kernel_tuner.h"
 #include "tests/expect_error.h"
 #include "tests/fake_cuda/machine.h"
 

@@ -1,9 +1,9 @@
-#include "core/host_cores.h"
+#include "core/base/host_cores.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>
 
-#include "core/host_memory.h"
+#include "core/base/host_memory.h"
 
 namespace dualpath {
 namespace {

@@ -29,13 +29,20 @@ struct Room {
 // Each room uses rooms above it only, so there is no circle of folders. A file belongs to the
 // innermost folder that is listed.
 const std::vector<Room> kRooms = {
-    {"core", {}},
-    {"core/config", {"core"}},
-    {"core/cpu", {"core"}},
-    {"core/cuda", {"core"}},
+    {"core/base", {}},
+    {"core/config", {"core/base"}},
+    {"core/ops", {"core/base"}},
+    {"core/device", {"core/base", "core/ops"}},
+    {"core/cpu", {"core/base", "core/ops", "core/device"}},
+    {"core/cuda/kernels", {"core/base", "core/ops"}},
+    {"core/cuda/runtime", {"core/base", "core/ops", "core/device"}},
+    {"core/cuda/libraries", {"core/base", "core/ops", "core/device", "core/cuda/runtime"}},
+    {"core/cuda",
+     {"core/base", "core/ops", "core/device", "core/cuda/kernels", "core/cuda/runtime",
+      "core/cuda/libraries"}},
     {"parallel", {"core/"}},
     {"model", {"core/", "parallel"}},
-    {"data/files", {"core"}},
+    {"data/files", {"core/base"}},
     {"data/text", {"core/", "data/files"}},
     {"data/tokens", {"core/", "parallel", "data/files"}},
     {"data/checkpoints", {"core/", "parallel", "data/files"}},
@@ -228,9 +235,9 @@ class PlantedTree : public testing::Test {
 };
 
 TEST_F(PlantedTree, LawfulIncludesPass) {
-  plant("core/a.h", "#include <vector>\n#include \"core/b.h\"\n");
+  plant("core/base/a.h", "#include <vector>\n#include \"core/base/b.h\"\n");
   plant("core/cpu/gemm.cpp", "#include <oneapi/dnnl/dnnl.h>\n#include \"core/cpu/gemm.h\"\n");
-  plant("data/files/a.cpp", "#include <hdf5.h>\n#include \"core/error.h\"\n");
+  plant("data/files/a.cpp", "#include <hdf5.h>\n#include \"core/base/error.h\"\n");
   plant("data/tokens/a.cpp",
         "#include \"core/config/field.h\"\n#include \"parallel/communicator.h\"\n");
   plant("parallel/a.cpp", "#include <mpi.h>\n");
@@ -241,26 +248,26 @@ TEST_F(PlantedTree, LawfulIncludesPass) {
 }
 
 TEST_F(PlantedTree, BreachesAreToldWithFileAndLine) {
-  plant("core/a.h", "#pragma once\n  #  include \"model/b.h\"  // why not\n");
-  plant("core/b.h", "#include \"core/config/field.h\"\n");
+  plant("core/base/a.h", "#pragma once\n  #  include \"model/b.h\"  // why not\n");
+  plant("core/base/b.h", "#include \"core/config/field.h\"\n");
   plant("model/a.cpp", "#include \"data/tokens/b.h\"\n");
   plant("data/tokens/a.cpp", "#include \"model/b.h\"\n#include \"data/text/b.h\"\n");
-  plant("data/a.cpp", "#include \"core/error.h\"\n");
+  plant("data/a.cpp", "#include \"core/base/error.h\"\n");
   plant("parallel/a.cpp", "#include \"launcher/b.h\"\n");
   plant("launcher/a.cpp", "#include \"tests/b.h\"\n#include <mpi.h>\n");
   plant("launcher/train/a.cpp", "#include \"launcher/plan/b.h\"\n#include \"launcher/b.h\"\n");
   plant("model/b.cpp", "#include \"sibling.h\"\n#include \"core/cpu/gemm.h\"\n");
-  plant("core/deeper/a.cu", "#include <cuda_runtime.h>\n");
-  plant("core/b.cpp", "#include <dnnl.hpp>\n#include <hdf5.h>\n");
+  plant("core/base/deeper/a.cu", "#include <cuda_runtime.h>\n");
+  plant("core/base/b.cpp", "#include <dnnl.hpp>\n#include <hdf5.h>\n");
   EXPECT_THAT(
       scan().breaches,
       testing::UnorderedElementsAre(
-          "core/a.h:2: model/b.h: core/ must not include model/",
-          "core/b.h:1: core/config/field.h: core/ must not include core/config/",
+          "core/base/a.h:2: model/b.h: core/base/ must not include model/",
+          "core/base/b.h:1: core/config/field.h: core/base/ must not include core/config/",
           "model/a.cpp:1: data/tokens/b.h: model/ must not include data/tokens/",
           "data/tokens/a.cpp:1: model/b.h: data/tokens/ must not include model/",
           "data/tokens/a.cpp:2: data/text/b.h: data/tokens/ must not include data/text/",
-          "data/a.cpp:1: core/error.h: the file's folder is in no row of the table",
+          "data/a.cpp:1: core/base/error.h: the file's folder is in no row of the table",
           "parallel/a.cpp:1: launcher/b.h: parallel/ must not include launcher/",
           "launcher/a.cpp:1: tests/b.h: launcher/ must not include tests/",
           "launcher/a.cpp:2: mpi.h: belongs in parallel/ only",
@@ -269,19 +276,19 @@ TEST_F(PlantedTree, BreachesAreToldWithFileAndLine) {
           "launcher/train/a.cpp:2: launcher/b.h: launcher/train/ must not include launcher/",
           "model/b.cpp:1: sibling.h: is not written from the repository's root",
           "model/b.cpp:2: core/cpu/gemm.h: names a backend",
-          "core/deeper/a.cu:1: cuda_runtime.h: belongs in core/cuda/ only",
-          "core/b.cpp:1: dnnl.hpp: belongs in core/cpu/ only",
-          "core/b.cpp:2: hdf5.h: belongs in data/ only"));
+          "core/base/deeper/a.cu:1: cuda_runtime.h: belongs in core/cuda/ only",
+          "core/base/b.cpp:1: dnnl.hpp: belongs in core/cpu/ only",
+          "core/base/b.cpp:2: hdf5.h: belongs in data/ only"));
 }
 
 TEST_F(PlantedTree, CirclesAreTold) {
-  plant("core/a.h", "#include \"core/b.h\"\n");
-  plant("core/b.cpp", "#include \"core/b.h\"\n#include \"core/c.h\"\n");
-  plant("core/c.h", "#include \"core/a.h\"\n");
-  plant("core/d.h", "#include \"core/a.h\"\n");
+  plant("core/base/a.h", "#include \"core/base/b.h\"\n");
+  plant("core/base/b.cpp", "#include \"core/base/b.h\"\n#include \"core/base/c.h\"\n");
+  plant("core/base/c.h", "#include \"core/base/a.h\"\n");
+  plant("core/base/d.h", "#include \"core/base/a.h\"\n");
   EXPECT_THAT(scan().breaches, testing::IsEmpty());
   EXPECT_THAT(circles_of(scan().graph),
-              testing::ElementsAre("core/a -> core/b -> core/c -> core/a"));
+              testing::ElementsAre("core/base/a -> core/base/b -> core/base/c -> core/base/a"));
 }
 
 // The order of the table is the order of the rooms.

@@ -3,7 +3,7 @@
 #include <new>
 #include <stdexcept>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "launcher/common/arguments.h"
 #include "launcher/common/report_error.h"
 #include "launcher/job/device_choice.h"

@@ -8,8 +8,8 @@
 #include <gtest/gtest.h>
 #include <vector>
 
-#include "core/dry_ops.h"
-#include "core/random.h"
+#include "core/base/random.h"
+#include "core/ops/dry_ops.h"
 #include "model/counts.h"
 #include "model/regularizers.h"
 #include "model/resolve_config.h"

@@ -5,7 +5,7 @@
 #include <utf8proc.h>
 #include <vector>
 
-#include "core/random.h"
+#include "core/base/random.h"
 #include "data/text/unicode_tables.h"
 #include "data/text/utf8.h"
 #include "tests/random_text.h"

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "core/base/error.h"
 #include "core/cpu/cpu_device.h"
-#include "core/error.h"
 
 namespace dualpath {
 

@@ -1,4 +1,4 @@
-#include "core/ordered_map.h"
+#include "core/base/ordered_map.h"
 
 #include <atomic>
 #include <chrono>

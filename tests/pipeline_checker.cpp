@@ -6,7 +6,7 @@
 #include <tuple>
 #include <utility>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "parallel/pipeline_simulation.h"
 
 namespace dualpath {

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/random.h"
+#include "core/base/random.h"
 
 namespace dualpath {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/cpu/cpu_device.h"
-#include "core/observed_device.h"
+#include "core/device/observed_device.h"
 #include "tests/forwarding_device.h"
 
 namespace dualpath {

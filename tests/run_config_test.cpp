@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "launcher/bench/bench_config.h"
 #include "launcher/config/config_warnings.h"
 #include "launcher/config/corpus_paths.h"

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 #include <utility>
 
-#include "core/random.h"
+#include "core/base/random.h"
 #include "tests/expect_error.h"
 
 namespace dualpath {

@@ -1,4 +1,4 @@
-#include "core/threaded_stream.h"
+#include "core/device/threaded_stream.h"
 
 #include <atomic>
 #include <gtest/gtest.h>

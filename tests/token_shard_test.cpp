@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "core/random.h"
+#include "core/base/random.h"
 #include "data/files/hdf5_file.h"
 #include "data/files/mapped_file_guard.h"
 #include "tests/expect_error.h"

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 #include <set>
 
-#include "core/random.h"
+#include "core/base/random.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"
 #include "tests/test_corpus.h"

@@ -7,7 +7,7 @@
 #include <map>
 #include <set>
 
-#include "core/random.h"
+#include "core/base/random.h"
 #include "data/text/encoder.h"
 #include "data/text/tokenizer_files.h"
 #include "tests/expect_error.h"

@@ -1,12 +1,12 @@
 #include <cmath>
 #include <utility>
 
+#include "core/base/element_types.h"
 #include "core/cpu/attention_numbers.h"
 #include "core/cpu/cpu_ops.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/vector_math.h"
-#include "core/element_types.h"
 
 namespace dualpath {
 namespace {

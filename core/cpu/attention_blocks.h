@@ -8,7 +8,7 @@
 
 #include "core/cpu/attention_tiles.h"
 #include "core/cpu/transpose.h"
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

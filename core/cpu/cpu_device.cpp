@@ -5,11 +5,11 @@
 #include <fmt/ranges.h>
 #include <sys/mman.h>
 
+#include "core/base/host_memory.h"
 #include "core/cpu/kernel_sets.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/scratch.h"
-#include "core/host_memory.h"
-#include "core/threaded_stream.h"
+#include "core/device/threaded_stream.h"
 
 namespace dualpath {
 namespace {

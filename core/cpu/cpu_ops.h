@@ -1,7 +1,7 @@
 // The kernels of the CPU backend. Each theme's file defines the overloads listed under its name.
 #pragma once
 
-#include "core/cpu/matmul.h"
+#include "core/cpu/bf16_products.h"
 #include "core/cpu/scratch.h"
 #include "core/ops/check.h"
 

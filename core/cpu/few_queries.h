@@ -3,7 +3,7 @@
 #pragma once
 
 #include "core/cpu/scratch.h"
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

@@ -1,7 +1,7 @@
+#include "core/base/element_types.h"
 #include "core/cpu/cpu_ops.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/vector_math.h"
-#include "core/element_types.h"
 
 namespace dualpath {
 namespace {

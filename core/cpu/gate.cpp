@@ -1,11 +1,11 @@
 #include <array>
 #include <cmath>
 
+#include "core/base/element_types.h"
 #include "core/cpu/cpu_ops.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
-#include "core/element_types.h"
 
 namespace dualpath {
 namespace {

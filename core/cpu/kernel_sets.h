@@ -4,7 +4,7 @@
 #include <memory>
 #include <span>
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

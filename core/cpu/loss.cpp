@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/base/element_types.h"
 #include "core/cpu/cpu_ops.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/vector_math.h"
-#include "core/element_types.h"
 
 namespace dualpath {
 namespace {

@@ -3,7 +3,7 @@
 // milliseconds on all threads, and returns how much that was.
 #pragma once
 
-#include "core/device.h"
+#include "core/device/device.h"
 
 namespace dualpath {
 

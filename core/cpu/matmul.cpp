@@ -1,8 +1,7 @@
-#include "core/cpu/matmul.h"
-
 #include <dnnl.h>
 #include <omp.h>
 
+#include "core/cpu/bf16_products.h"
 #include "core/cpu/cpu_ops.h"
 
 namespace dualpath {

@@ -1,10 +1,10 @@
 #include <algorithm>
 
+#include "core/base/element_types.h"
 #include "core/cpu/cpu_ops.h"
 #include "core/cpu/parallel_for.h"
 #include "core/cpu/row_math.h"
 #include "core/cpu/row_sums.h"
-#include "core/element_types.h"
 
 namespace dualpath {
 namespace {

@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-#include "core/bfloat16.h"
+#include "core/base/bfloat16.h"
 
 namespace dualpath {
 

@@ -9,7 +9,7 @@
 #include "core/cuda/runtime/cuda_check.h"
 #include "core/cuda/runtime/cuda_recorder.h"
 #include "core/cuda/runtime/cuda_stopwatch.h"
-#include "core/threaded_stream.h"
+#include "core/device/threaded_stream.h"
 
 namespace dualpath {
 namespace {

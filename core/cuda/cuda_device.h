@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "core/device.h"
+#include "core/device/device.h"
 
 namespace dualpath {
 

@@ -1,4 +1,4 @@
-// The operations of core/ops.h on a CUDA stream: by the kernels of kernels/, and products and
+// The operations of core/ops/ops.h on a CUDA stream: by the kernels of kernels/, and products and
 // attention by libraries. A Grid starts a kernel:
 //
 //   template <class Kernel> static const void* function();  // what the CUDA runtime calls it
@@ -12,7 +12,7 @@
 #include <optional>
 #include <typeinfo>
 
-#include "core/cuda/cuda_ops.h"
+#include "core/cuda/gpu_properties.h"
 #include "core/cuda/kernels/all.h"
 #include "core/cuda/libraries/cuda_tuner.h"
 #include "core/cuda/runtime/cuda_check.h"

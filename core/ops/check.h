@@ -1,7 +1,7 @@
 // The contract of a call, checked before it is carried out.
 #pragma once
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

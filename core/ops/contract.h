@@ -1,6 +1,7 @@
 // How an operation states its contract: what it does to each operand, the operand's type and shape,
 // and what may share memory. The contract is stated once, in operands() of the operation's struct;
-// the checks (core/ops/check.h), the observer (core/observed_device.h) and the tests visit it.
+// the checks (core/ops/check.h), the observer (core/device/observed_device.h) and the tests visit
+// it.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "core/tensor.h"
+#include "core/base/tensor.h"
 
 namespace dualpath {
 

@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/tensor_slice.h"
+#include "core/base/tensor_slice.h"
 
 namespace dualpath {
 

@@ -21,8 +21,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/slice_access.h"
-#include "core/tensor_slice.h"
+#include "core/base/tensor_slice.h"
+#include "core/device/slice_access.h"
 #include "data/checkpoints/checkpoint_index.h"
 #include "data/checkpoints/checkpoint_manifest.h"
 #include "parallel/communicator.h"

@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <utility>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/files/file_io.h"
 
 namespace dualpath {

@@ -1,6 +1,6 @@
 #include "data/text/added_tokens.h"
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 

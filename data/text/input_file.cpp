@@ -9,7 +9,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 namespace {

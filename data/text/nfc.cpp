@@ -5,7 +5,7 @@
 #include <span>
 #include <utf8proc.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/text/unicode_tables.h"
 #include "data/text/utf8.h"
 

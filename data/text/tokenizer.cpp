@@ -6,7 +6,7 @@
 #include <utility>
 #include <xxhash.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 namespace {

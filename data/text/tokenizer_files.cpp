@@ -5,7 +5,7 @@
 #include <optional>
 #include <sstream>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/files/file_io.h"
 #include "data/text/byte_vocabulary.h"
 #include "data/text/tokenizer_json.h"

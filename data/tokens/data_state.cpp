@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/files/yaml_text.h"
 
 namespace dualpath {

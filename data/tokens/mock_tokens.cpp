@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/tokens/sample_source.h"
 
 namespace dualpath {

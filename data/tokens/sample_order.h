@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "core/random.h"
+#include "core/base/random.h"
 #include "data/tokens/blend.h"
 #include "data/tokens/data_state.h"
 

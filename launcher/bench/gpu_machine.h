@@ -1,7 +1,7 @@
 // The peaks of a device with memory of its own, by the largest operations that its kernels do.
 #pragma once
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "launcher/bench/machine_peaks.h"
 
 namespace dualpath {

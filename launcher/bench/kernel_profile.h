@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/kernel_call.h"
+#include "core/device/kernel_call.h"
 #include "launcher/bench/machine_bench.h"
 #include "launcher/bench/timing.h"
 

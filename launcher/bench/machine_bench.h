@@ -1,7 +1,7 @@
 // Measures the peaks of the machine.
 #pragma once
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "launcher/bench/machine_peaks.h"
 
 namespace dualpath {

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "core/cuda/cuda_device.h"
-#include "core/observed_device.h"
+#include "core/device/observed_device.h"
 #include "launcher/bench/job_bench.h"
 #include "launcher/bench/kernel_profile.h"
 #include "launcher/bench/peak_memory.h"

@@ -1,7 +1,7 @@
 // What `dualpath plan` is to know of this machine, measured within training steps of small models.
 #pragma once
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "launcher/bench/report.h"
 #include "launcher/plan/machine.h"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/observed_device.h"
+#include "core/device/observed_device.h"
 #include "launcher/bench/peak_memory.h"
 #include "launcher/job/device_peaks.h"
 #include "launcher/job/kernel_choices.h"

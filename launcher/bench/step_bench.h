@@ -1,7 +1,7 @@
 // One training step of a configuration: how fast it is, and where its time goes.
 #pragma once
 
-#include "core/log.h"
+#include "core/base/log.h"
 #include "data/tokens/sample_source.h"
 #include "launcher/bench/bench_config.h"
 #include "launcher/bench/kernel_profile.h"

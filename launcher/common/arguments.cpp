@@ -1,6 +1,6 @@
 #include "launcher/common/arguments.h"
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 

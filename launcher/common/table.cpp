@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "launcher/common/text_format.h"
 
 namespace dualpath {

@@ -1,6 +1,6 @@
 #include "launcher/config/corpus_paths.h"
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/files/file_io.h"
 
 namespace dualpath {

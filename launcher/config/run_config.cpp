@@ -5,8 +5,8 @@
 #include <fmt/ranges.h>
 #include <string_view>
 
+#include "core/base/error.h"
 #include "core/config/nearest.h"
-#include "core/error.h"
 #include "launcher/config/memory_bounds.h"
 #include "launcher/config/parallel_layout.h"
 #include "model/counts.h"

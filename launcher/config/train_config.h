@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "core/base/tensor.h"
 #include "core/config/config.h"
-#include "core/tensor.h"
 #include "launcher/config/device_options.h"
 #include "model/config.h"
 

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/random.h"
 #include "core/config/field.h"
-#include "core/random.h"
 
 namespace dualpath {
 

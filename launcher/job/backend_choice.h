@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "core/log.h"
+#include "core/base/log.h"
 #include "launcher/job/job.h"
 #include "parallel/parallel_config.h"
 

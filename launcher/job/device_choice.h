@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "launcher/config/device_options.h"
 
 namespace dualpath {

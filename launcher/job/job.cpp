@@ -5,9 +5,9 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "core/base/error.h"
+#include "core/base/host_cores.h"
 #include "core/config/field.h"
-#include "core/error.h"
-#include "core/host_cores.h"
 
 namespace dualpath {
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "parallel/communicator.h"
 #include "parallel/mpi_communicator.h"
 

@@ -3,8 +3,8 @@
 
 #include <filesystem>
 
-#include "core/kernel_tuner.h"
-#include "core/log.h"
+#include "core/base/log.h"
+#include "core/ops/kernel_tuner.h"
 #include "model/model.h"
 #include "parallel/communicator.h"
 

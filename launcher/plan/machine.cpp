@@ -4,8 +4,8 @@
 #include <bit>
 #include <fmt/format.h>
 
+#include "core/base/error.h"
 #include "core/config/nearest.h"
-#include "core/error.h"
 #include "data/files/file_io.h"
 #include "parallel/communicator.h"
 

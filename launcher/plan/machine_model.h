@@ -4,8 +4,8 @@
 #include <map>
 #include <span>
 
-#include "core/dry_device.h"
-#include "core/observed_device.h"
+#include "core/device/dry_device.h"
+#include "core/device/observed_device.h"
 #include "launcher/plan/machine.h"
 #include "parallel/communicator.h"
 

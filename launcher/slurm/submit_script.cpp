@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/files/file_io.h"
 #include "launcher/common/embedded_text.h"
 

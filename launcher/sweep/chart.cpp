@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/files/file_io.h"
 #include "launcher/common/text_format.h"
 #include "launcher/common/work_folder.h"

@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <utility>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 

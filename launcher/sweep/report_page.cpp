@@ -7,7 +7,7 @@
 #include <functional>
 #include <map>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "launcher/common/text_format.h"
 #include "launcher/sweep/markup.h"
 #include "launcher/sweep/report_charts.h"

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <set>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 

@@ -1,6 +1,6 @@
 #include "launcher/sweep/sweep_report.h"
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/files/file_io.h"
 #include "launcher/sweep/report_csv.h"
 #include "launcher/sweep/report_page.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/log.h"
+#include "core/base/log.h"
 #include "launcher/sweep/sweep_plan.h"
 
 namespace dualpath {

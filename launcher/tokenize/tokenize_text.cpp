@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/ordered_map.h"
+#include "core/base/ordered_map.h"
 #include "data/text/added_tokens.h"
 #include "data/text/bpe_trainer.h"
 #include "data/text/encoder.h"

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "core/log.h"
-#include "core/tensor_slice.h"
+#include "core/base/log.h"
+#include "core/base/tensor_slice.h"
 #include "data/checkpoints/checkpoint_store.h"
 #include "launcher/config/run_config.h"
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "data/files/file_io.h"
 #include "launcher/train/set_aside.h"
 

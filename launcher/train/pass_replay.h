@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "launcher/config/device_options.h"
 #include "parallel/parallel_config.h"
 #include "parallel/pipeline_plan.h"

@@ -6,7 +6,7 @@
 #include <memory>
 #include <optional>
 
-#include "core/observed_device.h"
+#include "core/device/observed_device.h"
 #include "launcher/config/profile_config.h"
 #include "launcher/train/trace_recorder.h"
 #include "parallel/operations_under_way.h"

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 

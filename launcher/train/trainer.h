@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "core/tensor_slice.h"
+#include "core/base/tensor_slice.h"
 #include "data/tokens/batch_loader.h"
 #include "launcher/config/parallel_layout.h"
 #include "launcher/train/pass_replay.h"

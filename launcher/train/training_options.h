@@ -1,7 +1,7 @@
 // From a run's configuration to what a trainer takes.
 #pragma once
 
-#include "core/log.h"
+#include "core/base/log.h"
 #include "launcher/config/run_config.h"
 #include "launcher/job/job.h"
 #include "launcher/train/trainer.h"

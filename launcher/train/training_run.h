@@ -21,7 +21,7 @@
 #include <map>
 #include <optional>
 
-#include "core/log.h"
+#include "core/base/log.h"
 #include "data/checkpoints/checkpoint_folder.h"
 #include "data/checkpoints/run_lock.h"
 #include "launcher/config/run_config.h"

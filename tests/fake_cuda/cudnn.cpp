@@ -5,7 +5,7 @@
 #include <cstring>
 #include <cudnn.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/fake_cuda/calls.h"
 #include "tests/fake_cuda/cudnn_graph_run.h"
 

@@ -7,7 +7,7 @@
 #include <set>
 #include <utility>
 
-#include "core/bfloat16.h"
+#include "core/base/bfloat16.h"
 
 namespace dualpath::fake_cuda {
 namespace {

@@ -1,6 +1,6 @@
 #include "tests/fake_cuda/machine.h"
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/fake_cuda/blaslt.h"
 #include "tests/fake_cuda/calls.h"
 #include "tests/fake_cuda/cudnn.h"

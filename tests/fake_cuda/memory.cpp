@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/fake_cuda/calls.h"
 
 #ifdef __SANITIZE_ADDRESS__

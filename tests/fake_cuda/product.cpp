@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "core/bfloat16.h"
+#include "core/base/bfloat16.h"
 #include "tests/fake_cuda/blaslt.h"
 
 namespace dualpath::fake_cuda {

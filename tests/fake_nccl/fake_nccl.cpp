@@ -15,7 +15,7 @@
 #include <optional>
 #include <thread>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/fake_cuda/calls.h"
 
 using dualpath::fake_cuda::current_device;

@@ -7,7 +7,7 @@
 #include <mutex>
 #include <set>
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "tests/far_device/lazy_stream.h"
 
 namespace dualpath {

@@ -10,7 +10,7 @@
 #include <functional>
 #include <mutex>
 
-#include "core/stream.h"
+#include "core/device/stream.h"
 
 namespace dualpath {
 

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "core/cuda/cuda_device.h"
-#include "core/observed_device.h"
+#include "core/device/observed_device.h"
 #include "tests/expect_error.h"
 #include "tests/forwarding_device.h"
 #include "tests/mpi/grid_rig.h"

@@ -4,8 +4,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "core/base/error.h"
 #include "core/cuda/kernels/block.h"
-#include "core/error.h"
 #include "tests/gpu_emulator/waiting_stack.h"
 
 #ifdef __SANITIZE_ADDRESS__

@@ -9,7 +9,7 @@
 #include <memory>
 #include <ostream>
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "tests/kernel_suite/operands.h"
 
 namespace dualpath {

@@ -6,7 +6,7 @@
 #include <limits>
 #include <numbers>
 
-#include "core/random.h"
+#include "core/base/random.h"
 #include "tests/reference_ops/reference_ops.h"
 #include "tests/reference_ops/rounded.h"
 

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "parallel/communicator.h"
 #include "parallel/operations_under_way.h"
 

@@ -1,6 +1,6 @@
 // The communicators for host memory pass the suite, and promise more.
 #include "core/cpu/cpu_device.h"
-#include "core/threaded_stream.h"
+#include "core/device/threaded_stream.h"
 #include "parallel/staged_communicator.h"
 #include "tests/allocation_counter.h"
 #include "tests/mpi/communicator_suite.h"

@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 #include <sstream>
 
+#include "core/base/random.h"
 #include "core/cpu/cpu_device.h"
-#include "core/random.h"
 #include "model/parameter_slices.h"
 #include "model/resolve_config.h"
 #include "tests/reference_ops/reference_device.h"

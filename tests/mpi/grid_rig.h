@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/slice_access.h"
+#include "core/device/slice_access.h"
 #include "data/tokens/sample_source.h"
 #include "launcher/train/trainer.h"
 

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "core/cpu/cpu_device.h"
-#include "core/observed_device.h"
+#include "core/device/observed_device.h"
 #include "launcher/plan/machine_model.h"
 #include "tests/forwarding_device.h"
 #include "tests/mpi/grid_rig.h"

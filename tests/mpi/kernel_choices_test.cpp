@@ -8,8 +8,8 @@
 
 #include "core/cpu/cpu_device.h"
 #include "core/cuda/libraries/gemm_layout.h"
-#include "core/dry_device.h"
-#include "core/observed_device.h"
+#include "core/device/dry_device.h"
+#include "core/device/observed_device.h"
 #include "data/files/file_io.h"
 #include "tests/expect_error.h"
 #include "tests/mpi/grid_rig.h"

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <vector>
 
-#include "core/random.h"
+#include "core/base/random.h"
 #include "model/parameter_slices.h"
 #include "tests/mpi/grid_rig.h"
 #include "tests/mpi/world.h"

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "core/device.h"
+#include "core/device/device.h"
 #include "parallel/layered_communicator.h"
 
 namespace dualpath {

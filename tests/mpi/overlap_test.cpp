@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "core/cpu/cpu_device.h"
-#include "core/observed_device.h"
+#include "core/device/observed_device.h"
 #include "tests/mpi/delayed_communicator.h"
 #include "tests/mpi/grid_rig.h"
 #include "tests/mpi/world.h"

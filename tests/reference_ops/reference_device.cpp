@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "core/threaded_stream.h"
+#include "core/device/threaded_stream.h"
 #include "tests/reference_ops/reference_ops.h"
 
 namespace dualpath {

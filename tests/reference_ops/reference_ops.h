@@ -1,5 +1,5 @@
-// Every operation of core/ops.h, naively, in host memory of DType::f64. Obviously right is the aim:
-// loops as close to the formulas as can be. Synchronous.
+// Every operation of core/ops/ops.h, naively, in host memory of DType::f64. Obviously right is the
+// aim: loops as close to the formulas as can be. Synchronous.
 #pragma once
 
 #include "core/ops/check.h"

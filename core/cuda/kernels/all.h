@@ -1,4 +1,4 @@
-// The kernels of all operations of core/ops.h but matrix products, and their launches.
+// The kernels of all operations of core/ops/ops.h but matrix products, and their launches.
 #pragma once
 
 #include "core/cuda/kernels/attention.h"

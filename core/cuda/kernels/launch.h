@@ -1,5 +1,5 @@
 // How a kernel is launched: how many blocks and threads it gets, and sums over tokens. The files of
-// this folder hold the kernels by theme, and for each operation of core/ops.h a launch():
+// this folder hold the kernels by theme, and for each operation of core/ops/ops.h a launch():
 //
 //   void launch(auto& on, const op::RowDot& op);
 //
@@ -16,9 +16,9 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include "core/base/element_types.h"
 #include "core/cuda/kernels/block.h"
-#include "core/element_types.h"
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath::gpu {
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "core/base/random.h"
 #include "core/cuda/runtime/cuda_check.h"
-#include "core/random.h"
 
 namespace dualpath {
 namespace {

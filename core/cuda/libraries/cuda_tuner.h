@@ -5,7 +5,7 @@
 
 #include "core/cuda/libraries/cuda_matmul.h"
 #include "core/cuda/libraries/fused_attention.h"
-#include "core/device.h"
+#include "core/device/device.h"
 
 namespace dualpath {
 

@@ -1,9 +1,9 @@
-// Causal attention of core/ops.h by cuDNN, bf16 operands, for one shape: the same bits every time.
-// What it calls statistics is our log_sum, laid out [sequences, H, positions].
+// Causal attention of core/ops/ops.h by cuDNN, bf16 operands, for one shape: the same bits every
+// time. What it calls statistics is our log_sum, laid out [sequences, H, positions].
 #pragma once
 
 #include "core/cuda/libraries/cudnn_graph.h"
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

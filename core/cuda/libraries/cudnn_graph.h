@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 // Throws Error(configuration) for lack of memory, else Error(internal), with the library's own
 // explanation.

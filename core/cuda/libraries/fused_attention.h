@@ -7,7 +7,7 @@
 
 #include "core/cuda/libraries/workspaces.h"
 #include "core/cuda/runtime/cuda_stream.h"
-#include "core/device.h"
+#include "core/device/device.h"
 
 namespace dualpath {
 

@@ -1,4 +1,4 @@
-// The products of core/ops.h as cuBLASLt's: ours are of row-major matrices, its of column-major
+// The products of core/ops/ops.h as cuBLASLt's: ours are of row-major matrices, its of column-major
 // ones.
 //
 // A row-major matrix [r, c] is, in the same memory, the column-major matrix [c, r] that is its
@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 #include <string>
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath::gpu {
 

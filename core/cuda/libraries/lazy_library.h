@@ -4,7 +4,7 @@
 
 #include <dlfcn.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 #define DUALPATH_TEXT_OF(number) #number
 // name and major version: "libx.so." and 3 make libx.so.3.

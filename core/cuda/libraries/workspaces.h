@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath::gpu {
 

@@ -4,7 +4,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 #define CUDA_CHECK(call)                                                                 \
   do {                                                                                   \

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "core/tracer.h"
+#include "core/base/tracer.h"
 
 namespace dualpath {
 

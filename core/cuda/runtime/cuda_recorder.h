@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/cuda/runtime/cuda_stream.h"
-#include "core/work_recorder.h"
+#include "core/device/work_recorder.h"
 
 namespace dualpath {
 

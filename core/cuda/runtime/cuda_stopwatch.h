@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/cuda/runtime/cuda_stream.h"
-#include "core/stopwatch.h"
+#include "core/device/stopwatch.h"
 
 namespace dualpath {
 

@@ -5,7 +5,7 @@
 #include <cuda_runtime_api.h>
 #include <functional>
 
-#include "core/stream.h"
+#include "core/device/stream.h"
 
 namespace dualpath {
 

@@ -1,4 +1,4 @@
-#include "core/threaded_stream.h"
+#include "core/device/threaded_stream.h"
 
 namespace dualpath {
 

@@ -1,4 +1,4 @@
-#include "core/random.h"
+#include "core/base/random.h"
 
 #include <algorithm>
 #include <array>
@@ -8,8 +8,8 @@
 #include <thread>
 #include <vector>
 
-#include "core/error.h"
-#include "core/host_cores.h"
+#include "core/base/error.h"
+#include "core/base/host_cores.h"
 
 namespace dualpath {
 

@@ -1,4 +1,4 @@
-#include "core/slice_access.h"
+#include "core/device/slice_access.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "core/log.h"
+#include "core/base/log.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -8,7 +8,7 @@
 #include <fmt/chrono.h>
 #include <utility>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 

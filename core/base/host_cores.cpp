@@ -1,4 +1,4 @@
-#include "core/host_cores.h"
+#include "core/base/host_cores.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,7 +6,7 @@
 #include <string>
 #include <thread>
 
-#include "core/control_group.h"
+#include "core/base/control_group.h"
 
 namespace dualpath {
 namespace {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/cpu/scratch.h"
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

@@ -2,7 +2,7 @@
 // step without the trainer's or the model's knowing.
 #pragma once
 
-#include "core/kernel_call.h"
+#include "core/device/kernel_call.h"
 
 namespace dualpath {
 

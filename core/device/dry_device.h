@@ -2,8 +2,8 @@
 // their shapes, and no more.
 #pragma once
 
-#include "core/device.h"
-#include "core/dry_ops.h"
+#include "core/device/device.h"
+#include "core/ops/dry_ops.h"
 
 namespace dualpath {
 

@@ -1,11 +1,11 @@
-#include "core/host_memory.h"
+#include "core/base/host_memory.h"
 
 #include <algorithm>
 #include <charconv>
 #include <fstream>
 #include <utility>
 
-#include "core/control_group.h"
+#include "core/base/control_group.h"
 
 namespace dualpath {
 

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <vector>
 
-#include "core/stream.h"
+#include "core/device/stream.h"
 
 namespace dualpath {
 

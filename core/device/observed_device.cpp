@@ -1,4 +1,4 @@
-#include "core/observed_device.h"
+#include "core/device/observed_device.h"
 
 #include <array>
 

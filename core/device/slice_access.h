@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <functional>
 
-#include "core/device.h"
-#include "core/tensor_slice.h"
+#include "core/base/tensor_slice.h"
+#include "core/device/device.h"
 
 namespace dualpath {
 

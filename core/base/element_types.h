@@ -2,7 +2,7 @@
 // beside streams of f32, and both bf16 (NumericTypes).
 #pragma once
 
-#include "core/tensor.h"
+#include "core/base/tensor.h"
 
 namespace dualpath {
 

@@ -3,7 +3,7 @@
 // allocated.
 #pragma once
 
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

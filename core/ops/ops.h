@@ -15,7 +15,7 @@
 // of it. All kernels are deterministic: the same inputs and thread count give the same bits.
 // Contracts are checked; a breach throws Error(internal).
 //
-// Types (NumericTypes in core/tensor.h): Kind::stream belongs to the residual stream and its
+// Types (NumericTypes in core/base/tensor.h): Kind::stream belongs to the residual stream and its
 // gradient; Kind::operand goes into or comes out of matrix products and attention; both may be bf16
 // (the stream only if the operands are). Kind::master are all other reals (f32; f64 in the
 // reference of the tests), except sums that are held in f64. Kernels compute in the master type
@@ -30,10 +30,10 @@
 #include <memory>
 #include <variant>
 
-#include "core/kernel_tuner.h"
 #include "core/ops/attention.h"
 #include "core/ops/ffn.h"
 #include "core/ops/gate.h"
+#include "core/ops/kernel_tuner.h"
 #include "core/ops/loop.h"
 #include "core/ops/loss.h"
 #include "core/ops/matmul.h"

@@ -1,4 +1,4 @@
-#include "core/arena.h"
+#include "core/device/arena.h"
 
 #include <algorithm>
 

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/device.h"
-#include "core/tensor.h"
+#include "core/base/tensor.h"
+#include "core/device/device.h"
 
 namespace dualpath {
 

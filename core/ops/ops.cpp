@@ -1,4 +1,4 @@
-#include "core/ops.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 namespace {

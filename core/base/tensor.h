@@ -8,8 +8,8 @@
 #include <span>
 #include <string>
 
-#include "core/bfloat16.h"
-#include "core/error.h"
+#include "core/base/bfloat16.h"
+#include "core/base/error.h"
 
 namespace dualpath {
 

@@ -9,11 +9,11 @@
 #include <string>
 #include <utility>
 
-#include "core/ops.h"
-#include "core/stopwatch.h"
-#include "core/stream.h"
-#include "core/tensor.h"
-#include "core/work_recorder.h"
+#include "core/base/tensor.h"
+#include "core/device/stopwatch.h"
+#include "core/device/stream.h"
+#include "core/device/work_recorder.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

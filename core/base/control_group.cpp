@@ -1,4 +1,4 @@
-#include "core/control_group.h"
+#include "core/base/control_group.h"
 
 #include <filesystem>
 #include <fmt/format.h>

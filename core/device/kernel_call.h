@@ -1,11 +1,11 @@
-// One call of an operation of core/ops.h as an observer of kernels sees it.
+// One call of an operation of core/ops/ops.h as an observer of kernels sees it.
 #pragma once
 
 #include <functional>
 #include <span>
 
-#include "core/device.h"
-#include "core/ops.h"
+#include "core/device/device.h"
+#include "core/ops/ops.h"
 
 namespace dualpath {
 

@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "core/stream.h"
+#include "core/device/stream.h"
 
 namespace dualpath {
 
