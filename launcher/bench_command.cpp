@@ -142,31 +142,26 @@ constexpr Part parts[] = {
 
 std::string help() {
   std::string text = fmt::format(
-      "Measures what the parts of training reach of this machine's own peak, which it measures "
-      "too.\n\n"
+      "Measures the parts of training against this machine's own peak, which it measures too.\n\n"
       "usage: {}\n\nparts:\n",
       usage);
   for (const Part& part : parts) text += fmt::format("  {:<12}{}\n", part.name, part.help);
-  return text + fmt::format(
-                    "\nWithout a PART all are measured whose input is there. The configuration is "
-                    "that of\n"
-                    "`dualpath train`, without a file that of a small model; without corpora on "
-                    "random tokens.\n"
-                    "Under mpirun all ranks measure at once, and rank 0 tells its figures.\n\n"
-                    "Rates are those of medians. `of peak` is the share of the best multiply-adds "
-                    "where a kernel\n"
-                    "multiplies matrices, else of the best memory traffic, which operands in "
-                    "caches exceed.\n\n"
-                    "On a GPU (train.device) its own clock times the kernels, those alone with "
-                    "other data in the\n"
-                    "caches, and `step`, `kernels` and bench.machine_file choose algorithms as a "
-                    "training run\n"
-                    "does at its first start. Its peaks are those of the largest products and "
-                    "copies; loader, "
-                    "tokenizer and\n"
-                    "checkpoint are held against the host's memory.\n\n"
-                    "fields, their defaults and units:\n{}",
-                    config_help<BenchConfig>());
+  return text + fmt::format(R"(
+Without a PART, all are measured whose input is there. The configuration is that of `dualpath
+train`; without a file, that of a small model; without corpora, random tokens. Under mpirun all
+ranks measure at once, and rank 0 tells its figures.
+
+Rates are those of medians. `of peak` is the share of the best multiply-add rate for kernels that
+multiply matrices, else of the best memory rate, which operands in caches exceed.
+
+On a GPU (train.device) kernels are timed by the GPU's clock, those alone with other data in its
+caches. `step`, `kernels` and bench.machine_file choose algorithms as a training run does at its
+first start. The peaks are those of the largest products and copies. Loader, tokenizer and
+checkpoint are compared with the host's memory.
+
+fields, their defaults and units:
+{})",
+                            config_help<BenchConfig>());
 }
 
 Bench::Bench(BenchConfig config, Job& job, std::unique_ptr<Device> device, Log& log)

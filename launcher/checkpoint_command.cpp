@@ -20,13 +20,18 @@ constexpr const char* usage = "dualpath checkpoint list|verify FOLDER...";
 
 std::string checkpoint_help() {
   return fmt::format(
-      "Shows or checks checkpoints. Changes nothing; may be used while a run is training.\n\n"
-      "usage: {}\n\n"
-      "FOLDER is a run folder, its folder of checkpoints, or one checkpoint.\n\n"
-      "  list    a line a checkpoint; looks at manifests and file sizes only\n"
-      "  verify  reads all shards and compares them with the hashes of what was saved\n\n"
-      "One that a training run removes meanwhile, having saved a newer one, is not damaged; the\n"
-      "newer one is looked at. Exit code 4 when a checkpoint is damaged.\n",
+      R"(Lists or checks checkpoints. Changes nothing; may be used while a run is training.
+
+usage: {}
+
+FOLDER is a run folder, its folder of checkpoints, or one checkpoint.
+
+  list    one line a checkpoint; reads manifests and file sizes only
+  verify  reads all shards and compares them with the hashes of what was saved
+
+A checkpoint that a training run removes meanwhile, after a newer save, is not damaged: the newer
+one is checked. Exit code 4 if a checkpoint is damaged.
+)",
       usage);
 }
 

@@ -18,15 +18,16 @@ constexpr const char* usage = "dualpath data info|verify PATH...";
 
 std::string data_help() {
   return fmt::format(
-      "Tells what token shards hold, or checks them.\n\n"
-      "usage: {}\n\n"
-      "PATH is a corpus (a folder with corpus.yaml, as `dualpath tokenize` writes it) or one "
-      "token\n"
-      "shard (*.h5).\n\n"
-      "  info    one line a path: tokens, documents, size, vocabulary, shards, tokenizer\n"
-      "  verify  reads everything, the tokenizer too, and recomputes all checksums; exit code 3 "
-      "after\n"
-      "          telling every file that is damaged and what is wrong with it\n",
+      R"(Tells what token shards hold, or checks them.
+
+usage: {}
+
+PATH is a corpus (a folder with corpus.yaml, as `dualpath tokenize` writes it) or one shard (*.h5).
+
+  info    one line a path: tokens, documents, size, vocabulary, shards, tokenizer
+  verify  reads everything, the tokenizer too, and recomputes all checksums; names every damaged
+          file and what is wrong with it; exit code 3 if there is one
+)",
       usage);
 }
 

@@ -59,20 +59,20 @@ std::string help() {
   return fmt::format(
       R"(usage: {}
 
-Prints each prompt and what the run's model makes of it, as it is made; between two texts a line
-"---"; at the end, on standard error, how fast it went. A text ends early where the model ends its
-document.
+Continues prompts with the run's model. Each text is printed while it is made, with a line "---"
+between two of them; the speed is told at the end, on standard error. A text ends early where the
+model ends its document.
 
-  prompt=TEXT    a text to go on from, taken as it is; none at all: the start of a document
-  prompts=FILE   each of the file's lines is a prompt; - is standard input
+  prompt=TEXT    a text to continue, taken as it is; without any prompt: the start of a document
+  prompts=FILE   each line of the file is a prompt; - is standard input
 Both may be given several times.
 
-The model computes in fp32, whatever numbers it was trained with.
+The model computes in fp32, whatever precision it was trained in.
 
-It reads each token once and keeps its keys and values. Where a text has grown to
-model.sequence_length tokens, the model reads the last half of these again, as the beginning of a
-new sequence, and goes on from there: it always sees at least the last sequence_length/2 tokens, and
-never a position that it was not trained on. The same holds for a prompt that is longer.
+The model reads each token once and keeps its keys and values. When a text has grown to
+model.sequence_length tokens, the model reads the last half of them again, as a new sequence. So it
+always sees at least the last sequence_length/2 tokens, and no position that it was not trained on.
+Longer prompts are treated alike.
 
 fields:
 {})",

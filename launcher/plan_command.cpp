@@ -28,20 +28,22 @@ constexpr const char* usage = "dualpath plan [CONFIG.yaml...] [key=value...] [pl
 
 std::string help() {
   return fmt::format(
-      "usage: {}\n\n"
-      "Says what a configuration of `dualpath train` takes, without running it: parameters, FLOPs "
-      "per\n"
-      "token, memory of a rank to the byte, layers and idle time of each stage, what a rank sends "
-      "in a\n"
-      "step; with plan.machine also the time. Refuses what cannot run, and names the nearest "
-      "layouts that\n"
-      "can. With plan.search, the ten fastest layouts on that machine instead; those that leave "
-      "less\n"
-      "than 5 % of its memory free stand behind all others.\n"
-      "Without corpora, model.vocab_size must be given; parallel.overlap=auto counts as off.\n"
-      "\n"
-      "fields, their defaults and units:\n{}\n"
-      "fields of plan.machine's file:\n{}",
+      R"(usage: {}
+
+Tells what a run of `dualpath train` takes, without running it: parameters, FLOPs per token, memory
+of a rank to the byte, layers and idle time of each stage, bytes that a rank sends in a step; with
+plan.machine also the time of a step. A configuration that cannot run is refused, with the nearest
+layouts that can.
+
+plan.search=true ranks all layouts by time on plan.machine and prints the ten fastest. Layouts that
+leave less than 5 % of its memory free come last.
+
+Without corpora, give model.vocab_size. parallel.overlap=auto counts as off.
+
+fields, their defaults and units:
+{}
+fields of plan.machine's file:
+{})",
       usage, config_help<PlanConfig>(), config_help<Machine>());
 }
 

@@ -22,12 +22,15 @@ constexpr const char* usage = "dualpath submit [CONFIG.yaml...] [--dry-run] [key
 
 std::string help() {
   return fmt::format(
-      "Submits a training run to Slurm as a job that saves before its time limit and requeues "
-      "itself\n"
-      "until the run is done. First checks the configuration, the corpora and the run's newest\n"
-      "checkpoint as `dualpath train` would on all ranks of the job. Writes submit.sbatch and\n"
-      "submit.yaml, the configuration as it is now, into the run folder.\n\n"
-      "usage: {}\n\nfields, their defaults and units:\n{}",
+      R"(usage: {}
+
+Submits a training run to Slurm. The job saves before its time limit and requeues itself until the
+run is done. Before it is submitted, the configuration, the corpora and the run's newest checkpoint
+are checked as `dualpath train` would check them. submit.sbatch and submit.yaml, the configuration
+as it is now, are written to the run folder.
+
+fields, their defaults and units:
+{})",
       usage, config_help<SubmitConfig>());
 }
 

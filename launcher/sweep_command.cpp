@@ -35,22 +35,22 @@ constexpr const char* usage =
 
 std::string help() {
   return fmt::format(
-      "usage: {}\n\n"
-      "Trains one model for each combination of what the section `sweep` lists; the other sections "
-      "are\n"
-      "those of `dualpath train` and hold for all runs.\n"
-      "  plan    what the runs take, without running them\n"
-      "  run     trains them here, several side by side. SIGTERM, SIGINT and SIGUSR1 save and "
-      "stop\n"
-      "          all runs, exit code 75; the same command goes on. What has finished is never "
-      "done\n"
-      "          again. A file with more values of a list adds its runs to those that are there\n"
-      "  submit  trains them as a Slurm job array, a task a run; --dry-run prints the script. "
-      "Submitted\n"
-      "          again, what is neither finished nor running\n"
-      "  status  what has become of them; SWEEP.yaml or the sweep's folder\n"
-      "  report  the same folder's results so far, as report.html and report.csv in it\n\n"
-      "fields, their defaults and units:\n{}",
+      R"(usage: {}
+
+Trains one model for each combination of the values that the section `sweep` lists. The other
+sections are those of `dualpath train` and hold for all runs.
+
+  plan    tells what the runs take, without running them
+  run     trains them here, several at once. SIGTERM, SIGINT and SIGUSR1 save and stop all runs,
+          exit code 75; the same command goes on. What has finished is not done again. A file with
+          more values of a list adds its runs to those that are there
+  submit  trains them as a Slurm job array, one task a run; --dry-run prints the script. Submitted
+          again, only what is neither finished nor running
+  status  tells what has become of the runs of SWEEP.yaml or of the sweep's folder
+  report  writes the results so far to report.html and report.csv in that folder
+
+fields, their defaults and units:
+{})",
       usage, config_help<SweepConfig>());
 }
 
@@ -82,7 +82,7 @@ Request read_any_request(const Arguments& arguments) {
   return request;
 }
 
-// Of every part but submit.
+// The request of every action but submit.
 Request read_request(const Arguments& arguments) {
   Request request = read_any_request(arguments);
   ConfigProblems problems;
@@ -141,8 +141,8 @@ std::vector<std::string> gpus_of(const SweepConfig& config) {
   return gpu_names(find_cuda_devices().count, std::getenv("CUDA_VISIBLE_DEVICES"));
 }
 
-// Of these runs so many that neither GPUs, nor without them cores and memory, are shared out twice,
-// unless asked for.
+// As many runs at once as GPUs allow, or cores and memory where there are none, unless another
+// number was asked for.
 std::int64_t runs_side_by_side(const SweepConfig& config, std::span<const RunForecast> forecasts,
                                const Machine& machine) {
   std::int64_t count = config.sweep.parallel_runs;
@@ -168,7 +168,7 @@ std::int64_t threads_of_rank(const SweepConfig& config, std::int64_t side_by_sid
   return std::max<std::int64_t>(1, own_cores() / (side_by_side * config.sweep.ranks));
 }
 
-// Of the runs that `sweep run` has to do, once the folder holds the plan.
+// Forecasts of the runs that `sweep run` still has to do, once the folder holds the plan.
 std::vector<RunForecast> forecasts_to_do(const SweepConfig& config, const SweepPlan& plan,
                                          std::span<const RunForecast> forecasts) {
   std::vector<RunForecast> to_do;
@@ -294,7 +294,7 @@ ExitCode submit(const Arguments& arguments) {
   return ExitCode::success;
 }
 
-// Of a sweep's folder, or of what makes the sweep.
+// The sweep's folder: given itself, or by the configuration that makes the sweep.
 fs::path folder_of(const Arguments& arguments) {
   const auto& given = arguments.positional;
   if (given.size() == 1 && is_folder(given.front(), ExitCode::checkpoint)) {

@@ -101,22 +101,24 @@ constexpr const char* usage = "dualpath tokenize INPUT... output=DIR [key=value.
 
 std::string tokenize_help() {
   return fmt::format(
-      "Turns text into token shards for training.\n\n"
-      "usage: {}\n\n"
-      "INPUT is a file or a folder, which is searched for .txt, .text, .md, .jsonl and .dict.\n"
-      "A line of *.jsonl is a document; any other file is one document, unless "
-      "document_separator=\n"
-      "cuts it. All of them may be compressed: .gz, .dz (gzip) or .zst. <|endoftext|>, or what "
-      "the\n"
-      "tokenizer has in its place, follows every document. Text is taken as it is, line breaks of "
-      "any\n"
-      "kind and bytes 0 included, but for a byte order mark at a file's beginning.\n\n"
-      "The tokenizer is a byte-level BPE: that of a tokenizer.json of the kind of GPT-2, Llama 3 "
-      "or\n"
-      "Qwen 2, or one trained on the text. It is saved in the corpus. Text that spells a special\n"
-      "token is encoded as text; added tokens that are not special are recognised.\n\n"
-      "The output appears when it is complete, under a temporary name until then.\n\n"
-      "options:\n{}",
+      R"(Turns text into token shards for training.
+
+usage: {}
+
+INPUT is a file or a folder, which is searched for .txt, .text, .md, .jsonl and .dict. A line of
+*.jsonl is a document; any other file is one document, unless document_separator= cuts it. Files may
+be compressed: .gz, .dz (gzip) or .zst. <|endoftext|>, or the tokenizer's own end of a document,
+follows every document. Text is taken as it is, line breaks of any kind and bytes 0 included; only a
+byte order mark at the beginning of a file is dropped.
+
+The tokenizer is a byte-level BPE: read from a tokenizer.json of GPT-2's, Llama 3's or Qwen 2's
+kind, or trained on the text. It is saved in the corpus. Text that spells a special token is encoded
+as text; added tokens that are not special are recognised.
+
+The output has a temporary name until it is complete.
+
+options:
+{})",
       usage, config_help<TokenizeOptions>());
 }
 

@@ -33,18 +33,19 @@ constexpr const char* usage = "dualpath train [CONFIG.yaml...] [key=value...]";
 
 std::string help() {
   return fmt::format(
-      "usage: {}\n\n"
-      "Trains a model; under mpirun or srun on all ranks together. Later files and key=value "
-      "words\n"
-      "override earlier ones; a file's `base: FILE` or `base: [FILE...]`, seen from its own "
-      "folder, "
-      "names\n"
-      "files that it overrides. Goes on from the newest whole checkpoint in the run folder. "
-      "SIGTERM,\n"
-      "SIGINT, SIGUSR1, SIGUSR2 or a file `stop` in the run folder: the step under way is finished "
-      "and\n"
-      "saved, exit code 75; a file `save`: saved, goes on.\n\n"
-      "fields, their defaults and units:\n{}",
+      R"(usage: {}
+
+Trains a model. Under mpirun or srun all ranks train it together. The run goes on from the newest
+whole checkpoint in its folder.
+
+Later files and key=value words override earlier ones. A file may name files that it overrides:
+`base: FILE` or `base: [FILE...]`, relative to itself.
+
+To stop: SIGTERM, SIGINT, SIGUSR1, SIGUSR2, or a file `stop` in the run folder. The step is finished
+and saved; exit code 75. A file `save` saves, and the run goes on.
+
+fields, their defaults and units:
+{})",
       usage, config_help<RunConfig>());
 }
 

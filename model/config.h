@@ -184,8 +184,9 @@ void visit_fields(Visitor& visit, GateConfig& c) {
   visit.field("target", c.target, {.help = "what the gates weigh: the paths' states or updates"});
 }
 
+// Layers, widths, heads, vocabulary.
 template <class Visitor>
-void visit_fields(Visitor& visit, ModelConfig& c) {
+void visit_shape(Visitor& visit, ModelConfig& c) {
   visit.field("architecture", c.architecture,
               {.help = "one name for all layers, or a list with one name a layer",
                .synonyms = "model_type arch"});
@@ -228,6 +229,36 @@ void visit_fields(Visitor& visit, ModelConfig& c) {
                .min = 0,
                .max = bounds::vocabulary,
                .synonyms = "padded_vocab_size n_vocab vocabulary_size"});
+}
+
+// FFN sizes from nominal widths or a FLOP budget.
+template <class Visitor>
+void visit_budget(Visitor& visit, ModelConfig& c) {
+  visit.field("ffn_multiple", c.ffn_multiple,
+              {.help = "d_ffn rounds up to this multiple",
+               .min = 1,
+               .max = 1 << 16,
+               .synonyms = "multiple_of"});
+  visit.field("layer_flop_budget", c.layer_flop_budget,
+              {.help = "forward FLOPs per token and layer, from which FFN sizes are solved; 0: off",
+               .unit = "FLOPs",
+               .min = 0,
+               .max = 1e18});
+  visit.field(
+      "budget_rule", c.budget_rule,
+      {.help = "how sizes follow from the budget: strict (causal attention counted) or paper"});
+  visit.field("budget_multiple", c.budget_multiple,
+              {.help = "strict budgets solve for FFN sizes in multiples of this",
+               .unit = "units",
+               .min = 1,
+               .max = 1 << 16});
+  visit.field("deep_share", c.deep_share,
+              {.help = "α: the deep path's share of the budget", .min = 0, .max = 1});
+}
+
+template <class Visitor>
+void visit_fields(Visitor& visit, ModelConfig& c) {
+  visit_shape(visit, c);
   visit.field(
       "qk_norm", c.qk_norm,
       {.help = "per-head RMSNorm of queries and keys", .synonyms = "qk_layernorm qk_rmsnorm"});
@@ -256,26 +287,7 @@ void visit_fields(Visitor& visit, ModelConfig& c) {
       "init_scheme", c.init_scheme,
       {.help = "output projections start with init_std/sqrt(2n), n the layers or the executed "
                "sublayer pairs"});
-  visit.field("ffn_multiple", c.ffn_multiple,
-              {.help = "d_ffn rounds up to this multiple",
-               .min = 1,
-               .max = 1 << 16,
-               .synonyms = "multiple_of"});
-  visit.field("layer_flop_budget", c.layer_flop_budget,
-              {.help = "forward FLOPs per token and layer, from which FFN sizes are solved; 0: off",
-               .unit = "FLOPs",
-               .min = 0,
-               .max = 1e18});
-  visit.field(
-      "budget_rule", c.budget_rule,
-      {.help = "how sizes follow from the budget: strict (causal attention counted) or paper"});
-  visit.field("budget_multiple", c.budget_multiple,
-              {.help = "strict budgets solve for FFN sizes in multiples of this",
-               .unit = "units",
-               .min = 1,
-               .max = 1 << 16});
-  visit.field("deep_share", c.deep_share,
-              {.help = "α: the deep path's share of the budget", .min = 0, .max = 1});
+  visit_budget(visit, c);
   visit.section("deep", c.deep, "the deep path: attention and FFN applied K times");
   visit.section("wide", c.wide, "the wide path: its own attention and a larger FFN, applied once");
   visit.section("gate", c.gate, "the gates that add the two paths");

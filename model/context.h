@@ -60,7 +60,7 @@ struct Context {
   KvCache* cache = nullptr;
 
   std::int64_t tokens() const { return shape.tokens(); }
-  // Of all ranks among which the wide FFN is cut: each has other sequences.
+  // Tokens of all ranks of the tensor group: each has sequences of its own.
   std::int64_t group_tokens() const { return tokens() * tensor.size(); }
   const NumericTypes& types() const { return parameters.types(); }
   // For what the wide FFN's weight gradients are made of.

@@ -91,14 +91,12 @@ void DeepPath::run(const Context& ctx, DeepStash& stash, const Forward& pass, st
   }
 }
 
-DeepPath::Backward DeepPath::begin_backward(const Context& ctx, const DeepStash& stash, Tensor x_TD,
-                                            Tensor dh_deep_TD, Tensor dx_TD,
-                                            const SharedAttention& shared,
-                                            double ponder_scale) const {
-  const Tensor d_TD = ctx.scratch.allocate(dx_TD.dtype, dx_TD.shape, "residual stream");
-  ctx.ops.run(op::Fill{.out = d_TD, .value = 0});
-  const Tensor dlogit_KT = mixture_backward(ctx, stash, dh_deep_TD, ponder_scale);
-  return {x_TD, dh_deep_TD, dx_TD, shared, dlogit_KT, d_TD};
+DeepPath::Backward DeepPath::begin_backward(const Context& ctx, const DeepStash& stash,
+                                            Backward pass, double ponder_scale) const {
+  pass.d_TD = ctx.scratch.allocate(pass.dx_TD.dtype, pass.dx_TD.shape, "residual stream");
+  ctx.ops.run(op::Fill{.out = pass.d_TD, .value = 0});
+  pass.dlogit_KT = mixture_backward(ctx, stash, pass.dh_deep_TD, ponder_scale);
+  return pass;
 }
 
 void DeepPath::run_backward(const Context& ctx, DeepStash& stash, const Backward& pass,

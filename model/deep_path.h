@@ -52,12 +52,11 @@ class DeepPath {
     Tensor dh_deep_TD;
     Tensor dx_TD;  // += ∂L/∂x
     SharedAttention shared;
-    Tensor dlogit_KT;
-    Tensor d_TD;  // ∂L/∂hᵏ before and ∂L/∂(input of iteration k) after each turn
+    Tensor dlogit_KT = {};
+    Tensor d_TD = {};  // ∂L/∂hᵏ before and ∂L/∂(input of iteration k) after each turn
   };
-  // ponder_scale: weight of Σ_t E_t in the loss.
-  Backward begin_backward(const Context& ctx, const DeepStash& stash, Tensor x_TD,
-                          Tensor dh_deep_TD, Tensor dx_TD, const SharedAttention& shared,
+  // Fills dlogit and d of the pass. ponder_scale: weight of Σ_t E_t in the loss.
+  Backward begin_backward(const Context& ctx, const DeepStash& stash, Backward pass,
                           double ponder_scale) const;
   // Iterations end-1 down to begin; with iteration 0, dx is complete.
   void run_backward(const Context& ctx, DeepStash& stash, const Backward& pass, std::int64_t begin,

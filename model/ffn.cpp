@@ -3,20 +3,20 @@
 namespace dualpath {
 
 Ffn::Ffn(ParameterStore& store, const std::string& prefix, const ModelConfig& config,
-         std::int64_t hidden_units, double down_std, std::int64_t num_norms, Cut cut)
-    : norm_(store, prefix + ".ffn_norm", config.hidden_size, num_norms, config.norm_epsilon) {
+         const FfnShape& shape)
+    : norm_(store, prefix + ".ffn_norm", config.hidden_size, shape.num_norms, config.norm_epsilon) {
   const auto declare = [&](const char* name, double deviation, bool joins_previous) {
     return store.declare({.name = prefix + name,
-                          .shape = {hidden_units, config.hidden_size},
+                          .shape = {shape.hidden_units, config.hidden_size},
                           .init = {ParameterInit::Law::normal, deviation},
                           .decay = true,
                           .product = true,
                           .joins_previous = joins_previous,
-                          .cut = cut});
+                          .cut = shape.cut});
   };
   gate_ = declare(".gate", config.init_std, false);
   declare(".up", config.init_std, true);
-  down_ = declare(".down", down_std, false);
+  down_ = declare(".down", shape.down_std, false);
 }
 
 Tensor Ffn::allocate_gate_up(const Context& ctx, Arena& arena, std::int64_t tokens) const {
@@ -38,25 +38,23 @@ void Ffn::project_down(const Context& ctx, Tensor gate_up_T2F, Tensor y_TD) cons
   ctx.ops.run(op::Matmul{.c = y_TD, .a = act_TF, .b = ctx.parameters.operand(down_)});
 }
 
-FfnWeightInputs Ffn::backward_inputs(const Context& ctx, Arena& arena, Tensor dgate_up_T2F,
-                                     Tensor gate_up_T2F, Tensor dnormed_TD, Tensor dy_TD,
-                                     Tensor normed_TD, const Gain& gain) const {
-  const Shape hidden{dy_TD.rows(), hidden_units(ctx)};
+FfnWeightInputs Ffn::backward_inputs(const Context& ctx, Arena& arena, const Backward& pass) const {
+  const Shape hidden{pass.dy_TD.rows(), hidden_units(ctx)};
   const Tensor act_TF = arena.allocate(ctx.types().operand, hidden, "ffn");
   const ArenaFrame frame(ctx.scratch);
   const Tensor dact_TF = ctx.scratch.allocate(ctx.types().operand, hidden, "ffn");
   ctx.ops.run(op::Matmul{.c = dact_TF,
-                         .a = dy_TD,
+                         .a = pass.dy_TD,
                          .b = ctx.parameters.operand(down_),
                          .flags = {.transpose_b = true}});
-  ctx.ops.run(op::SwiGluBackward{.dgate_up_T2F = dgate_up_T2F,
+  ctx.ops.run(op::SwiGluBackward{.dgate_up_T2F = pass.dgate_up_T2F,
                                  .out_TF = act_TF,
                                  .dout_TF = dact_TF,
-                                 .gate_up_T2F = gate_up_T2F});
-  accumulate_gain_gradient(ctx, gain, dact_TF, act_TF);
-  ctx.ops.run(
-      op::Matmul{.c = dnormed_TD, .a = dgate_up_T2F, .b = ctx.parameters.fused_operand(gate_, 2)});
-  return {act_TF, dgate_up_T2F, dy_TD, normed_TD};
+                                 .gate_up_T2F = pass.gate_up_T2F});
+  accumulate_gain_gradient(ctx, pass.gain, dact_TF, act_TF);
+  ctx.ops.run(op::Matmul{
+      .c = pass.dnormed_TD, .a = pass.dgate_up_T2F, .b = ctx.parameters.fused_operand(gate_, 2)});
+  return {act_TF, pass.dgate_up_T2F, pass.dy_TD, pass.normed_TD};
 }
 
 void Ffn::backward_weights(const Context& ctx, const FfnWeightInputs& inputs) const {

@@ -13,11 +13,18 @@
 
 namespace dualpath {
 
+struct FfnShape {
+  std::int64_t hidden_units;
+  double down_std;         // of the initial down weights
+  std::int64_t num_norms;  // 1, or K
+  Cut cut;
+};
+
 class Ffn {
  public:
   // Declares "PREFIX.ffn_norm", "PREFIX.gate", "PREFIX.up" and "PREFIX.down".
   Ffn(ParameterStore& store, const std::string& prefix, const ModelConfig& config,
-      std::int64_t hidden_units, double down_std, std::int64_t num_norms, Cut cut);
+      const FfnShape& shape);
 
   // The only tensor the backward pass needs besides the normalised input: gate_up_T2F.
   Tensor allocate_gate_up(const Context& ctx, Arena& arena, std::int64_t tokens) const;
@@ -26,11 +33,17 @@ class Ffn {
   // y = swiglu(gate_up)·W_down
   void project_down(const Context& ctx, Tensor gate_up_T2F, Tensor y_TD) const;
 
-  // dnormed = ; the gradient of the gain that scales y +=. dgate_up may be gate_up, act is new in
-  // `arena`: both are what it returns.
-  FfnWeightInputs backward_inputs(const Context& ctx, Arena& arena, Tensor dgate_up_T2F,
-                                  Tensor gate_up_T2F, Tensor dnormed_TD, Tensor dy_TD,
-                                  Tensor normed_TD, const Gain& gain) const;
+  struct Backward {
+    Tensor dgate_up_T2F;  // =; may be gate_up
+    Tensor gate_up_T2F;
+    Tensor dnormed_TD;  // =
+    Tensor dy_TD;
+    Tensor normed_TD;
+    Gain gain;  // that scales y; its gradient +=
+  };
+  // Gradients of the inputs. Returns what the weights' gradients are made of; its act is new in
+  // `arena`.
+  FfnWeightInputs backward_inputs(const Context& ctx, Arena& arena, const Backward& pass) const;
   // The weights' gradients +=.
   void backward_weights(const Context& ctx, const FfnWeightInputs& inputs) const;
 

@@ -58,7 +58,7 @@ std::int64_t Layer::num_attentions() const {
 
 void Layer::forward(const Context& ctx, LayerStash& stash, Tensor y_TD, Recompute recompute) const {
   const Phase phase(ctx.tracer, "layer", index_);
-  const HeldWeights held(ctx.ops);  // the loop multiplies with the same ones K times
+  const PackedWeightsScope held(ctx.ops);  // the loop multiplies with the same ones K times
   if (recompute != Recompute::layer) {
     allocate_stash(ctx, ctx.stash, recompute, stash);
     if (wide_ && recompute == Recompute::none)
@@ -74,7 +74,7 @@ void Layer::forward(const Context& ctx, LayerStash& stash, Tensor y_TD, Recomput
 void Layer::backward(const Context& ctx, LayerStash& stash, LayerStash& rebuilt, Tensor d_TD,
                      const RegularizerScales& regularizers, Recompute recompute) const {
   const Phase phase(ctx.tracer, "layer", index_);
-  const HeldWeights held(ctx.ops);
+  const PackedWeightsScope held(ctx.ops);
   if (recompute != Recompute::layer) {
     backward_kept(ctx, stash, d_TD, regularizers);
     return;
@@ -187,7 +187,7 @@ void Layer::backward_kept(const Context& ctx, LayerStash& stash, Tensor d_TD,
     const ArenaFrame frame(ctx.scratch);
     const Tensor dx_TD = scratch_TD(ctx, d_TD);
     ctx.ops.run(op::Fill{.out = dx_TD, .value = 0});
-    backward_deep(ctx, stash, d_TD, dx_TD, {}, regularizers.ponder);
+    backward_deep(ctx, stash, {stash.x_TD, d_TD, dx_TD, {}}, regularizers.ponder);
     ctx.ops.run(op::Copy{.out = d_TD, .in = dx_TD});
   } else {
     backward_wide(ctx, stash, d_TD, {});
@@ -217,7 +217,8 @@ void Layer::backward_both(const Context& ctx, LayerStash& stash, Tensor d_TD,
                        .mode = gate_.mode,
                        .target = gate_.target});
   const SharedAttention shared = begin_shared_backward(ctx, stash);
-  backward_paths(ctx, stash, dh_deep_TD, dh_wide_TD, dx_TD, shared, regularizers.ponder);
+  backward_paths(ctx, stash, dh_wide_TD, {stash.x_TD, dh_deep_TD, dx_TD, shared},
+                 regularizers.ponder);
   finish_shared_backward(ctx, stash, shared, dx_TD);
 }
 
@@ -231,35 +232,33 @@ void Layer::backward_wide(const Context& ctx, LayerStash& stash, Tensor d_TD,
   wide_->finish_backward(ctx, wide, stash.x_TD, shared.y_TD, shared.dy_TD, d_TD);
 }
 
-void Layer::backward_deep(const Context& ctx, LayerStash& stash, Tensor dh_deep_TD, Tensor dx_TD,
-                          const SharedAttention& shared, double ponder_scale) const {
+void Layer::backward_deep(const Context& ctx, LayerStash& stash, const DeepPath::Backward& pass,
+                          double ponder_scale) const {
   const ArenaFrame frame(ctx.scratch);
-  const DeepPath::Backward deep =
-      deep_->begin_backward(ctx, stash.deep, stash.x_TD, dh_deep_TD, dx_TD, shared, ponder_scale);
+  const DeepPath::Backward deep = deep_->begin_backward(ctx, stash.deep, pass, ponder_scale);
   deep_->run_backward(ctx, stash.deep, deep, 0, deep_->iterations());
 }
 
 // dx += ∂L/∂x through both paths; dh_wide is used up. The order is that of run_paths().
-void Layer::backward_paths(const Context& ctx, LayerStash& stash, Tensor dh_deep_TD,
-                           Tensor dh_wide_TD, Tensor dx_TD, const SharedAttention& shared,
-                           double ponder_scale) const {
+void Layer::backward_paths(const Context& ctx, LayerStash& stash, Tensor dh_wide_TD,
+                           const DeepPath::Backward& deep_pass, double ponder_scale) const {
+  const SharedAttention& shared = deep_pass.shared;
   if (ctx.tensor.size() == 1) {
     backward_wide(ctx, stash, dh_wide_TD, shared);
-    ctx.ops.run(op::Add{.out = dx_TD, .in = dh_wide_TD});
-    backward_deep(ctx, stash, dh_deep_TD, dx_TD, shared, ponder_scale);
+    ctx.ops.run(op::Add{.out = deep_pass.dx_TD, .in = dh_wide_TD});
+    backward_deep(ctx, stash, deep_pass, ponder_scale);
     return;
   }
   const ArenaFrame frame(ctx.scratch);
   const std::int64_t all = deep_->iterations(), half = all / 2;
   const WidePath::Backward wide =
       wide_->begin_backward(ctx, stash.wide, stash.x_TD, shared.y_TD, dh_wide_TD);
-  const DeepPath::Backward deep =
-      deep_->begin_backward(ctx, stash.deep, stash.x_TD, dh_deep_TD, dx_TD, shared, ponder_scale);
+  const DeepPath::Backward deep = deep_->begin_backward(ctx, stash.deep, deep_pass, ponder_scale);
   deep_->run_backward(ctx, stash.deep, deep, half, all);
   wide_->run_ffn_backward(ctx, wide);
   deep_->run_backward(ctx, stash.deep, deep, 0, half);
   wide_->finish_backward(ctx, wide, stash.x_TD, shared.y_TD, shared.dy_TD, dh_wide_TD);
-  ctx.ops.run(op::Add{.out = dx_TD, .in = dh_wide_TD});
+  ctx.ops.run(op::Add{.out = deep_pass.dx_TD, .in = dh_wide_TD});
 }
 
 SharedAttention Layer::begin_shared_backward(const Context& ctx, LayerStash& stash) const {

@@ -72,10 +72,10 @@ class Layer {
   void run_paths(const Context& ctx, LayerStash& stash) const;
   void backward_wide(const Context& ctx, LayerStash& stash, Tensor d_TD,
                      const SharedAttention& shared) const;
-  void backward_deep(const Context& ctx, LayerStash& stash, Tensor dh_deep_TD, Tensor dx_TD,
-                     const SharedAttention& shared, double ponder_scale) const;
-  void backward_paths(const Context& ctx, LayerStash& stash, Tensor dh_deep_TD, Tensor dh_wide_TD,
-                      Tensor dx_TD, const SharedAttention& shared, double ponder_scale) const;
+  void backward_deep(const Context& ctx, LayerStash& stash, const DeepPath::Backward& pass,
+                     double ponder_scale) const;
+  void backward_paths(const Context& ctx, LayerStash& stash, Tensor dh_wide_TD,
+                      const DeepPath::Backward& deep_pass, double ponder_scale) const;
   void run_shared_attention(const Context& ctx, LayerStash& stash) const;
   SharedAttention begin_shared_backward(const Context& ctx, LayerStash& stash) const;
   void finish_shared_backward(const Context& ctx, const LayerStash& stash,

@@ -25,7 +25,7 @@ LossHead::Tokens LossHead::gather(const Context& ctx, Tensor loss_T, Tensor x_TD
 template <class Chunk>
 void LossHead::for_each_chunk(const Context& ctx, Tensor normed_SD, Chunk chunk) const {
   const ArenaFrame frame(ctx.scratch);
-  const HeldWeights held(ctx.ops);
+  const PackedWeightsScope held(ctx.ops);
   const Tensor weight_VD = weight_.operand(ctx);
   const std::int64_t tokens = normed_SD.rows();
   const Tensor logits_TV = ctx.scratch.allocate(

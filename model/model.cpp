@@ -89,7 +89,7 @@ Context Model::context(Arena& stash, AttentionShape shape, bool readouts) {
   return ctx;
 }
 
-// Of a whole micro-batch.
+// The context of a pass over a whole micro-batch.
 Context Model::pass_context(const Pass& pass) {
   Context ctx = context(
       pass.slot < 0 ? no_stash_ : slot_of(pass).stash,
@@ -136,8 +136,8 @@ void Model::backward(const Pass& pass, Tensor d_TD) {
   Stage& stage = stage_of(pass);
   const Context ctx = pass_context(pass);
   if (stage.is_last()) {
-    stage.head_backward(ctx, tensors_.loss_T, d_TD, slot.output_TD, tensors_.targets(),
-                        pass.loss_scale, pass.events);
+    stage.head().loss_and_gradient(ctx, tensors_.loss_T, d_TD, slot.output_TD, tensors_.targets(),
+                                   pass.loss_scale);
     ops_->run(op::ColumnSums{.out_C = tensors_.token_losses(), .in_TC = tensors_.loss_T});
   }
   RegularizerScales regularizers = pass.regularizers;
@@ -175,10 +175,11 @@ void Model::issue_passes(Ops& ops) {
                       tensors_.readouts(),
                       tensor,
                       deferred};
-    issue_training_passes(stages_[i], ctx, tensors_, boundary(0), [] { return 0.0; });
+    issue_training_passes(stages_[i], ctx, tensors_, message_buffer(0), [] { return 0.0; });
     stash.release(0);
     if (deferred != nullptr) deferred->clear();
-    infer_with_loss(stages_[i], ctx, tensors_.loss_T, boundary(0), tensors_.ids(), tensors_.ids());
+    infer_with_loss(stages_[i], ctx, tensors_.loss_T, message_buffer(0), tensors_.ids(),
+                    tensors_.ids());
   }
 }
 
@@ -208,7 +209,7 @@ void Model::forward_backward(std::span<const std::int32_t> ids,
                   .readouts = readouts};
   upload_tokens(pass);
   forward(pass, {});
-  backward(pass, boundary(0));
+  backward(pass, message_buffer(0));
 }
 
 void Model::evaluate(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets,

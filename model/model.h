@@ -64,8 +64,8 @@ class Model {
   void backward_weights(const Pass& pass);
   // Gives all slots free: of passes that were issued while work was recorded, and never done.
   void abandon_passes();
-  // Memory for what travels between stages, [T, D]; i below ModelPart::boundaries.
-  Tensor boundary(int i) const { return tensors_.boundaries.row(i); }
+  // Memory for what travels between stages, [T, D]; i below ModelPart::message_buffers.
+  Tensor message_buffer(int i) const { return tensors_.message_buffers.row(i); }
   // sums += the token losses (and read-outs); nothing else changes. x: the stage's input on entry
   // (but the first stage's), its output on return. ids: up to micro_batch_size sequences.
   void evaluate_stage(const Pass& pass, Tensor x_TD);

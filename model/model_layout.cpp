@@ -25,8 +25,8 @@ ModelTensors lay_out_tensors(const ModelConfig& config, const ModelOptions& opti
   t.loss_T = take(arena, options.types.master, {tokens});
   t.sums = take(arena, DType::f64, {StepSums::first_readout + config.layers * num_readouts});
   if (options.training) {
-    t.boundaries =
-        take(arena, options.types.stream, {options.part.boundaries, tokens, config.hidden_size});
+    t.message_buffers = take(arena, options.types.stream,
+                             {options.part.message_buffers, tokens, config.hidden_size});
   }
   return t;
 }
@@ -69,7 +69,7 @@ PassCosts issue_training_passes(Stage& stage, const Context& ctx, const ModelTen
   const Tensor out_TD = stage.forward(ctx, layers, ids_T, x_TD, nullptr);
   const double forward = spent();
   if (stage.is_last()) {
-    stage.head_backward(ctx, tensors.loss_T, x_TD, out_TD, ids_T, 1, nullptr);
+    stage.head().loss_and_gradient(ctx, tensors.loss_T, x_TD, out_TD, ids_T, 1);
     ctx.ops.run(op::ColumnSums{.out_C = tensors.token_losses(), .in_TC = tensors.loss_T});
   }
   stage.backward(ctx, layers, ids_T, x_TD, all_on, nullptr);

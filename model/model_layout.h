@@ -34,8 +34,8 @@ struct ModelTensors {
   RopeTables rope;
   Tensor tokens;  // i32 [2·T]: ids, then targets
   Tensor loss_T;
-  Tensor sums;        // f64 [first_readout + L·num_readouts]
-  Tensor boundaries;  // [ModelPart::boundaries, T, D], for training
+  Tensor sums;             // f64 [first_readout + L·num_readouts]
+  Tensor message_buffers;  // [ModelPart::message_buffers, T, D], for training
 
   Tensor ids() const { return tokens.slice(0, loss_T.numel()); }
   Tensor targets() const { return tokens.slice(loss_T.numel(), tokens.numel()); }

@@ -19,7 +19,7 @@ struct ModelPart {
   // it leaves none.
   std::vector<int> deferred_slots;
   bool sharded_masters = false;  // see StoreOptions
-  int boundaries = 1;            // tensors [T, D] of what travels between stages
+  int message_buffers = 1;       // tensors [T, D] of what travels between stages
 
   int slots_of(std::size_t stage) const { return slots.empty() ? 1 : slots[stage]; }
   int deferred_slots_of(std::size_t stage) const {

@@ -28,14 +28,14 @@ void Norm::forward(const Context& ctx, const Output& out, Tensor x_TD, std::int6
                           .epsilon = epsilon_});
 }
 
-void Norm::residual_forward(const Context& ctx, const Output& out, Tensor u_TD, Tensor x_TD,
-                            Tensor y_TD, Tensor gain, std::int64_t k) const {
-  ctx.ops.run(op::ResidualRmsNorm{.out_TD = u_TD,
+void Norm::residual_forward(const Context& ctx, const Output& out, const ResidualSum& sum,
+                            std::int64_t k) const {
+  ctx.ops.run(op::ResidualRmsNorm{.out_TD = sum.u_TD,
                                   .normed_TD = out.normed_TD,
                                   .rstd_T = out.rstd_T,
-                                  .x_TD = x_TD,
-                                  .y_TD = y_TD,
-                                  .gain = gain,
+                                  .x_TD = sum.x_TD,
+                                  .y_TD = sum.y_TD,
+                                  .gain = sum.gain,
                                   .weight_D = row(ctx.parameters.value(weight_), k),
                                   .epsilon = epsilon_});
 }

@@ -22,9 +22,13 @@ class Norm {
   Output forward(const Context& ctx, Tensor x_TD, std::int64_t k) const;
   // The same into given memory.
   void forward(const Context& ctx, const Output& out, Tensor x_TD, std::int64_t k) const;
-  // u = x + s·y and its norm in one pass.
-  void residual_forward(const Context& ctx, const Output& out, Tensor u_TD, Tensor x_TD,
-                        Tensor y_TD, Tensor gain, std::int64_t k) const;
+  // u = x + s·y, s = softplus(gain), or 1 where gain is empty.
+  struct ResidualSum {
+    Tensor u_TD, x_TD, y_TD, gain;
+  };
+  // The sum and its norm in one pass.
+  void residual_forward(const Context& ctx, const Output& out, const ResidualSum& sum,
+                        std::int64_t k) const;
   Output allocate(const Context& ctx, std::int64_t tokens) const;  // in new scratch
   // dx += ∂L/∂x; the weight's gradient +=. rstd: of the forward.
   void backward(const Context& ctx, Tensor dx_TD, Tensor dnormed_TD, Tensor x_TD, Tensor rstd_T,

@@ -60,7 +60,7 @@ void visit_fields(Visitor& visit, OptimizerConfig& c) {
               {.help = "how the learning rate falls from lr to min_lr",
                .synonyms = "lr_decay_style lr_scheduler_type lr_scheduler scheduler lr_schedule"});
   visit.field("decay_fraction", c.decay_fraction,
-              {.help = "wsd: the share of all steps, at the end, in which the rate falls",
+              {.help = "wsd only: the last part of all steps, in which the learning rate falls",
                .min = 0,
                .max = 1,
                .synonyms = "decay_frac"});
@@ -78,7 +78,7 @@ void visit_fields(Visitor& visit, OptimizerConfig& c) {
               {.help = "decoupled weight decay", .min = 0, .max = 1e4, .synonyms = "wd"});
   visit.field(
       "clip_grad", c.clip_grad,
-      {.help = "largest global gradient norm; 0: no clipping",
+      {.help = "clip the global gradient norm to this; 0: no clipping",
        .min = 0,
        .max = bounds::single,
        .synonyms =

@@ -68,8 +68,8 @@ struct ParameterRegion {
   Interval all;
   Interval shard;               // this rank's equal part of it
   std::int64_t operand_offset;  // where all.begin stands among the operand copies; product only
-  // Of which elements this rank has the values: all; or, where matrix products read copies of them
-  // and nothing else does, those of its shard, if masters are sharded.
+  // The elements whose values this rank has: all; or only its shard, where masters are sharded and
+  // nothing but matrix products reads the parameter, which read copies.
   Interval resident;
   std::int64_t resident_offset;  // where resident.begin stands in the buffer of values
 };
@@ -124,7 +124,7 @@ class ParameterStore {
   std::size_t value_bytes() const {
     return static_cast<std::size_t>(value_size_) * size_of(types_.master);
   }
-  // Of the copies in the operand type; 0 where that is the master type.
+  // Bytes of the copies in the operand type; 0 where that is the master type.
   std::size_t operand_bytes() const {
     return has_operands() ? static_cast<std::size_t>(operand_size_) * size_of(types_.operand) : 0;
   }

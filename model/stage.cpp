@@ -102,14 +102,9 @@ Tensor Stage::forward(const Context& ctx, StageStash& stash, Tensor ids_T, Tenso
   return x_TD;
 }
 
-void Stage::head_backward(const Context& ctx, Tensor loss_T, Tensor dx_TD, Tensor x_TD,
-                          Tensor targets_T, double grad_scale, BucketEvents* events) const {
-  head_->loss_and_gradient(ctx, loss_T, dx_TD, x_TD, targets_T, grad_scale);
-  if (events != nullptr) events->after_backward(head_bucket_);
-}
-
 void Stage::backward(const Context& ctx, StageStash& stash, Tensor ids_T, Tensor d_TD,
                      const RegularizerScales& regularizers, BucketEvents* events) {
+  if (is_last() && events != nullptr) events->after_backward(head_bucket_);
   for (std::size_t i = layers_.size(); i-- > 0;) {
     layers_[i].backward(ctx, stash.layers[i], rebuilt_, d_TD, regularizers, recompute_);
     if (events != nullptr && ctx.deferred == nullptr)

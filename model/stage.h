@@ -47,7 +47,8 @@ class Stage {
   // D], which lies there too. `events` may be null.
   Tensor forward(const Context& ctx, StageStash& stash, Tensor ids_T, Tensor input_TD,
                  BucketEvents* events) const;
-  // d = ∂L/∂(forward's output) on entry; ∂L/∂(forward's input) on return, but on the first stage.
+  // d = ∂L/∂(forward's output) on entry, on the last stage as head().loss_and_gradient() has left
+  // it; ∂L/∂(forward's input) on return, but on the first stage.
   // Parameter gradients +=, but for those that are left in ctx.deferred.
   void backward(const Context& ctx, StageStash& stash, Tensor ids_T, Tensor d_TD,
                 const RegularizerScales& regularizers, BucketEvents* events);
@@ -57,10 +58,6 @@ class Stage {
   // In place: the stage's input x (on the first stage: whatever it holds) becomes its output, with
   // nothing kept.
   void infer(const Context& ctx, Tensor ids_T, Tensor x_TD);
-  // Loss and ∂(grad_scale·Σ loss)/∂x of the last layer's output x (model/loss_head.h); last stage.
-  void head_backward(const Context& ctx, Tensor loss_T, Tensor dx_TD, Tensor x_TD, Tensor targets_T,
-                     double grad_scale, BucketEvents* events) const;
-
   bool is_first() const { return layers_of_.first; }
   bool is_last() const { return layers_of_.last; }
   const LossHead& head() const { return *head_; }  // REQUIRES: is_last()

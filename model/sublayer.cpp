@@ -15,8 +15,11 @@ Sublayer::Sublayer(ParameterStore& store, const std::string& prefix, const Model
     : attention_(shared == nullptr
                      ? Attention(store, prefix, config, shape.output_std, shape.num_norms)
                      : *shared),
-      ffn_(store, prefix, config, shape.hidden_units, shape.output_std, shape.num_norms,
-           shape.ffn_cut) {
+      ffn_(store, prefix, config,
+           {.hidden_units = shape.hidden_units,
+            .down_std = shape.output_std,
+            .num_norms = shape.num_norms,
+            .cut = shape.ffn_cut}) {
   if (shape.gained) {
     gain_ = store.declare({prefix + ".gain",
                            {shape.iterations},
@@ -57,7 +60,7 @@ void Sublayer::forward(const Context& ctx, SublayerStash& stash, Tensor x_TD, Te
   }
   const Gain s = gain(ctx, k);
   const Norm::Output n = ffn_.norm().allocate(ctx, x_TD.rows());
-  ffn_.norm().residual_forward(ctx, n, stash.u_TD, x_TD, y_TD, s.raw, k);
+  ffn_.norm().residual_forward(ctx, n, {stash.u_TD, x_TD, y_TD, s.raw}, k);
   ffn_.project_up(ctx, stash.gate_up_T2F, n.normed_TD);
   if (out_TD.empty()) return;
   const Tensor f_TD = n.normed_TD;  // the normalised input is no longer needed
@@ -87,8 +90,13 @@ void Sublayer::ffn_backward(const Context& ctx, const SublayerStash& stash, Tens
   const Tensor dnormed_TD = operand_TD(ctx, d_TD);
   const Tensor dy_TD = gained_gradient(ctx, d_TD, s);
   const Tensor gate_up_T2F = stash.gate_up_T2F;  // becomes its gradient
-  ffn_.backward_weights(ctx, ffn_.backward_inputs(ctx, ctx.scratch, gate_up_T2F, gate_up_T2F,
-                                                  dnormed_TD, dy_TD, n.normed_TD, s));
+  ffn_.backward_weights(ctx, ffn_.backward_inputs(ctx, ctx.scratch,
+                                                  {.dgate_up_T2F = gate_up_T2F,
+                                                   .gate_up_T2F = gate_up_T2F,
+                                                   .dnormed_TD = dnormed_TD,
+                                                   .dy_TD = dy_TD,
+                                                   .normed_TD = n.normed_TD,
+                                                   .gain = s}));
   ffn_.norm().backward(ctx, d_TD, dnormed_TD, stash.u_TD, n.rstd_T, k);
 }
 

@@ -61,9 +61,9 @@ WidePath::Forward WidePath::begin_forward(const Context& ctx, WideStash& stash, 
     sublayer_.attend(ctx, attention, x_TD, attended_TD, 0);
   }
   const Tensor rstd_T = ctx.scratch.allocate(types.master, {ctx.tokens()}, "residual stream");
-  sublayer_.ffn().norm().residual_forward(ctx, {ctx.tensor.own_part(pass.normed_SD), rstd_T},
-                                          pass.u_TD, x_TD, attended_TD, sublayer_.gain(ctx, 0).raw,
-                                          0);
+  sublayer_.ffn().norm().residual_forward(
+      ctx, {ctx.tensor.own_part(pass.normed_SD), rstd_T},
+      {pass.u_TD, x_TD, attended_TD, sublayer_.gain(ctx, 0).raw}, 0);
   ctx.tensor.start_all_gather(pass.normed_SD);
   return pass;
 }
@@ -122,8 +122,8 @@ WidePath::Backward WidePath::begin_backward(const Context& ctx, WideStash& stash
       attended_TD = scratch_TD(ctx, types.operand, width_);
       sublayer_.attend(ctx, pass.sublayer.attention, x_TD, attended_TD, 0);
     }
-    sublayer_.ffn().norm().residual_forward(ctx, pass.n, pass.sublayer.u_TD, x_TD, attended_TD,
-                                            s.raw, 0);
+    sublayer_.ffn().norm().residual_forward(ctx, pass.n,
+                                            {pass.sublayer.u_TD, x_TD, attended_TD, s.raw}, 0);
   } else {
     sublayer_.ffn().norm().forward(ctx, pass.n, pass.sublayer.u_TD, 0);
   }
@@ -151,9 +151,13 @@ void WidePath::run_ffn_backward(const Context& ctx, const Backward& pass) const 
   Tensor dgate_up_S2F = gate_up_S2F;
   if (ctx.deferred != nullptr)
     dgate_up_S2F = ffn.allocate_gate_up(ctx, ctx.deferred->arena, ctx.group_tokens());
-  const FfnWeightInputs inputs =
-      ffn.backward_inputs(ctx, ctx.weight_inputs_arena(), dgate_up_S2F, gate_up_S2F,
-                          pass.dnormed_SD, pass.dy_SD, pass.normed_SD, sublayer_.gain(ctx, 0));
+  const FfnWeightInputs inputs = ffn.backward_inputs(ctx, ctx.weight_inputs_arena(),
+                                                     {.dgate_up_T2F = dgate_up_S2F,
+                                                      .gate_up_T2F = gate_up_S2F,
+                                                      .dnormed_TD = pass.dnormed_SD,
+                                                      .dy_TD = pass.dy_SD,
+                                                      .normed_TD = pass.normed_SD,
+                                                      .gain = sublayer_.gain(ctx, 0)});
   ctx.tensor.start_reduce_scatter(pass.dnormed_SD);
   if (ctx.deferred == nullptr) {
     ffn.backward_weights(ctx, inputs);

@@ -12,7 +12,7 @@ struct FaultConfig {
 template <class Visitor>
 void visit_fields(Visitor& visit, FaultConfig& c) {
   visit.field("timeout_seconds", c.timeout_seconds,
-              {.help = "how long ranks may wait for one another, while one saves or starts too, "
+              {.help = "how long ranks may wait for one another, also while one saves or starts, "
                        "before the job ends with exit code 6; 0: for ever",
                .unit = "seconds",
                .min = 0,

@@ -42,7 +42,7 @@ void GpuOperations::end(CudaStream& stream) {
   ++num_issued_;
 }
 
-// Of an error of the GPU those are told who wait for it.
+// GPU errors are reported to the waiter.
 void GpuOperations::retire() {
   const std::lock_guard lock(mutex_);
   cudaSetDevice(gpu_);

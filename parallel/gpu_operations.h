@@ -34,7 +34,7 @@ class GpuOperations {
 
   // Takes those that have ended off the list. Any thread; does not wait.
   void retire();
-  // Of those taken off so far.
+  // Time of the operations that have ended so far.
   double busy_ms() const;
 
  private:

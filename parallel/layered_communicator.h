@@ -12,7 +12,7 @@ namespace dualpath {
 
 class LayeredCommunicator : public Communicator {
  public:
-  // Of the ranks of `base`, which outlives this.
+  // Among the ranks of `base`, which outlives this.
   explicit LayeredCommunicator(Communicator& base)
       : Communicator(base.name(), base.rank(), base.size()), base_(base) {}
 

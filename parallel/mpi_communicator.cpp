@@ -182,7 +182,7 @@ class MpiCommunicator final : public Communicator {
   MPI_Comm comm_;
   OperationsUnderWay& operations_;
   std::atomic_flag in_use_;
-  // Of the operation under way.
+  // State of the operation under way.
   std::vector<MPI_Request> requests_;
   std::vector<std::byte> staging_;         // reduce_scatter: two pieces of each rank, in turn
   std::vector<const std::byte*> addends_;  // and where they are

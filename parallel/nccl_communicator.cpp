@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/cuda/runtime/cuda_check.h"
 #include "core/cuda/cuda_device.h"
+#include "core/cuda/runtime/cuda_check.h"
 #include "parallel/gpu_operations.h"
 #include "parallel/layered_communicator.h"
 

@@ -75,54 +75,57 @@ template <class Visitor>
 void visit_fields(Visitor& visit, ParallelConfig& c) {
   visit.field(
       "tensor", c.tensor,
-      {.help = "ranks among which the wide FFN is cut; each has sequences of its own",
+      {.help = "ranks that share the wide FFN: each has a part of its hidden units, and sequences "
+               "of its own. Raise it where the wide FFN does not fit one rank",
        .min = 1,
        .max = bounds::ranks,
        .synonyms = "tensor_model_parallel_size tensor_parallel_size tp tp_size tensor_parallel"});
   visit.field(
       "pipeline", c.pipeline,
-      {.help = "stages, each with some of the layers",
+      {.help = "pipeline stages, each with some of the layers. Raise it where the layers do not "
+               "fit one rank",
        .min = 1,
        .max = bounds::ranks,
        .synonyms =
            "pipeline_model_parallel_size pipeline_parallel_size pp pp_size pipeline_parallel"});
   visit.field("data", c.data,
-              {.help = "ranks of the data axis; 0: what tensor and pipeline leave",
+              {.help = "ranks that hold the same weights and read different sequences; 0: all that "
+                       "tensor and pipeline leave",
                .min = 0,
                .max = bounds::ranks,
                .synonyms = "data_parallel_size dp dp_size data_parallel"});
   visit.field("virtual_pipeline", c.virtual_pipeline,
-              {.help = "pieces of the model a stage has, taken in turn",
+              {.help = "pieces of the model a stage has (interleaved schedule); more make the "
+                       "bubble smaller and the messages more",
                .min = 1,
                .max = bounds::layers,
                .synonyms = "virtual_pipeline_model_parallel_size"});
   visit.field("schedule", c.schedule,
-              {.help = "order of a stage's micro-batches; 1f1b is interleaved where "
+              {.help = "order of the micro-batches in a stage; 1f1b is interleaved where "
                        "virtual_pipeline > 1"});
   visit.field("stage_layers", c.stage_layers,
-              {.help = "layers of each piece, in the model's order; empty: balanced by FLOPs",
+              {.help = "layers of each piece, in order; empty: balanced by FLOPs",
                .min = 1,
                .max = bounds::layers});
-  visit.field(
-      "vocab", c.vocab,
-      {.help = "embedding and head: replicated on the ranks of the tensor axis, or sharded, "
-               "each with an equal part of the rows (no difference where tensor is 1)"});
+  visit.field("vocab", c.vocab,
+              {.help = "embedding and head: replicated on the tensor ranks, or sharded by rows "
+                       "among them. sharded saves memory with large vocabularies"});
   visit.field("zero", c.zero,
-              {.help = "1: optimizer state and update sharded over the ranks that hold the same "
-                       "weights (ZeRO-1); 0: each has all of it",
+              {.help = "1: ZeRO-1, ranks that hold the same weights share optimizer state and "
+                       "update; 0: each has all of it",
                .synonyms = "use_distributed_optimizer zero_stage zero_optimization"});
   visit.field("recompute", c.recompute,
-              {.help = "activations recomputed in the backward pass instead of kept",
+              {.help = "what the backward pass recomputes instead of keeping it: nothing, each "
+                       "iteration, or the whole layer. Saves activation memory, costs FLOPs",
                .synonyms = "recompute_granularity recompute_activations gradient_checkpointing "
                            "activation_checkpointing"});
-  visit.field(
-      "backend", c.backend,
-      {.help = "what carries tensors from rank to rank; auto: nccl where every rank has a GPU "
-               "of its own and the program was built with it, else mpi",
-       .synonyms = "distributed_backend ddp_backend"});
+  visit.field("backend", c.backend,
+              {.help = "what sends tensors between ranks; auto: nccl where every rank has a GPU of "
+                       "its own, else mpi",
+               .synonyms = "distributed_backend ddp_backend"});
   visit.field("overlap", c.overlap,
-              {.help = "communication beside computation; auto: with NCCL, and where "
-                       "ranks * threads leave a core free for it",
+              {.help = "communication on a stream of its own, beside the kernels; auto: with NCCL, "
+                       "and where threads leave a core free for it",
                .synonyms = "overlap_grad_reduce overlap_param_gather"});
 }
 

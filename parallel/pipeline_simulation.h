@@ -8,7 +8,7 @@
 
 namespace dualpath {
 
-// Of one piece and one micro-batch; any unit of time.
+// Times of one piece and one micro-batch, in any unit.
 struct PieceCosts {
   double forward = 1;
   double backward_input = 1;

@@ -37,8 +37,8 @@ class Partition {
   }
 
  private:
-  // Of the pieces from one on, over the layers from one on: the best value, and where the first
-  // of these pieces then ends.
+  // The best value of the pieces from one on, over the layers from one on; and where the first of
+  // these pieces ends.
   struct Choice {
     double value;
     int end;

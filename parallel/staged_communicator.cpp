@@ -53,7 +53,7 @@ class StagedCommunicator final : public LayeredCommunicator {
 
   // Host memory for so many elements; the operations, which follow one another, all use the same.
   Tensor staged(DType dtype, std::int64_t count);
-  // Of every rank's part, how many elements go at once.
+  // How many elements of each rank's part are moved at once.
   std::int64_t elements_of_each(DType dtype) const {
     const std::size_t share = piece_bytes_ / static_cast<std::size_t>(size());
     return elements_in(std::max(share / page * page, page), dtype);

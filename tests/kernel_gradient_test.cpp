@@ -326,13 +326,13 @@ void expect_gate_gradients(GateMode mode, GateTarget target, bool regularized) {
   constexpr std::int64_t T = 6, D = 4, positions = 3;
   const double entropy_scale = 0.6, balance_scale = 5;
   const std::int64_t N = gate_logits(mode);
-  Array x = uniform("x", {T, D}), h_deep = uniform("h_deep", {T, D});
-  Array h_wide = uniform("h_wide", {T, D}), weight = uniform("weight", {N, D});
-  Array bias = uniform("bias", {N}), cotangent = uniform("dy", {T, D});
-  Array y = poisoned({T, D}), gates = poisoned({T, 2});
-  Array dgates = poisoned({T, 2}), losses = constant({2}, 0);
+  Array x = uniform("x", {T, D}), h_deep = uniform("h_deep", {T, D}),
+        h_wide = uniform("h_wide", {T, D}), weight = uniform("weight", {N, D}),
+        bias = uniform("bias", {N}), cotangent = uniform("dy", {T, D});
+  Array y = poisoned({T, D}), gates = poisoned({T, 2}), dgates = poisoned({T, 2}), losses;
   const auto if_learned = [&](auto& array) { return N > 0 ? Tensor(array) : Tensor{}; };
   const auto loss = [&] {
+    losses = constant({2}, 0);
     ops.run(op::Gate{.y_TD = y,
                      .gates_T2 = gates,
                      .x_TD = x,
@@ -345,7 +345,6 @@ void expect_gate_gradients(GateMode mode, GateTarget target, bool regularized) {
     Loss sum;
     sum.add(cotangent, y);
     if (regularized) {
-      losses = constant({2}, 0);
       ops.run(op::GateRegularizer{.dgates_T2 = dgates,
                                   .losses_2 = losses,
                                   .gates_T2 = gates,

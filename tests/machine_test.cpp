@@ -257,6 +257,7 @@ TEST_F(Ranking, FitsTheMemory) {
 // recomputed a layer's in two forms too.
 TEST_F(Ranking, KernelsTakeMemoryOfTheirOwnByProcessorAndPrecision) {
   run_.model.layers = 1;
+  run_.train.micro_batch_size = 1;
   const auto planned = [&](Processor processor, Precision precision, Recompute recompute) {
     run_.train.precision = precision;
     ParallelConfig alone;

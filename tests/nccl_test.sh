@@ -12,7 +12,7 @@ mpiexec=$3
 cat >config.yaml <<'YAML'
 model: {layers: 2, hidden_size: 16, attention_heads: 2, sequence_length: 8, vocab_size: 32,
         deep: {iterations: 1, ffn_hidden_size: 16}, wide: {ffn_hidden_size: 16}}
-train: {steps: 3, global_batch_size: 4, device: cuda}
+train: {steps: 3, global_batch_size: 4, micro_batch_size: 1, device: cuda}
 data: {mock: true}
 logging: {every_steps: 1}
 YAML

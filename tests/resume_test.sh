@@ -199,11 +199,13 @@ expect "malformed config.yaml" 4 'config.yaml is what this run was last started 
 # Without ever having saved a run starts anew by itself; another run's rows are kept.
 expect "5 steps" 0 finished train run.name=anew train.steps=5 checkpoint.every_steps=0
 sed -i /save_s/d runs/anew/metrics.jsonl
+sed -i '/ saved /d' runs/anew/log.txt
 rm -r runs/anew/checkpoints runs/anew/DONE
 cp runs/anew/metrics.jsonl metrics
 expect "never saved" 0 finished train run.name=anew train.steps=5 checkpoint.every_steps=0
 [ ! -e runs/anew/metrics.jsonl.before-1 ] || fail "rows made again are kept"
 sed -i /save_s/d runs/anew/metrics.jsonl
+sed -i '/ saved /d' runs/anew/log.txt
 rm -r runs/anew/checkpoints runs/anew/DONE
 cp runs/anew/metrics.jsonl metrics
 expect "another seed" 0 'kept in runs/anew/metrics.jsonl.before-1' train run.name=anew train.steps=5 train.seed=9

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds everything, runs every test, then the unit tests once more
-# under the address and undefined-behaviour sanitizers. The last line counts what ctest counted;
-# skipped: tests that need a GPU, where there is none.
+# under the address and undefined-behaviour sanitizers, and those of threads under the thread
+# sanitizer. The last line counts what ctest counted; skipped: tests that need a GPU, where there is none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(slurm-wlm munge libxml2-utils)
+packages=(slurm-wlm munge libxml2-utils python3-venv)
 if [[ $(uname -m) == x86_64 ]]; then packages+=(qemu-user); fi  # plays older processors
 bash launcher/install_packages.sh "${packages[@]}"
 source launcher/mpi_environment.sh
 export GTEST_COLOR=no
+
+# style_test's tools, from PyPI: every distribution has another clang-format. Without them it fails.
+{ [[ -x build/style/bin/lizard ]] || python3 -m venv build/style; } &&
+  build/style/bin/pip install --quiet --disable-pip-version-check clang-format==14.0.6 lizard==1.17.31 ||
+  echo "style_test's tools could not be installed" >&2
 
 passed=0
 failed=0
@@ -40,6 +45,10 @@ run_ctest --preset cpu
 cmake --preset asan -D DUALPATH_WERROR=ON
 cmake --build --preset asan
 run_ctest --preset asan
+
+cmake --preset tsan -D DUALPATH_WERROR=ON
+cmake --build --preset tsan
+run_ctest --preset tsan
 
 echo "$passed passed, $failed failed, $skipped skipped"
 ((failed == 0))

@@ -43,12 +43,12 @@ TEST(ThreadedStream, AMomentCoversWhatWasIssuedBeforeItAndNoMore) {
   bool first = false;
   ThreadedStream stream;
   stream.run([&] { first = true; });
-  const Moment moment = stream.now();
+  const Event event = stream.record_event();
   stream.run([&] { gate.acquire(); });
-  stream.synchronize(moment);
+  stream.synchronize(event);
   EXPECT_TRUE(first);
   InlineStream host;
-  host.wait_for(moment);  // passed: does not wait for what came later
+  host.wait_for(event);  // passed: does not wait for what came later
   gate.release();
 }
 
@@ -86,9 +86,9 @@ TEST(ThreadedStream, WaitingForItselfOrForNothingIsNoWait) {
   InlineStream host;
   stream.wait_for(stream);
   stream.wait_for(host);
-  stream.wait_for(Moment{});
-  host.wait_for(Moment{});
-  EXPECT_EQ(stream.now().index, 0U);
+  stream.wait_for(Event{});
+  host.wait_for(Event{});
+  EXPECT_EQ(stream.record_event().index, 0U);
 }
 
 TEST(ThreadedStream, DestructionRunsWhatIsQueued) {

@@ -10,8 +10,8 @@ namespace dualpath {
 // At least 1.
 int host_cores();
 
-// Of those, the cores that this process may run on: fewer where it is bound to some, as by Slurm or
-// mpirun. At least 1.
+// The part of them that this process may run on: fewer where Slurm or mpirun has bound it to some.
+// At least 1.
 int own_cores();
 
 // The cores that a quota amounts to, rounded up, as cpu.max of a control group (version 2) states

@@ -28,7 +28,7 @@ struct FieldInfo {
   double max = std::numeric_limits<double>::infinity();   // inclusive
   // What other tools call it, in lower case with spaces between: suggested where one is given.
   const char* synonyms = "";
-  // Of an integer field: the word that stands for 0, such as "auto"; read and printed in its place.
+  // Integer fields: the word that means 0, such as "auto"; it is read and printed in its place.
   const char* zero_word = "";
 };
 

@@ -127,18 +127,17 @@ void block_gradients(const Workspace<Numbers>& work, std::int64_t begin, std::in
   for (std::int64_t lane = first; lane < lanes; lane += chunk_queries) {
     const std::int64_t keys = visible_keys(key, begin + lane, end);
     float* dscores = work.dscores + lane;
-    multiply_block<Numbers, false>(work.p + lane, block_queries, key_rows,
-                                   work.q_lanes + lane * width, chunk_queries, keys, chunk_queries,
-                                   width, scale);
-    multiply_block<Numbers, false>(dscores, block_queries, value_rows,
-                                   work.dout_lanes + lane * width, chunk_queries, keys,
-                                   chunk_queries, width);
+    const BlockShape scores{keys, chunk_queries, width};
+    multiply_block<Numbers, false>({work.p + lane, block_queries}, key_rows,
+                                   {work.q_lanes + lane * width, chunk_queries}, scores, scale);
+    multiply_block<Numbers, false>({dscores, block_queries}, value_rows,
+                                   {work.dout_lanes + lane * width, chunk_queries}, scores);
     score_gradients(work, lane, keys, key, begin + lane);
     const float* ds =
         Numbers::pair_rows(work.chunk_ds, dscores, block_queries, keys, chunk_queries);
-    multiply_block<Numbers, true>(work.dq_lanes + lane * E, chunk_queries, key_columns, ds,
-                                  per_unit == 1 ? block_queries : chunk_queries, E, chunk_queries,
-                                  units<Numbers>(keys));
+    multiply_block<Numbers, true>({work.dq_lanes + lane * E, chunk_queries}, key_columns,
+                                  {ds, per_unit == 1 ? block_queries : chunk_queries},
+                                  {E, chunk_queries, units<Numbers>(keys)});
     for (std::int64_t j = keys; j < block; ++j) {
       std::fill_n(work.p + j * block_queries + lane, chunk_queries, 0.0F);
       std::fill_n(dscores + j * block_queries, chunk_queries, 0.0F);
@@ -149,10 +148,11 @@ void block_gradients(const Workspace<Numbers>& work, std::int64_t begin, std::in
   const std::int64_t row = units<Numbers>(block_queries);
   const std::int64_t from = first / per_unit;
   const std::int64_t steps = (lanes - first) / per_unit;
-  multiply_block<Numbers, true>(work.dvalues + key * padded, padded, {p + from, row, 1},
-                                work.dout + from * padded, padded, block, padded, steps);
-  multiply_block<Numbers, true>(work.dkeys + key * padded, padded, {ds + from, row, 1},
-                                work.q + from * padded, padded, block, padded, steps);
+  const BlockShape gradients{block, padded, steps};
+  multiply_block<Numbers, true>({work.dvalues + key * padded, padded}, {p + from, row, 1},
+                                {work.dout + from * padded, padded}, gradients);
+  multiply_block<Numbers, true>({work.dkeys + key * padded, padded}, {ds + from, row, 1},
+                                {work.q + from * padded, padded}, gradients);
 }
 
 template <class Numbers, class O>

@@ -112,15 +112,15 @@ void attend_block(const Head<O>& head, std::int64_t begin, std::int64_t position
     for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
       const std::int64_t keys = visible_keys(key, query, end);
       if (keys <= 0) continue;
-      multiply_block<Numbers, false>(work.scores, chunk_queries, {work.keys, units<Numbers>(E), 1},
-                                     work.q + c * q_size, chunk_queries, keys, chunk_queries,
-                                     units<Numbers>(E), scale);
+      multiply_block<Numbers, false>(
+          {work.scores, chunk_queries}, {work.keys, units<Numbers>(E), 1},
+          {work.q + c * q_size, chunk_queries}, {keys, chunk_queries, units<Numbers>(E)}, scale);
       if (key + keys > query) mask_scores(work.scores, keys, key, query);
       soften(work.scores, keys, work.chunks[c], work.out + c * chunk_size, E);
       const float* p =
           Numbers::pair_rows(work.paired, work.scores, chunk_queries, keys, chunk_queries);
-      multiply_block<Numbers, true>(work.out + c * chunk_size, chunk_queries, {work.values, 1, E},
-                                    p, chunk_queries, E, chunk_queries, units<Numbers>(keys));
+      multiply_block<Numbers, true>({work.out + c * chunk_size, chunk_queries}, {work.values, 1, E},
+                                    {p, chunk_queries}, {E, chunk_queries, units<Numbers>(keys)});
     }
   }
   for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {

@@ -18,22 +18,28 @@ struct Factors {
   std::int64_t row, step;
 };
 
-// c[rows × tile_columns] (= scale·, or += with accumulate) a·b over `steps` inner units; b and c
-// are aligned to vectors, their row strides are multiples of vector_lanes.
+// Rows aligned to vectors, `row` floats apart, a multiple of vector_lanes.
+template <class Float>
+struct Lanes {
+  Float* data;
+  std::int64_t row;
+};
+
+// c[rows × tile_columns] (= scale·, or += with accumulate) a·b over `steps` inner units.
 template <class Numbers, int rows, bool accumulate>
-inline void multiply_tile(float* c, std::int64_t c_row, Factors a, const float* b,
-                          std::int64_t b_row, std::int64_t steps, float scale) {
+inline void multiply_tile(Lanes<float> c, Factors a, Lanes<const float> b, std::int64_t steps,
+                          float scale) {
   Vector sums[rows][2] = {};
   if constexpr (accumulate) {
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) {
-      const auto* row = reinterpret_cast<const Vector*>(c + i * c_row);
+      const auto* row = reinterpret_cast<const Vector*>(c.data + i * c.row);
       sums[i][0] = row[0];
       sums[i][1] = row[1];
     }
   }
   for (std::int64_t k = 0; k < steps; ++k) {
-    const auto* columns = reinterpret_cast<const Vector*>(b + k * b_row);
+    const auto* columns = reinterpret_cast<const Vector*>(b.data + k * b.row);
     const Vector left = columns[0];
     const Vector right = columns[1];
 #pragma GCC unroll 8
@@ -45,26 +51,30 @@ inline void multiply_tile(float* c, std::int64_t c_row, Factors a, const float* 
   }
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i) {
-    auto* row = reinterpret_cast<Vector*>(c + i * c_row);
+    auto* row = reinterpret_cast<Vector*>(c.data + i * c.row);
     row[0] = accumulate ? sums[i][0] : sums[i][0] * scale;
     row[1] = accumulate ? sums[i][1] : sums[i][1] * scale;
   }
 }
 
+struct BlockShape {
+  std::int64_t rows, columns, steps;
+};
+
 // c[rows × columns] (= scale·, or += with accumulate) a·b, columns a multiple of tile_columns.
 template <class Numbers, bool accumulate>
-void multiply_block(float* c, std::int64_t c_row, Factors a, const float* b, std::int64_t b_row,
-                    std::int64_t rows, std::int64_t columns, std::int64_t steps, float scale = 1) {
-  for (std::int64_t column = 0; column < columns; column += tile_columns) {
+void multiply_block(Lanes<float> c, Factors a, Lanes<const float> b, BlockShape shape,
+                    float scale = 1) {
+  for (std::int64_t column = 0; column < shape.columns; column += tile_columns) {
+    const Lanes<const float> columns{b.data + column, b.row};
+    const auto tile = [&]<int rows>(std::int64_t i) {
+      multiply_tile<Numbers, rows, accumulate>({c.data + i * c.row + column, c.row},
+                                               {a.data + i * a.row, a.row, a.step}, columns,
+                                               shape.steps, scale);
+    };
     std::int64_t i = 0;
-    for (; i + tile_rows <= rows; i += tile_rows)
-      multiply_tile<Numbers, tile_rows, accumulate>(c + i * c_row + column, c_row,
-                                                    {a.data + i * a.row, a.row, a.step}, b + column,
-                                                    b_row, steps, scale);
-    for (; i < rows; ++i)
-      multiply_tile<Numbers, 1, accumulate>(c + i * c_row + column, c_row,
-                                            {a.data + i * a.row, a.row, a.step}, b + column, b_row,
-                                            steps, scale);
+    for (; i + tile_rows <= shape.rows; i += tile_rows) tile.template operator()<tile_rows>(i);
+    for (; i < shape.rows; ++i) tile.template operator()<1>(i);
   }
 }
 

@@ -20,14 +20,14 @@ struct ProductShape {
   auto operator<=>(const ProductShape&) const = default;
 };
 
-// From so many rows of c on, to bring b into the kernels' blocks takes less time than it saves.
+// Pack b only where c has at least this many rows.
 inline constexpr std::int64_t least_rows_to_pack = 256;
 
 class Bf16Product {
  public:
   Bf16Product(const dnnl::engine& engine, const ProductShape& shape);
 
-  // Of b in the blocks that the product reads; 0: it reads b as it lies.
+  // Bytes of b packed into the blocks that the product reads; 0: it reads b as it is.
   std::size_t packed_bytes() const { return packs_ ? packed_.get_desc().get_size() : 0; }
   void pack(const dnnl::stream& stream, void* packed, Tensor b);
   // c (= or +=) op(a)·op(b), a and b bf16, c as the shape says. b: packed, if packed_bytes() > 0.
@@ -44,7 +44,7 @@ class Bf16Products {
  public:
   void run(const ProductShape& shape, Tensor c, Tensor a, Tensor b);
 
-  // Ops::hold_weights(), Ops::release_weights()
+  // Ops::begin_packed_weights(), Ops::end_packed_weights()
   void hold();
   void release();
 

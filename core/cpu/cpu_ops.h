@@ -15,8 +15,8 @@ class CpuOps final : public Ops {
     check(operation);
     std::visit([this](const auto& op) { compute(op); }, operation);
   }
-  void hold_weights() override { bf16_products_.hold(); }
-  void release_weights() override { bf16_products_.release(); }
+  void begin_packed_weights() override { bf16_products_.hold(); }
+  void end_packed_weights() override { bf16_products_.release(); }
 
  private:
   // movement.cpp

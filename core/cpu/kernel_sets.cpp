@@ -4,7 +4,7 @@
 
 namespace dualpath {
 
-// Of kernel_set.cpp.
+// Each is one compilation of kernel_set.cpp.
 std::unique_ptr<Ops> make_cpu_ops_avx512_bf16(int num_threads);
 std::unique_ptr<Ops> make_cpu_ops_avx512(int num_threads);
 std::unique_ptr<Ops> make_cpu_ops_avx2(int num_threads);

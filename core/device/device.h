@@ -46,7 +46,7 @@ class Buffer {
   Release release_;
 };
 
-// Of a device that has memory of its own.
+// Memory of a device that has its own, in bytes.
 struct DeviceMemory {
   std::size_t total = 0;
   std::size_t used = 0;   // now, by all processes

@@ -14,7 +14,8 @@ class OperandList final : public Contract {
  private:
   void operand(const Tensor& tensor, const OperandTerms& terms) override {
     operands_.at(size_++) = {tensor, terms.access};
-    if (terms.kind == Kind::operand && tensor.dtype == DType::bf16) has_bf16_operand_ = true;
+    if (terms.type_class == TypeClass::operand && tensor.dtype == DType::bf16)
+      has_bf16_operand_ = true;
   }
 
   std::array<Operand, 12> operands_{};
@@ -45,8 +46,8 @@ class ObservedOps final : public Ops {
                        stream_);
   }
   std::unique_ptr<KernelTuner> make_tuner() override { return ops_->make_tuner(); }
-  void hold_weights() override { ops_->hold_weights(); }
-  void release_weights() override { ops_->release_weights(); }
+  void begin_packed_weights() override { ops_->begin_packed_weights(); }
+  void end_packed_weights() override { ops_->end_packed_weights(); }
 
  private:
   std::unique_ptr<Ops> ops_;

@@ -30,8 +30,8 @@ class HostTask {
 
 class Stream;
 
-// A point in a stream's order of work. A default Moment has always passed.
-struct Moment {
+// A point in a stream's order of work. A default Event has always passed.
+struct Event {
   Stream* stream = nullptr;
   std::uint64_t index = 0;
 };
@@ -40,38 +40,38 @@ struct Moment {
 class Stream {
  public:
   virtual ~Stream() = default;
-  // Behind all work issued here so far.
-  virtual Moment now() = 0;
+  // Passes when all work issued here so far is done.
+  virtual Event record_event() = 0;
   // Host work in this stream's order. What it refers to outlives it.
   virtual void run(HostTask task) = 0;
 
-  // Work issued here afterwards starts only after that moment. Where this host waits for it, what
-  // a task of the other stream threw is thrown again.
-  void wait_for(Moment moment) {
-    if (moment.stream != nullptr && moment.stream != this) start_after(moment);
+  // Work issued here afterwards starts only when the event has passed. Where this host waits for
+  // it, what a task of the other stream threw is thrown again.
+  void wait_for(Event event) {
+    if (event.stream != nullptr && event.stream != this) start_after(event);
   }
-  void wait_for(Stream& other) { wait_for(other.now()); }
+  void wait_for(Stream& other) { wait_for(other.record_event()); }
 
-  // Blocks the host until the moment, one of this stream's, has passed. Throws again what a task
+  // Blocks the host until the event, one of this stream's, has passed. Throws again what a task
   // has thrown; after that the stream runs nothing more.
-  virtual void synchronize(Moment moment) = 0;
-  void synchronize() { synchronize(now()); }
+  virtual void synchronize(Event event) = 0;
+  void synchronize() { synchronize(record_event()); }
 
  private:
-  // REQUIRES: the moment is another stream's.
-  virtual void start_after(Moment moment) = 0;
+  // REQUIRES: the event is another stream's.
+  virtual void start_after(Event event) = 0;
 };
 
 // Everything is done when the call that issues it returns.
 class InlineStream final : public Stream {
  public:
-  Moment now() override { return {}; }
+  Event record_event() override { return {}; }
   void run(HostTask task) override { task(); }
   using Stream::synchronize;
-  void synchronize(Moment) override {}
+  void synchronize(Event) override {}
 
  private:
-  void start_after(Moment moment) override { moment.stream->synchronize(moment); }
+  void start_after(Event event) override { event.stream->synchronize(event); }
 };
 
 }  // namespace dualpath

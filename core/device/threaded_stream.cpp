@@ -13,7 +13,7 @@ ThreadedStream::~ThreadedStream() {
   thread_.join();
 }
 
-Moment ThreadedStream::now() {
+Event ThreadedStream::record_event() {
   const std::lock_guard lock(mutex_);
   return {this, num_issued_};
 }
@@ -28,14 +28,14 @@ void ThreadedStream::run(HostTask task) {
   issue_.notify_one();
 }
 
-void ThreadedStream::synchronize(Moment moment) {
+void ThreadedStream::synchronize(Event event) {
   std::unique_lock lock(mutex_);
-  completion_.wait(lock, [&] { return num_done_ >= moment.index; });
+  completion_.wait(lock, [&] { return num_done_ >= event.index; });
   if (failure_) std::rethrow_exception(failure_);
 }
 
-void ThreadedStream::start_after(Moment moment) {
-  run([moment] { moment.stream->synchronize(moment); });
+void ThreadedStream::start_after(Event event) {
+  run([event] { event.stream->synchronize(event); });
 }
 
 void ThreadedStream::work() {

@@ -21,13 +21,13 @@ class ThreadedStream final : public Stream {
   // Returns when all that was issued has run.
   ~ThreadedStream() override;
 
-  Moment now() override;
+  Event record_event() override;
   void run(HostTask task) override;
   using Stream::synchronize;
-  void synchronize(Moment moment) override;
+  void synchronize(Event event) override;
 
  private:
-  void start_after(Moment moment) override;
+  void start_after(Event event) override;
   void work();
 
   std::mutex mutex_;

@@ -29,8 +29,8 @@ struct AttentionShape {
   Shape TN() const { return {tokens(), heads + kv_heads}; }
   Shape TH() const { return {tokens(), heads}; }
 
-  // Of one product with the half of the positions × positions scores that causality leaves, and
-  // with those of all tokens in the cache.
+  // FLOPs of one product with the scores that causality leaves: half of positions × positions, and
+  // all of those with tokens in the cache.
   double causal_product_flops() const {
     return static_cast<double>(tokens() * heads * head_size) *
            static_cast<double>(positions + 2 * first_position);
@@ -68,8 +68,8 @@ inline void read_angles(Contract& call, const Tensor& cos_PR, const Tensor& sin_
   call.require(cos_PR.shape[0] >= shape.end_position(), "cos has {} positions, {} are needed",
                cos_PR.shape[0], shape.end_position());
   const Shape PR{cos_PR.shape[0], shape.head_size / 2};
-  call.read("cos", cos_PR, Kind::master, PR);
-  call.read("sin", sin_PR, Kind::master, PR);
+  call.read("cos", cos_PR, TypeClass::master, PR);
+  call.read("sin", sin_PR, TypeClass::master, PR);
 }
 
 // after_rope: q = norm(rotate(q0)); before_rope: q = rotate(norm(q0)); none: q = rotate(q0),
@@ -89,12 +89,12 @@ struct QkRope {
   void operands(Contract& call) const {
     shape.require(call);
     const bool normed = norm != QkNorm::none;
-    call.write("q", q_THE, Kind::operand, shape.THE());
-    call.write("k", k_TGE, Kind::operand, shape.TGE());
-    call.write_if(normed, "rstd", rstd_TN, Kind::master, shape.TN());
-    call.read("qkv", qkv_TC, Kind::operand, shape.TC());
-    call.read_if(normed, "q_weight", q_weight_E, Kind::master, {shape.head_size});
-    call.read_if(normed, "k_weight", k_weight_E, Kind::master, {shape.head_size});
+    call.write("q", q_THE, TypeClass::operand, shape.THE());
+    call.write("k", k_TGE, TypeClass::operand, shape.TGE());
+    call.write_if(normed, "rstd", rstd_TN, TypeClass::master, shape.TN());
+    call.read("qkv", qkv_TC, TypeClass::operand, shape.TC());
+    call.read_if(normed, "q_weight", q_weight_E, TypeClass::master, {shape.head_size});
+    call.read_if(normed, "k_weight", k_weight_E, TypeClass::master, {shape.head_size});
     read_angles(call, cos_PR, sin_PR, shape);
   }
   double untouched_bytes() const { return shape.value_bytes(qkv_TC); }
@@ -117,15 +117,15 @@ struct QkRopeBackward {
   void operands(Contract& call) const {
     shape.require(call);
     const bool normed = norm != QkNorm::none;
-    call.write("dqkv", dqkv_TC, Kind::operand, shape.TC());
-    call.update_if(normed, "dq_weight", dq_weight_E, Kind::master, {shape.head_size});
-    call.update_if(normed, "dk_weight", dk_weight_E, Kind::master, {shape.head_size});
-    call.read("dq", dq_THE, Kind::operand, shape.THE());
-    call.read("dk", dk_TGE, Kind::operand, shape.TGE());
-    call.read_if(normed, "rstd", rstd_TN, Kind::master, shape.TN());
-    call.read("qkv", qkv_TC, Kind::operand, shape.TC());
-    call.read_if(normed, "q_weight", q_weight_E, Kind::master, {shape.head_size});
-    call.read_if(normed, "k_weight", k_weight_E, Kind::master, {shape.head_size});
+    call.write("dqkv", dqkv_TC, TypeClass::operand, shape.TC());
+    call.update_if(normed, "dq_weight", dq_weight_E, TypeClass::master, {shape.head_size});
+    call.update_if(normed, "dk_weight", dk_weight_E, TypeClass::master, {shape.head_size});
+    call.read("dq", dq_THE, TypeClass::operand, shape.THE());
+    call.read("dk", dk_TGE, TypeClass::operand, shape.TGE());
+    call.read_if(normed, "rstd", rstd_TN, TypeClass::master, shape.TN());
+    call.read("qkv", qkv_TC, TypeClass::operand, shape.TC());
+    call.read_if(normed, "q_weight", q_weight_E, TypeClass::master, {shape.head_size});
+    call.read_if(normed, "k_weight", k_weight_E, TypeClass::master, {shape.head_size});
     read_angles(call, cos_PR, sin_PR, shape);
   }
   double untouched_bytes() const { return shape.value_bytes(dqkv_TC) + shape.value_bytes(qkv_TC); }
@@ -141,11 +141,11 @@ struct Attention {
   void operands(Contract& call) const {
     shape.require(call);
     shape.require_no_past(call);
-    call.write("out", out_THE, Kind::operand, shape.THE());
-    call.write("log_sum", log_sum_TH, Kind::master, shape.TH());
-    call.read("q", q_THE, Kind::operand, shape.THE());
-    call.read("k", k_TGE, Kind::operand, shape.TGE());
-    call.read("qkv", qkv_TC, Kind::operand, shape.TC());
+    call.write("out", out_THE, TypeClass::operand, shape.THE());
+    call.write("log_sum", log_sum_TH, TypeClass::master, shape.TH());
+    call.read("q", q_THE, TypeClass::operand, shape.THE());
+    call.read("k", k_TGE, TypeClass::operand, shape.TGE());
+    call.read("qkv", qkv_TC, TypeClass::operand, shape.TC());
   }
   double flops() const { return 2 * shape.causal_product_flops(); }
   double untouched_bytes() const { return shape.query_key_bytes(qkv_TC); }
@@ -160,15 +160,15 @@ struct AttentionBackward {
   void operands(Contract& call) const {
     shape.require(call);
     shape.require_no_past(call);
-    call.write("dq", dq_THE, Kind::operand, shape.THE());
-    call.write("dk", dk_TGE, Kind::operand, shape.TGE());
-    call.write("dqkv", dqkv_TC, Kind::operand, shape.TC());
-    call.read("dout", dout_THE, Kind::operand, shape.THE());
-    call.read("out", out_THE, Kind::operand, shape.THE());
-    call.read("log_sum", log_sum_TH, Kind::master, shape.TH());
-    call.read("q", q_THE, Kind::operand, shape.THE());
-    call.read("k", k_TGE, Kind::operand, shape.TGE());
-    call.read("qkv", qkv_TC, Kind::operand, shape.TC());
+    call.write("dq", dq_THE, TypeClass::operand, shape.THE());
+    call.write("dk", dk_TGE, TypeClass::operand, shape.TGE());
+    call.write("dqkv", dqkv_TC, TypeClass::operand, shape.TC());
+    call.read("dout", dout_THE, TypeClass::operand, shape.THE());
+    call.read("out", out_THE, TypeClass::operand, shape.THE());
+    call.read("log_sum", log_sum_TH, TypeClass::master, shape.TH());
+    call.read("q", q_THE, TypeClass::operand, shape.THE());
+    call.read("k", k_TGE, TypeClass::operand, shape.TGE());
+    call.read("qkv", qkv_TC, TypeClass::operand, shape.TC());
   }
   // Five products: the scores again, then the gradients of q, k, v and of the scores' softmax.
   double flops() const { return 5 * shape.causal_product_flops(); }
@@ -193,12 +193,12 @@ struct CachedAttention {
     call.require(keys_PGE.shape[0] >= shape.end_position(), "keys has {} positions, {} are needed",
                  keys_PGE.shape[0], shape.end_position());
     const Shape PGE{keys_PGE.shape[0], shape.kv_heads, shape.head_size};
-    call.write("out", out_THE, Kind::operand, shape.THE());
-    call.write("log_sum", log_sum_TH, Kind::master, shape.TH());
-    call.update("values", values_PGE, Kind::operand, PGE);
-    call.read("q", q_THE, Kind::operand, shape.THE());
-    call.read("keys", keys_PGE, Kind::operand, PGE);
-    call.read("qkv", qkv_TC, Kind::operand, shape.TC());
+    call.write("out", out_THE, TypeClass::operand, shape.THE());
+    call.write("log_sum", log_sum_TH, TypeClass::master, shape.TH());
+    call.update("values", values_PGE, TypeClass::operand, PGE);
+    call.read("q", q_THE, TypeClass::operand, shape.THE());
+    call.read("keys", keys_PGE, TypeClass::operand, PGE);
+    call.read("qkv", qkv_TC, TypeClass::operand, shape.TC());
   }
   double flops() const { return 2 * shape.causal_product_flops(); }
   // No row of the cache is both read and written, and later positions are neither.

@@ -55,25 +55,25 @@ class ContractCheck final : public Contract {
   void refuse(const std::string& message) override { CHECK(false, "{}: {}", operation_, message); }
 
   void check_type(const Tensor& tensor, const OperandTerms& terms) {
-    const DType wanted = wanted_type(terms.kind, tensor.dtype);
+    const DType wanted = wanted_type(terms.type_class, tensor.dtype);
     CHECK(tensor.dtype == wanted, "{}: {} must be {}, is {}", operation_, terms.name,
           name_of(wanted), name_of(tensor.dtype));
   }
   // `own` is the operand's type, which it keeps where it is the first of its kind.
-  DType wanted_type(Kind kind, DType own) {
-    switch (kind) {
-      case Kind::any:
+  DType wanted_type(TypeClass type_class, DType own) {
+    switch (type_class) {
+      case TypeClass::any:
         return own;
-      case Kind::i32:
+      case TypeClass::i32:
         return DType::i32;
-      case Kind::f64:
+      case TypeClass::f64:
         return DType::f64;
-      case Kind::master:
-      case Kind::stream:
-      case Kind::operand:
+      case TypeClass::master:
+      case TypeClass::stream:
+      case TypeClass::operand:
         break;
     }
-    std::optional<DType>& type = types_.at(static_cast<std::size_t>(kind));
+    std::optional<DType>& type = types_.at(static_cast<std::size_t>(type_class));
     if (!type) type = own;
     return *type;
   }

@@ -16,8 +16,8 @@ namespace dualpath {
 enum class Access : char { read = 'r', write = 'w', update = 'u' };  // update: read and written
 
 // The type of an operand's elements. master, stream, operand: those of NumericTypes, the same for
-// all operands of a call that have this kind. any: what else the contract requires.
-enum class Kind : std::uint8_t { master, stream, operand, i32, f64, any };
+// all operands of a call that are of this class. any: what else the contract requires.
+enum class TypeClass : std::uint8_t { master, stream, operand, i32, f64, any };
 
 // A shape, or any shape with this many elements and at least one dimension.
 struct Extent {
@@ -36,7 +36,7 @@ inline Extent flat(std::int64_t numel) {
 struct OperandTerms {
   const char* name;
   Access access;
-  Kind kind;
+  TypeClass type_class;
   Extent extent;
   // The output whose memory this operand may be, all of it and at the same place.
   const Tensor* in_place = nullptr;
@@ -48,32 +48,32 @@ class Contract {
 
   // The operands, in the order of the operation's fields. write: `=`; update: `+=`, or input and
   // output.
-  void write(const char* name, const Tensor& tensor, Kind kind, const Extent& extent) {
-    operand(tensor, {name, Access::write, kind, extent});
+  void write(const char* name, const Tensor& tensor, TypeClass type_class, const Extent& extent) {
+    operand(tensor, {name, Access::write, type_class, extent});
   }
-  void update(const char* name, const Tensor& tensor, Kind kind, const Extent& extent) {
-    operand(tensor, {name, Access::update, kind, extent});
+  void update(const char* name, const Tensor& tensor, TypeClass type_class, const Extent& extent) {
+    operand(tensor, {name, Access::update, type_class, extent});
   }
-  void read(const char* name, const Tensor& tensor, Kind kind, const Extent& extent) {
-    operand(tensor, {name, Access::read, kind, extent});
+  void read(const char* name, const Tensor& tensor, TypeClass type_class, const Extent& extent) {
+    operand(tensor, {name, Access::read, type_class, extent});
   }
-  void read_in_place(const char* name, const Tensor& tensor, Kind kind, const Extent& extent,
-                     const Tensor& output) {
-    operand(tensor, {name, Access::read, kind, extent, &output});
+  void read_in_place(const char* name, const Tensor& tensor, TypeClass type_class,
+                     const Extent& extent, const Tensor& output) {
+    operand(tensor, {name, Access::read, type_class, extent, &output});
   }
 
   // The same of an operand that is there only if `present`, and must be empty otherwise.
-  void write_if(bool present, const char* name, const Tensor& tensor, Kind kind,
+  void write_if(bool present, const char* name, const Tensor& tensor, TypeClass type_class,
                 const Extent& extent) {
-    present ? write(name, tensor, kind, extent) : absent(name, tensor);
+    present ? write(name, tensor, type_class, extent) : absent(name, tensor);
   }
-  void update_if(bool present, const char* name, const Tensor& tensor, Kind kind,
+  void update_if(bool present, const char* name, const Tensor& tensor, TypeClass type_class,
                  const Extent& extent) {
-    present ? update(name, tensor, kind, extent) : absent(name, tensor);
+    present ? update(name, tensor, type_class, extent) : absent(name, tensor);
   }
-  void read_if(bool present, const char* name, const Tensor& tensor, Kind kind,
+  void read_if(bool present, const char* name, const Tensor& tensor, TypeClass type_class,
                const Extent& extent) {
-    present ? read(name, tensor, kind, extent) : absent(name, tensor);
+    present ? read(name, tensor, type_class, extent) : absent(name, tensor);
   }
 
   // What must hold besides.

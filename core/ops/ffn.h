@@ -12,8 +12,8 @@ struct SwiGlu {
 
   void operands(Contract& call) const {
     call.rank("out", out_TF, 2);
-    call.write("out", out_TF, Kind::operand, out_TF.shape);
-    call.read("gate_up", gate_up_T2F, Kind::operand, {out_TF.shape[0], 2 * out_TF.shape[1]});
+    call.write("out", out_TF, TypeClass::operand, out_TF.shape);
+    call.read("gate_up", gate_up_T2F, TypeClass::operand, {out_TF.shape[0], 2 * out_TF.shape[1]});
   }
 };
 
@@ -25,10 +25,10 @@ struct SwiGluBackward {
   void operands(Contract& call) const {
     call.rank("out", out_TF, 2);
     const Shape T2F{out_TF.shape[0], 2 * out_TF.shape[1]};
-    call.write("dgate_up", dgate_up_T2F, Kind::operand, T2F);
-    call.write("out", out_TF, Kind::operand, out_TF.shape);
-    call.read("dout", dout_TF, Kind::operand, out_TF.shape);
-    call.read_in_place("gate_up", gate_up_T2F, Kind::operand, T2F, dgate_up_T2F);
+    call.write("dgate_up", dgate_up_T2F, TypeClass::operand, T2F);
+    call.write("out", out_TF, TypeClass::operand, out_TF.shape);
+    call.read("dout", dout_TF, TypeClass::operand, out_TF.shape);
+    call.read_in_place("gate_up", gate_up_T2F, TypeClass::operand, T2F, dgate_up_T2F);
   }
 };
 

@@ -33,13 +33,13 @@ struct Gate {
   void operands(Contract& call) const {
     call.rank("x", x_TD, 2);
     const std::int64_t N = gate_logits(mode);
-    call.write("y", y_TD, Kind::stream, x_TD.shape);
-    call.write("gates", gates_T2, Kind::master, {x_TD.shape[0], 2});
-    call.read("x", x_TD, Kind::stream, x_TD.shape);
-    call.read("h_deep", h_deep_TD, Kind::stream, x_TD.shape);
-    call.read("h_wide", h_wide_TD, Kind::stream, x_TD.shape);
-    call.read_if(N > 0, "weight", weight_ND, Kind::master, {N, x_TD.shape[1]});
-    call.read_if(N > 0, "bias", bias_N, Kind::master, {N});
+    call.write("y", y_TD, TypeClass::stream, x_TD.shape);
+    call.write("gates", gates_T2, TypeClass::master, {x_TD.shape[0], 2});
+    call.read("x", x_TD, TypeClass::stream, x_TD.shape);
+    call.read("h_deep", h_deep_TD, TypeClass::stream, x_TD.shape);
+    call.read("h_wide", h_wide_TD, TypeClass::stream, x_TD.shape);
+    call.read_if(N > 0, "weight", weight_ND, TypeClass::master, {N, x_TD.shape[1]});
+    call.read_if(N > 0, "bias", bias_N, TypeClass::master, {N});
   }
 };
 
@@ -60,18 +60,18 @@ struct GateBackward {
     call.rank("x", x_TD, 2);
     const std::int64_t N = gate_logits(mode);
     const Shape T2{x_TD.shape[0], 2};
-    call.write("dx", dx_TD, Kind::stream, x_TD.shape);
-    call.write("dh_deep", dh_deep_TD, Kind::stream, x_TD.shape);
-    call.write("dh_wide", dh_wide_TD, Kind::stream, x_TD.shape);
-    call.update_if(N > 0, "dweight", dweight_ND, Kind::master, {N, x_TD.shape[1]});
-    call.update_if(N > 0, "dbias", dbias_N, Kind::master, {N});
-    call.read_in_place("dy", dy_TD, Kind::stream, x_TD.shape, dx_TD);
-    call.read_if(!dgates_T2.empty(), "dgates", dgates_T2, Kind::master, T2);
-    call.read("x", x_TD, Kind::stream, x_TD.shape);
-    call.read("h_deep", h_deep_TD, Kind::stream, x_TD.shape);
-    call.read("h_wide", h_wide_TD, Kind::stream, x_TD.shape);
-    call.read("gates", gates_T2, Kind::master, T2);
-    call.read_if(N > 0, "weight", weight_ND, Kind::master, {N, x_TD.shape[1]});
+    call.write("dx", dx_TD, TypeClass::stream, x_TD.shape);
+    call.write("dh_deep", dh_deep_TD, TypeClass::stream, x_TD.shape);
+    call.write("dh_wide", dh_wide_TD, TypeClass::stream, x_TD.shape);
+    call.update_if(N > 0, "dweight", dweight_ND, TypeClass::master, {N, x_TD.shape[1]});
+    call.update_if(N > 0, "dbias", dbias_N, TypeClass::master, {N});
+    call.read_in_place("dy", dy_TD, TypeClass::stream, x_TD.shape, dx_TD);
+    call.read_if(!dgates_T2.empty(), "dgates", dgates_T2, TypeClass::master, T2);
+    call.read("x", x_TD, TypeClass::stream, x_TD.shape);
+    call.read("h_deep", h_deep_TD, TypeClass::stream, x_TD.shape);
+    call.read("h_wide", h_wide_TD, TypeClass::stream, x_TD.shape);
+    call.read("gates", gates_T2, TypeClass::master, T2);
+    call.read_if(N > 0, "weight", weight_ND, TypeClass::master, {N, x_TD.shape[1]});
   }
 };
 
@@ -91,9 +91,9 @@ struct GateRegularizer {
     call.require(positions > 0 && gates_T2.shape[0] % positions == 0,
                  "{} tokens are no whole sequences of {}", gates_T2.shape[0], positions);
     const Shape T2{gates_T2.shape[0], 2};
-    call.write("dgates", dgates_T2, Kind::master, T2);
-    call.update("losses", losses_2, Kind::f64, {2});
-    call.read("gates", gates_T2, Kind::master, T2);
+    call.write("dgates", dgates_T2, TypeClass::master, T2);
+    call.update("losses", losses_2, TypeClass::f64, {2});
+    call.read("gates", gates_T2, TypeClass::master, T2);
   }
 };
 
@@ -106,11 +106,11 @@ struct PathReadout {
 
   void operands(Contract& call) const {
     call.rank("x", x_TD, 2);
-    call.write("readout", readout_TC, Kind::master, {x_TD.shape[0], num_columns});
-    call.read("x", x_TD, Kind::stream, x_TD.shape);
-    call.read("h_deep", h_deep_TD, Kind::stream, x_TD.shape);
-    call.read("h_wide", h_wide_TD, Kind::stream, x_TD.shape);
-    call.read("gates", gates_T2, Kind::master, {x_TD.shape[0], 2});
+    call.write("readout", readout_TC, TypeClass::master, {x_TD.shape[0], num_columns});
+    call.read("x", x_TD, TypeClass::stream, x_TD.shape);
+    call.read("h_deep", h_deep_TD, TypeClass::stream, x_TD.shape);
+    call.read("h_wide", h_wide_TD, TypeClass::stream, x_TD.shape);
+    call.read("gates", gates_T2, TypeClass::master, {x_TD.shape[0], 2});
   }
 };
 
@@ -122,8 +122,8 @@ struct ColumnSums {
   void operands(Contract& call) const {
     const int rank = in_TC.shape.rank();
     call.require(rank == 1 || rank == 2, "in must be [T] or [T, C]");
-    call.update("out", out_C, Kind::f64, {rank == 1 ? 1 : in_TC.shape[1]});
-    call.read("in", in_TC, Kind::master, in_TC.shape);
+    call.update("out", out_C, TypeClass::f64, {rank == 1 ? 1 : in_TC.shape[1]});
+    call.read("in", in_TC, TypeClass::master, in_TC.shape);
   }
 };
 

@@ -47,15 +47,15 @@ struct MixtureStep {
     call.rank("h", h_TD, 2);
     const Shape T{h_TD.shape[0]};
     const bool routed = step.routed();
-    step.first() ? call.write("h_deep", h_deep_TD, Kind::stream, h_TD.shape)
-                 : call.update("h_deep", h_deep_TD, Kind::stream, h_TD.shape);
-    call.write("weight", weight_T, Kind::master, T);
-    call.write_if(routed, "q", q_T, Kind::master, T);
-    step.first() ? call.write_if(routed, "remaining", remaining_T, Kind::master, T)
-                 : call.update_if(routed, "remaining", remaining_T, Kind::master, T);
-    call.read("h", h_TD, Kind::stream, h_TD.shape);
-    call.read_if(routed, "router_w", router_w, Kind::master, flat(h_TD.shape[1] + 1));
-    call.read_if(routed, "router_b", router_b, Kind::master, flat(1));
+    step.first() ? call.write("h_deep", h_deep_TD, TypeClass::stream, h_TD.shape)
+                 : call.update("h_deep", h_deep_TD, TypeClass::stream, h_TD.shape);
+    call.write("weight", weight_T, TypeClass::master, T);
+    call.write_if(routed, "q", q_T, TypeClass::master, T);
+    step.first() ? call.write_if(routed, "remaining", remaining_T, TypeClass::master, T)
+                 : call.update_if(routed, "remaining", remaining_T, TypeClass::master, T);
+    call.read("h", h_TD, TypeClass::stream, h_TD.shape);
+    call.read_if(routed, "router_w", router_w, TypeClass::master, flat(h_TD.shape[1] + 1));
+    call.read_if(routed, "router_b", router_b, TypeClass::master, flat(1));
   }
 };
 
@@ -66,9 +66,9 @@ struct RowDot {
 
   void operands(Contract& call) const {
     call.rank("a", a_TD, 2);
-    call.write("out", out_T, Kind::master, {a_TD.shape[0]});
-    call.read("a", a_TD, Kind::stream, a_TD.shape);
-    call.read("b", b_TD, Kind::stream, a_TD.shape);
+    call.write("out", out_T, TypeClass::master, {a_TD.shape[0]});
+    call.read("a", a_TD, TypeClass::stream, a_TD.shape);
+    call.read("b", b_TD, TypeClass::stream, a_TD.shape);
   }
 };
 
@@ -83,9 +83,9 @@ struct MixtureWeightsBackward {
 
   void operands(Contract& call) const {
     call.rank("dlogit", dlogit_KT, 2);
-    call.write("dlogit", dlogit_KT, Kind::master, dlogit_KT.shape);
-    call.read("c", c_KT, Kind::master, dlogit_KT.shape);
-    call.read("q", q_KT, Kind::master, dlogit_KT.shape);
+    call.write("dlogit", dlogit_KT, TypeClass::master, dlogit_KT.shape);
+    call.read("c", c_KT, TypeClass::master, dlogit_KT.shape);
+    call.read("q", q_KT, TypeClass::master, dlogit_KT.shape);
   }
 };
 
@@ -105,14 +105,14 @@ struct MixtureStepBackward {
     const Shape T{h_TD.shape[0]};
     const std::int64_t inputs = h_TD.shape[1] + 1;
     const bool routed = step.routed();
-    call.update("dh", dh_TD, Kind::stream, h_TD.shape);
-    call.update_if(routed, "drouter_w", drouter_w, Kind::master, flat(inputs));
-    call.update_if(routed, "drouter_b", drouter_b, Kind::master, flat(1));
-    call.read("dh_deep", dh_deep_TD, Kind::stream, h_TD.shape);
-    call.read("h", h_TD, Kind::stream, h_TD.shape);
-    call.read("weight", weight_T, Kind::master, T);
-    call.read_if(routed, "dlogit", dlogit_T, Kind::master, T);
-    call.read_if(routed, "router_w", router_w, Kind::master, flat(inputs));
+    call.update("dh", dh_TD, TypeClass::stream, h_TD.shape);
+    call.update_if(routed, "drouter_w", drouter_w, TypeClass::master, flat(inputs));
+    call.update_if(routed, "drouter_b", drouter_b, TypeClass::master, flat(1));
+    call.read("dh_deep", dh_deep_TD, TypeClass::stream, h_TD.shape);
+    call.read("h", h_TD, TypeClass::stream, h_TD.shape);
+    call.read("weight", weight_T, TypeClass::master, T);
+    call.read_if(routed, "dlogit", dlogit_T, TypeClass::master, T);
+    call.read_if(routed, "router_w", router_w, TypeClass::master, flat(inputs));
   }
 };
 
@@ -123,8 +123,8 @@ struct ExpectedIterations {
 
   void operands(Contract& call) const {
     call.rank("weight", weight_KT, 2);
-    call.write("out", out_T, Kind::master, {weight_KT.shape[1]});
-    call.read("weight", weight_KT, Kind::master, weight_KT.shape);
+    call.write("out", out_T, TypeClass::master, {weight_KT.shape[1]});
+    call.read("weight", weight_KT, TypeClass::master, weight_KT.shape);
   }
 };
 

@@ -19,14 +19,14 @@ struct CrossEntropy {
 
   void operands(Contract& call) const {
     call.rank("logits", logits_TV, 2);
-    call.write("loss", loss_T, Kind::master, {logits_TV.shape[0]});
-    call.write_if(!dlogits_TV.empty(), "dlogits", dlogits_TV, Kind::operand, logits_TV.shape);
+    call.write("loss", loss_T, TypeClass::master, {logits_TV.shape[0]});
+    call.write_if(!dlogits_TV.empty(), "dlogits", dlogits_TV, TypeClass::operand, logits_TV.shape);
     if (uses_up_logits()) {
-      call.update("logits", logits_TV, Kind::master, logits_TV.shape);
+      call.update("logits", logits_TV, TypeClass::master, logits_TV.shape);
     } else {
-      call.read_in_place("logits", logits_TV, Kind::master, logits_TV.shape, dlogits_TV);
+      call.read_in_place("logits", logits_TV, TypeClass::master, logits_TV.shape, dlogits_TV);
     }
-    call.read("targets", targets_T, Kind::i32, {logits_TV.shape[0]});
+    call.read("targets", targets_T, TypeClass::i32, {logits_TV.shape[0]});
   }
   // In a dry run, where no tensor has memory, tensors of two types are two.
   bool uses_up_logits() const {
@@ -45,9 +45,9 @@ struct VocabularyStatistics {
 
   void operands(Contract& call) const {
     call.rank("logits", logits_TV, 2);
-    call.write("stats", stats_T3, Kind::master, {logits_TV.shape[0], 3});
-    call.read("logits", logits_TV, Kind::master, logits_TV.shape);
-    call.read("targets", targets_T, Kind::i32, {logits_TV.shape[0]});
+    call.write("stats", stats_T3, TypeClass::master, {logits_TV.shape[0], 3});
+    call.read("logits", logits_TV, TypeClass::master, logits_TV.shape);
+    call.read("targets", targets_T, TypeClass::i32, {logits_TV.shape[0]});
     rows.require(call, logits_TV.shape[1]);
   }
 };
@@ -68,11 +68,11 @@ struct ShardedCrossEntropy {
     call.rank("stats", stats_RT3, 3);
     call.require(stats_RT3.shape[0] > 0, "stats are of no part");
     const std::int64_t T = logits_TV.shape[0];
-    call.write("loss", loss_T, Kind::master, {T});
-    call.write_if(!dlogits_TV.empty(), "dlogits", dlogits_TV, Kind::operand, logits_TV.shape);
-    call.read_in_place("logits", logits_TV, Kind::master, logits_TV.shape, dlogits_TV);
-    call.read("stats", stats_RT3, Kind::master, {stats_RT3.shape[0], T, 3});
-    call.read("targets", targets_T, Kind::i32, {T});
+    call.write("loss", loss_T, TypeClass::master, {T});
+    call.write_if(!dlogits_TV.empty(), "dlogits", dlogits_TV, TypeClass::operand, logits_TV.shape);
+    call.read_in_place("logits", logits_TV, TypeClass::master, logits_TV.shape, dlogits_TV);
+    call.read("stats", stats_RT3, TypeClass::master, {stats_RT3.shape[0], T, 3});
+    call.read("targets", targets_T, TypeClass::i32, {T});
     rows.require(call, logits_TV.shape[1]);
   }
   double untouched_bytes() const {

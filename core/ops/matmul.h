@@ -34,10 +34,10 @@ struct Matmul {
     call.require(c.dtype == a.dtype || c.dtype == DType::f32, "c must be {} or f32, is {}",
                  name_of(a.dtype), name_of(c.dtype));
     const Shape product{rows(), columns()};
-    flags.accumulate ? call.update("c", c, Kind::any, product)
-                     : call.write("c", c, Kind::any, product);
-    call.read("a", a, Kind::operand, a.shape);
-    call.read("b", b, Kind::operand,
+    flags.accumulate ? call.update("c", c, TypeClass::any, product)
+                     : call.write("c", c, TypeClass::any, product);
+    call.read("a", a, TypeClass::operand, a.shape);
+    call.read("b", b, TypeClass::operand,
               flags.transpose_b ? Shape{columns(), inner()} : Shape{inner(), columns()});
   }
   double flops() const {

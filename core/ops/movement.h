@@ -32,7 +32,7 @@ struct Fill {
   Tensor out;
   double value;
 
-  void operands(Contract& call) const { call.write("out", out, Kind::any, out.shape); }
+  void operands(Contract& call) const { call.write("out", out, TypeClass::any, out.shape); }
 };
 
 // out = in, rounded where in is f32 and out bf16
@@ -44,8 +44,8 @@ struct Copy {
     const bool rounds = in.dtype == DType::f32 && out.dtype == DType::bf16;
     call.require(in.dtype == out.dtype || rounds, "{} does not become {}", name_of(in.dtype),
                  name_of(out.dtype));
-    call.write("out", out, Kind::any, out.shape);
-    call.read("in", in, Kind::any, flat(out.numel()));
+    call.write("out", out, TypeClass::any, out.shape);
+    call.read("in", in, TypeClass::any, flat(out.numel()));
   }
 };
 
@@ -55,8 +55,8 @@ struct Add {
   Tensor out, in;
 
   void operands(Contract& call) const {
-    call.update("out", out, Kind::stream, out.shape);
-    call.read("in", in, Kind::stream, flat(out.numel()));
+    call.update("out", out, TypeClass::stream, out.shape);
+    call.read("in", in, TypeClass::stream, flat(out.numel()));
   }
 };
 
@@ -66,9 +66,9 @@ struct Sum {
   Tensor out, a, b;
 
   void operands(Contract& call) const {
-    call.write("out", out, Kind::stream, out.shape);
-    call.read_in_place("a", a, Kind::stream, flat(out.numel()), out);
-    call.read_in_place("b", b, Kind::stream, flat(out.numel()), out);
+    call.write("out", out, TypeClass::stream, out.shape);
+    call.read_in_place("a", a, TypeClass::stream, flat(out.numel()), out);
+    call.read_in_place("b", b, TypeClass::stream, flat(out.numel()), out);
   }
 };
 
@@ -92,9 +92,9 @@ struct Embedding {
   void operands(Contract& call) const {
     call.rank("out", out_TD, 2);
     call.rank("table", table_VD, 2);
-    call.write("out", out_TD, Kind::stream, {out_TD.shape[0], table_VD.shape[1]});
-    call.read("ids", ids_T, Kind::i32, {out_TD.shape[0]});
-    call.read("table", table_VD, Kind::master, table_VD.shape);
+    call.write("out", out_TD, TypeClass::stream, {out_TD.shape[0], table_VD.shape[1]});
+    call.read("ids", ids_T, TypeClass::i32, {out_TD.shape[0]});
+    call.read("table", table_VD, TypeClass::master, table_VD.shape);
     rows.require(call, table_VD.shape[0]);
   }
   double untouched_bytes() const {
@@ -111,9 +111,9 @@ struct EmbeddingBackward {
   void operands(Contract& call) const {
     call.rank("grad", grad_VD, 2);
     call.rank("dout", dout_TD, 2);
-    call.update("grad", grad_VD, Kind::master, {grad_VD.shape[0], dout_TD.shape[1]});
-    call.read("ids", ids_T, Kind::i32, {dout_TD.shape[0]});
-    call.read("dout", dout_TD, Kind::stream, dout_TD.shape);
+    call.update("grad", grad_VD, TypeClass::master, {grad_VD.shape[0], dout_TD.shape[1]});
+    call.read("ids", ids_T, TypeClass::i32, {dout_TD.shape[0]});
+    call.read("dout", dout_TD, TypeClass::stream, dout_TD.shape);
     rows.require(call, grad_VD.shape[0]);
   }
   double untouched_bytes() const {

@@ -13,10 +13,10 @@ struct RmsNorm {
 
   void operands(Contract& call) const {
     call.rank("x", x_TD, 2);
-    call.write("out", out_TD, Kind::operand, x_TD.shape);
-    call.write("rstd", rstd_T, Kind::master, {x_TD.shape[0]});
-    call.read("x", x_TD, Kind::stream, x_TD.shape);
-    call.read("weight", weight_D, Kind::master, {x_TD.shape[1]});
+    call.write("out", out_TD, TypeClass::operand, x_TD.shape);
+    call.write("rstd", rstd_T, TypeClass::master, {x_TD.shape[0]});
+    call.read("x", x_TD, TypeClass::stream, x_TD.shape);
+    call.read("weight", weight_D, TypeClass::master, {x_TD.shape[1]});
   }
 };
 
@@ -27,12 +27,12 @@ struct RmsNormBackward {
 
   void operands(Contract& call) const {
     call.rank("x", x_TD, 2);
-    call.update("dx", dx_TD, Kind::stream, x_TD.shape);
-    call.update("dweight", dweight_D, Kind::master, {x_TD.shape[1]});
-    call.read("dout", dout_TD, Kind::operand, x_TD.shape);
-    call.read("x", x_TD, Kind::stream, x_TD.shape);
-    call.read("weight", weight_D, Kind::master, {x_TD.shape[1]});
-    call.read("rstd", rstd_T, Kind::master, {x_TD.shape[0]});
+    call.update("dx", dx_TD, TypeClass::stream, x_TD.shape);
+    call.update("dweight", dweight_D, TypeClass::master, {x_TD.shape[1]});
+    call.read("dout", dout_TD, TypeClass::operand, x_TD.shape);
+    call.read("x", x_TD, TypeClass::stream, x_TD.shape);
+    call.read("weight", weight_D, TypeClass::master, {x_TD.shape[1]});
+    call.read("rstd", rstd_T, TypeClass::master, {x_TD.shape[0]});
   }
 };
 
@@ -44,10 +44,10 @@ struct Residual {
 
   void operands(Contract& call) const {
     call.rank("out", out_TD, 2);
-    call.write("out", out_TD, Kind::stream, out_TD.shape);
-    call.read_in_place("x", x_TD, Kind::stream, out_TD.shape, out_TD);
-    call.read_in_place("y", y_TD, Kind::operand, out_TD.shape, out_TD);
-    call.read_if(!gain.empty(), "gain", gain, Kind::master, flat(1));
+    call.write("out", out_TD, TypeClass::stream, out_TD.shape);
+    call.read_in_place("x", x_TD, TypeClass::stream, out_TD.shape, out_TD);
+    call.read_in_place("y", y_TD, TypeClass::operand, out_TD.shape, out_TD);
+    call.read_if(!gain.empty(), "gain", gain, TypeClass::master, flat(1));
   }
 };
 
@@ -61,13 +61,13 @@ struct ResidualRmsNorm {
 
   void operands(Contract& call) const {
     call.rank("out", out_TD, 2);
-    call.write("out", out_TD, Kind::stream, out_TD.shape);
-    call.write("normed", normed_TD, Kind::operand, out_TD.shape);
-    call.write("rstd", rstd_T, Kind::master, {out_TD.shape[0]});
-    call.read("x", x_TD, Kind::stream, out_TD.shape);
-    call.read("y", y_TD, Kind::operand, out_TD.shape);
-    call.read_if(!gain.empty(), "gain", gain, Kind::master, flat(1));
-    call.read("weight", weight_D, Kind::master, {out_TD.shape[1]});
+    call.write("out", out_TD, TypeClass::stream, out_TD.shape);
+    call.write("normed", normed_TD, TypeClass::operand, out_TD.shape);
+    call.write("rstd", rstd_T, TypeClass::master, {out_TD.shape[0]});
+    call.read("x", x_TD, TypeClass::stream, out_TD.shape);
+    call.read("y", y_TD, TypeClass::operand, out_TD.shape);
+    call.read_if(!gain.empty(), "gain", gain, TypeClass::master, flat(1));
+    call.read("weight", weight_D, TypeClass::master, {out_TD.shape[1]});
   }
 };
 
@@ -79,9 +79,9 @@ struct ResidualBackward {
 
   void operands(Contract& call) const {
     call.rank("dy", dy_TD, 2);
-    call.write("dy", dy_TD, Kind::operand, dy_TD.shape);
-    call.read_in_place("dout", dout_TD, Kind::stream, dy_TD.shape, dy_TD);
-    call.read_if(!gain.empty(), "gain", gain, Kind::master, flat(1));
+    call.write("dy", dy_TD, TypeClass::operand, dy_TD.shape);
+    call.read_in_place("dout", dout_TD, TypeClass::stream, dy_TD.shape, dy_TD);
+    call.read_if(!gain.empty(), "gain", gain, TypeClass::master, flat(1));
   }
 };
 
@@ -93,10 +93,10 @@ struct ResidualGainBackward {
   Tensor dgain, da, a, gain;
 
   void operands(Contract& call) const {
-    call.update("dgain", dgain, Kind::master, flat(1));
-    call.read("da", da, Kind::operand, a.shape);
-    call.read("a", a, Kind::operand, a.shape);
-    call.read("gain", gain, Kind::master, flat(1));
+    call.update("dgain", dgain, TypeClass::master, flat(1));
+    call.read("da", da, TypeClass::operand, a.shape);
+    call.read("a", a, TypeClass::operand, a.shape);
+    call.read("gain", gain, TypeClass::master, flat(1));
   }
 };
 

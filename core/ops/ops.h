@@ -15,13 +15,13 @@
 // of it. All kernels are deterministic: the same inputs and thread count give the same bits.
 // Contracts are checked; a breach throws Error(internal).
 //
-// Types (NumericTypes in core/base/tensor.h): Kind::stream belongs to the residual stream and its
-// gradient; Kind::operand goes into or comes out of matrix products and attention; both may be bf16
-// (the stream only if the operands are). Kind::master are all other reals (f32; f64 in the
-// reference of the tests), except sums that are held in f64. Kernels compute in the master type
-// whatever the tensors' types, and round once, to nearest even, when they store; attention alone
-// may also round its probabilities and their gradients to the operand type before it multiplies
-// with them.
+// Types (NumericTypes in core/base/tensor.h): TypeClass::stream belongs to the residual stream and
+// its gradient; TypeClass::operand goes into or comes out of matrix products and attention; both
+// may be bf16 (the stream only if the operands are). TypeClass::master are all other reals (f32;
+// f64 in the reference of the tests), except sums that are held in f64. Kernels compute in the
+// master type whatever the tensors' types, and round once, to nearest even, when they store;
+// attention alone may also round its probabilities and their gradients to the operand type before
+// it multiplies with them.
 //
 // Source of the formulas: "A Dual-Path Architecture for Scaling Compute and Capacity in LLMs",
 // arXiv 2605.30202, and the references named in the files.
@@ -70,17 +70,17 @@ class Ops {
 
   // Between these two, which do not nest, the b of every product without transpose_a is a weight
   // that nothing changes: it may be brought once into the form that suits products with it.
-  virtual void hold_weights() {}
-  virtual void release_weights() {}
+  virtual void begin_packed_weights() {}
+  virtual void end_packed_weights() {}
 };
 
-// Ops::hold_weights() for the life of this.
-class HeldWeights {
+// Ops::begin_packed_weights() for the life of this.
+class PackedWeightsScope {
  public:
-  explicit HeldWeights(Ops& ops) : ops_(ops) { ops_.hold_weights(); }
-  ~HeldWeights() { ops_.release_weights(); }
-  HeldWeights(const HeldWeights&) = delete;
-  HeldWeights& operator=(const HeldWeights&) = delete;
+  explicit PackedWeightsScope(Ops& ops) : ops_(ops) { ops_.begin_packed_weights(); }
+  ~PackedWeightsScope() { ops_.end_packed_weights(); }
+  PackedWeightsScope(const PackedWeightsScope&) = delete;
+  PackedWeightsScope& operator=(const PackedWeightsScope&) = delete;
 
  private:
   Ops& ops_;

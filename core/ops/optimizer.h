@@ -28,11 +28,11 @@ struct AdamW {
 
   void operands(Contract& call) const {
     const Extent N = flat(value_N.numel());
-    call.update("value", value_N, Kind::master, value_N.shape);
-    call.update("m", m_N, Kind::master, N);
-    call.update("v", v_N, Kind::master, N);
-    call.write_if(!operand_N.empty(), "operand", operand_N, Kind::operand, N);
-    call.read("gradient", gradient_N, Kind::master, N);
+    call.update("value", value_N, TypeClass::master, value_N.shape);
+    call.update("m", m_N, TypeClass::master, N);
+    call.update("v", v_N, TypeClass::master, N);
+    call.write_if(!operand_N.empty(), "operand", operand_N, TypeClass::operand, N);
+    call.read("gradient", gradient_N, TypeClass::master, N);
   }
 };
 
@@ -42,8 +42,8 @@ struct SumOfSquares {
   Tensor out, x_N;
 
   void operands(Contract& call) const {
-    call.update("out", out, Kind::f64, flat(1));
-    call.read("x", x_N, Kind::master, x_N.shape);
+    call.update("out", out, TypeClass::f64, flat(1));
+    call.read("x", x_N, TypeClass::master, x_N.shape);
   }
 };
 

@@ -14,7 +14,7 @@ inline constexpr const char* index_name = "index_of_slices";  // the dataset in 
 std::string checkpoint_name(std::int64_t step);                     // step-00000100
 std::optional<std::int64_t> step_of_name(const std::string& name);  // the inverse
 std::string shard_name(int rank, int num_ranks);                    // shard-00003-of-00008.h5
-// Of elements [begin, end) of a tensor, within its shard.
+// The dataset of elements [begin, end) of a tensor, in its shard.
 std::string dataset_name(const std::string& tensor, std::int64_t begin, std::int64_t end);
 
 // Names in a folder of checkpoints that are not checkpoints: one being written or removed, and

@@ -35,18 +35,16 @@ void visit_fields(Visitor& visit, CorpusConfig& c) {
 
 template <class Visitor>
 void visit_fields(Visitor& visit, DataConfig& c) {
-  visit.list("corpora", c.corpora, "what is trained on, mixed by weight");
+  visit.list("corpora", c.corpora, "corpora to train on, mixed by weight");
   visit.list("validation", c.validation, "held-out corpora, mixed by weight");
-  visit.field(
-      "replaced", c.replaced,
-      {.help = "a corpus whose folder holds other tokens than at the checkpoint begins anew; "
-               "without it that is refused"});
+  visit.field("replaced", c.replaced,
+              {.help = "let a corpus whose folder now holds other tokens begin anew; without it "
+                       "the run is refused"});
   visit.field("mock", c.mock,
-              {.help = "random tokens instead of the corpora, to measure speed; give "
-                       "model.vocab_size",
+              {.help = "random tokens instead of corpora, to measure speed; give model.vocab_size",
                .synonyms = "mock_data synthetic"});
   visit.field("prefetch_batches", c.prefetch_batches,
-              {.help = "batches read ahead of the step",
+              {.help = "steps whose batches are read ahead",
                .unit = "steps",
                .min = 1,
                .max = 1024,

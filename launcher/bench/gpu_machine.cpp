@@ -26,7 +26,7 @@ class GpuRig {
   // That one tensor may have.
   std::size_t room() const { return device_.memory()->total / 16; }
 
-  // Of what issue() puts on the stream, once unmeasured, then as often as the effort says.
+  // Times what issue() puts on the stream: once unmeasured, then as often as the effort says.
   template <class Issue>
   Timing time(const Effort& effort, const Issue& issue) {
     issue();
@@ -147,7 +147,7 @@ void add_transfers(MeasuredTable& table, GpuRig& rig, const Effort& effort) {
   add("device to host", [&] { rig.device().copy_to_host(here.data(), there.tensor, *beside); });
 }
 
-// Of a kernel with next to nothing to do, behind others.
+// The time of launching a kernel that does next to nothing, after others.
 void add_launch(MeasuredTable& table, GpuRig& rig, const Effort& effort) {
   constexpr int count = 1000;
   const OwnedTensor one = make_tensor(rig.device(), DType::f32, {1});

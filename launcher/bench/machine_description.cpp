@@ -225,7 +225,7 @@ MachineDescription describe_machine(const Effort& effort, Device& device, int nu
     if (precision == Precision::bf16 && !takes_bf16(device)) continue;
     for (const Sample& sample : samples_for(device)) {
       const TrainerOptions options = options_of(sample, precision, ranks.size());
-      // Of the first trainer: a run has no more, and each leaves something with the libraries.
+      // The memory of the first trainer only: a run has one, and each leaves some in the libraries.
       const bool is_first = calls.empty();
       reset_peak_memory();
       time_kernels(options, effort, device, ranks, calls);

@@ -12,8 +12,8 @@ struct MachineDescription {
   Table kernels;  // each rate, and how far it is off on what it was made from
 };
 
-// Of a rank while all ranks of the job work. local_size: ranks on this node; links are those within
-// it, or of the network where the job has several nodes. Collective.
+// Describes one rank's share of the machine while all ranks work. local_size: ranks on this node.
+// Links are those within the node, or the network where the job has several nodes. Collective.
 MachineDescription describe_machine(const Effort& effort, Device& device, int num_threads,
                                     int local_size, Communicator& ranks);
 

@@ -7,7 +7,7 @@
 
 namespace dualpath {
 
-// Of one rank's device while all ranks of the machine measure.
+// The peaks of one rank's device while all ranks of the machine measure.
 struct MachinePeaks {
   double fp32 = 0;             // FLOP/s
   std::optional<double> bf16;  // FLOP/s; where the processor multiplies bf16

@@ -112,7 +112,7 @@ class StepRig {
     if (!device.is_host_memory()) trainer_.step({});  // records CUDA graphs
   }
 
-  // Of a device that works on when a step returns, the times from one step to the next.
+  // Where the device works on after a step has returned: the times from one step to the next.
   StepTimes time_steps() {
     std::vector<double> step, communication, data_wait;
     repeat_together(config_.bench.effort(), ranks_, [&] {

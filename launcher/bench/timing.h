@@ -45,7 +45,7 @@ double time_of(const Body& body) {
   return now_seconds() - start;
 }
 
-// Of body(), once unmeasured, then as often as the effort says.
+// Times body(): once unmeasured, then as often as the effort says.
 template <class Body>
 Timing measure(const Effort& effort, const Body& body) {
   body();
@@ -68,7 +68,7 @@ void repeat_together(const Effort& effort, Communicator& ranks, const Body& body
   }
 }
 
-// Of body(), once unmeasured, then repeated together; all ranks begin at once.
+// Times body(): once unmeasured, then repeated together; all ranks start at the same time.
 template <class Body>
 Timing measure_together(const Effort& effort, Communicator& ranks, const Body& body) {
   body();

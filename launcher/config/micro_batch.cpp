@@ -27,7 +27,7 @@ bool suits_pipeline(const ParallelConfig& parallel, std::int64_t sequences, std:
   return schedule_problem(parallel.schedule, pipeline_shape(parallel, count)).empty();
 }
 
-// Of the first stage's ranks, which hold the most micro-batches.
+// On a rank of the first stage, which holds the most micro-batches.
 std::size_t kept_bytes(const RunConfig& config, std::int64_t micro_batch, std::int64_t count) {
   ModelConfig model = config.model;
   if (model.vocab_size == 0) model.vocab_size = config.parallel.tensor;  // keeps no activations

@@ -77,7 +77,7 @@ ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& paral
   layout.part.slots = layout.plan.slots;
   layout.part.deferred_slots = layout.plan.deferred_slots;
   layout.part.sharded_masters = parallel.zero == Zero::on;
-  layout.part.boundaries = std::max(layout.plan.buffers, 1);
+  layout.part.message_buffers = std::max(layout.plan.buffers, 1);
   layout.reading_ranks = layout.shape.tensor * layout.shape.data;
   layout.reading_rank = coord.data * layout.shape.tensor + coord.tensor;
   layout.is_last_stage = coord.pipeline == layout.shape.pipeline - 1;

@@ -19,7 +19,7 @@ ParallelConfig resolve(ParallelConfig config, int num_ranks, bool spare_cores);
 
 struct ParallelLayout {
   GridShape shape;
-  // Of this rank's pipeline stage.
+  // What this rank's pipeline stage has and does.
   ModelPart part;
   StagePlan plan;
   // The sequences of a step are dealt out to this many ranks, of which this is one; the stages of a
@@ -38,7 +38,7 @@ ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& paral
 
 GridShape grid_shape(const ParallelConfig& parallel);
 
-// Of all stages. Where communication is carried out in place, receives are issued late.
+// The plans of all stages. Where communication does not overlap, receives are issued late.
 std::vector<StagePlan> stage_plans(const ParallelConfig& parallel, std::int64_t micro_batches);
 
 PipelineShape pipeline_shape(const ParallelConfig& parallel, std::int64_t micro_batches);

@@ -52,15 +52,15 @@ void visit_fields(Visitor& visit, RunSection& c) {
   visit.field("name", c.name,
               {.help = "name of the run", .synonyms = "run_name wandb_run_name experiment_name"});
   visit.field("folder", c.folder,
-              {.help = "where its log, metrics and checkpoints go; empty: runs/NAME",
+              {.help = "folder of its log, metrics and checkpoints; empty: runs/NAME",
                .synonyms = "out_dir output_dir save_dir output"});
 }
 
 template <class Visitor>
 void visit_fields(Visitor& visit, LoggingConfig& c) {
   visit.field("every_steps", c.every_steps,
-              {.help = "steps between two lines on the console; a line shows means over the steps "
-                       "since the line before, of learning rate and gradient norm the last",
+              {.help = "steps from one console line to the next; a line has means over these "
+                       "steps, and the last learning rate and gradient norm",
                .unit = "steps",
                .min = 1,
                .max = bounds::steps,
@@ -76,11 +76,11 @@ void visit_fields(Visitor& visit, RunConfig& c) {
   visit.section("parallel", c.parallel, "layout over ranks");
   visit.section("train", c.train, "length, batch and numerics");
   visit.section("optimizer", c.optimizer, "AdamW and its learning rate");
-  visit.section("data", c.data, "what is trained and validated on");
+  visit.section("data", c.data, "what the run trains and validates on");
   visit.section("checkpoint", c.checkpoint, "saving and resuming");
   visit.section("logging", c.logging, "console and TensorBoard");
-  visit.section("fault", c.fault, "ranks that fail");
-  visit.section("profile", c.profile, "steps whose time is looked into");
+  visit.section("fault", c.fault, "what happens when ranks hang or fail");
+  visit.section("profile", c.profile, "steps that are traced");
 }
 
 // Adds what cannot run on num_ranks ranks: the problems of every section and those between them.

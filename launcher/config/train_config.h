@@ -40,28 +40,29 @@ struct TrainConfig {
   RegularizerConfig regularizers;
 };
 
+// Length of the run and batches.
 template <class Visitor>
-void visit_fields(Visitor& visit, TrainConfig& c) {
+void visit_length(Visitor& visit, TrainConfig& c) {
   visit.field("steps", c.steps,
-              {.help = "length of the run; give this, tokens or flops",
+              {.help = "length of the run in steps; give one of steps, tokens and flops",
                .unit = "steps",
                .min = 0,
                .max = bounds::steps,
                .synonyms = "max_iters train_iters max_steps num_steps total_steps iterations "
                            "train_steps num_train_steps"});
   visit.field("tokens", c.tokens,
-              {.help = "length of the run, rounded up to whole steps",
+              {.help = "length of the run in tokens, rounded up to whole steps",
                .unit = "tokens",
                .min = 0,
                .max = bounds::tokens,
                .synonyms = "train_tokens max_tokens total_tokens num_tokens"});
   visit.field("flops", c.flops,
-              {.help = "length of the run by training compute, rounded up to whole steps",
+              {.help = "length of the run in training FLOPs, rounded up to whole steps",
                .unit = "FLOPs",
                .min = 0,
                .max = bounds::flops});
   visit.field("global_batch_size", c.global_batch_size,
-              {.help = "sequences a step, over all ranks",
+              {.help = "sequences of one step, all ranks together",
                .unit = "sequences",
                .min = 1,
                .max = bounds::batch,
@@ -76,45 +77,53 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
                .synonyms = "batch_size per_device_train_batch_size device_batch_size "
                            "train_micro_batch_size_per_gpu",
                .zero_word = "auto"});
+}
+
+template <class Visitor>
+void visit_fields(Visitor& visit, TrainConfig& c) {
+  visit_length(visit, c);
   visit.field("seed", c.seed,
-              {.help = "of initial weights and sample order", .min = 0, .max = bounds::seed});
+              {.help = "seed of initial weights and of the order of samples",
+               .min = 0,
+               .max = bounds::seed});
   visit.field("device", c.device,
-              {.help = "what computes; auto: a GPU where there is one; ranks of a host share its "
-                       "GPUs in turn"});
+              {.help = "where a rank computes; auto: on a GPU if there is one. Ranks of a host "
+                       "take its GPUs in turn"});
   visit.field("cuda_graphs", c.cuda_graphs,
-              {.help = "whether a GPU is given passes that have to do with no other rank by one "
-                       "call each; auto: where it can be; off: every kernel by itself"});
+              {.help = "run passes without communication as CUDA graphs; auto: where that is "
+                       "possible; off: launch every kernel"});
   visit.field("precision", c.precision,
-              {.help = "of what matrix products and attention read; sums, weights, gradients and "
-                       "optimizer state are fp32 always",
+              {.help = "type of what matrix products and attention read; weights, sums, gradients "
+                       "and optimizer state are always fp32",
                .synonyms = "dtype bf16 fp16 fp32 torch_dtype params_dtype mixed_precision"});
-  visit.field("residual_precision", c.residual_precision,
-              {.help = "of the residual stream; bf16, to measure against, needs precision bf16"});
+  visit.field(
+      "residual_precision", c.residual_precision,
+      {.help = "type of the residual stream; bf16 needs precision bf16 and loses small gains"});
   visit.field("init_from", c.init_from,
-              {.help = "checkpoint whose weights a new run starts from, or a run's folder for its "
-                       "newest; empty: random",
+              {.help = "start a new run from the weights of this checkpoint, or of the newest one "
+                       "in this run folder; empty: random weights",
                .synonyms = "load pretrained model_name_or_path pretrained_checkpoint"});
   visit.field("init_changes", c.init_changes,
-              {.help = "fields of the model, as model.rope_theta, that may differ from that one's, "
-                       "although its weights then make another function"});
+              {.help = "fields of the model, such as model.rope_theta, that may differ from the "
+                       "one of init_from, although its weights then make another function"});
   visit.field("validation_every_steps", c.validation_every_steps,
-              {.help = "steps between validations; 0: off",
+              {.help = "steps from one validation to the next; 0: no validation",
                .unit = "steps",
                .min = 0,
                .max = bounds::steps,
                .synonyms = "eval_interval eval_steps eval_every val_interval"});
   visit.field("validation_sequences", c.validation_sequences,
-              {.help = "held-out sequences a validation looks at",
+              {.help = "held-out sequences that a validation reads",
                .unit = "sequences",
                .min = 1,
                .max = bounds::tokens});
   visit.field("loss_chunk_tokens", c.loss_chunk_tokens,
-              {.help = "rows of logits that exist at once",
+              {.help = "tokens whose logits exist at once; fewer take less memory and more time",
                .unit = "tokens",
                .min = 1,
                .max = bounds::vocabulary});
   visit.field("threads", c.threads,
-              {.help = "CPU threads a rank; 0: the host's cores shared among its ranks",
+              {.help = "CPU threads of a rank; 0: the cores of the host, shared among its ranks",
                .unit = "threads",
                .min = 0,
                .max = bounds::threads,
@@ -122,7 +131,7 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
   visit.section("regularizers", c.regularizers, "weights of optional loss terms");
 }
 
-// Of the model's numbers. REQUIRES: validate found nothing.
+// The types of the model's numbers. REQUIRES: validate found nothing.
 NumericTypes numeric_types(const TrainConfig& config);
 
 }  // namespace dualpath

@@ -5,7 +5,7 @@
 namespace dualpath {
 
 std::optional<double> bf16_peak_tflops(std::string_view name) {
-  // Of names that begin alike the longer one comes first.
+  // Where names begin alike, the longer one comes first.
   static constexpr std::pair<std::string_view, double> peaks[] = {
       {"NVIDIA B200", 2250},     {"NVIDIA GH200", 989},    {"NVIDIA H200 NVL", 835},
       {"NVIDIA H200", 989},      {"NVIDIA H100 NVL", 835}, {"NVIDIA H100 PCIe", 756},

@@ -46,7 +46,7 @@ struct JobPlan {
 // Passes are held in what the machine counts: see step_forecast.h.
 JobPlan plan_job(const TrainerOptions& options, const Machine& machine);
 
-// Of training with this recomputation on one rank, all of attention's products included.
+// FLOPs that one rank executes per token, recomputation and all products of attention included.
 double executed_flops_per_token(const TrainerOptions& options);
 
 }  // namespace dualpath

@@ -8,7 +8,7 @@ namespace dualpath {
 
 namespace {
 
-// Of the weights that products read.
+// Bytes of the weights that products read, in the layer that has the most.
 std::size_t largest_layer_bytes(const TrainerOptions& options, const ParallelLayout& layout) {
   std::size_t largest = 0;
   for (const StageLayers& piece : layout.part.stages) {

@@ -8,8 +8,8 @@
 
 namespace dualpath {
 
-// Of a rank's kernels on such a processor, at the most: on a CPU weights packed for products of
-// bf16 numbers, on a GPU what cuBLASLt and cuDNN work in. Pure.
+// The most that a rank's kernels take: on a CPU the weights packed for bf16 products, on a GPU the
+// workspaces of cuBLASLt and cuDNN. Pure.
 std::vector<CategoryBytes> kernel_memory(const TrainerOptions& options,
                                          const ParallelLayout& layout, Processor processor);
 

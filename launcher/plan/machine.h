@@ -122,7 +122,7 @@ Machine load_machine(const std::filesystem::path& file);
 void save_machine(const std::filesystem::path& file, const Machine& machine);
 
 double seconds_of(const KernelRate& rate, double flops, double bytes);
-// Of `calls` calls among `ranks` ranks, in which each sends so many bytes.
+// The time of `calls` calls among `ranks` ranks; each rank sends `bytes` in all of them together.
 double seconds_of(const LinkRate& rate, std::int64_t ranks, double calls, double bytes);
 
 // Costs in FLOPs of matrix products and attention; all else takes no time.

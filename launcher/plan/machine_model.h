@@ -35,7 +35,7 @@ class TimedDryRun final : public KernelObserver {
   double seconds_ = 0;
 };
 
-// Of what one of the ranks has issued, one call after the other. members: their places in the job.
+// The time of all calls that one rank has issued, one after the other. members: the group's ranks.
 // Throws Error(configuration) where the machine's description has no such link.
 double seconds_of(const Traffic& traffic, std::span<const int> members, const Machine& machine);
 

@@ -39,7 +39,7 @@ void add_copies(std::vector<PieceCosts>& costs, const TrainerOptions& options,
   }
 }
 
-// Of the pieces of one stage, in their order.
+// The costs of the pieces of one stage, in order.
 std::vector<PieceCosts> piece_costs(const TrainerOptions& options, const Machine& machine,
                                     const StageForecast& stage, TimedDryRun& run) {
   const GridPlace& place = stage.layout.part.place;

@@ -13,7 +13,7 @@ namespace dualpath {
 // The rank of a stage that has the most of what the tensor axis cuts.
 int fullest_rank(const GridShape& grid, int stage);
 
-// Of a stage's fullest rank. Seconds; FLOPs on counting_flops().
+// What the fullest rank of a stage takes. Times are seconds, or FLOPs on counting_flops().
 struct StageForecast {
   int rank = 0;
   ParallelLayout layout;

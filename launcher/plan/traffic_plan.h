@@ -40,9 +40,9 @@ PassTraffic tensor_traffic(const TrainerOptions& options, const StageLayers& pie
 // Between stages, one micro-batch's.
 std::int64_t message_bytes(const TrainerOptions& options);
 
-// Of `rank`; the same in every step. REQUIRES: options.parallel is resolved.
+// What `rank` sends in a step, the same in every step. REQUIRES: options.parallel is resolved.
 GridTraffic predict_traffic(const TrainerOptions& options, int rank);
-// Of the rank whose layout this is.
+// The same for the rank whose layout this is.
 GridTraffic predict_traffic(const TrainerOptions& options, const ParallelLayout& layout);
 
 }  // namespace dualpath

@@ -39,7 +39,7 @@ struct SubmittedRun {
 // Throws Error(configuration) where an option of sbatch holds a line break.
 std::string submit_script(const SubmitSection& submit, const SubmittedRun& run);
 
-// Of a sweep, one task of a job array for each run.
+// A sweep as a job array: one task for each run.
 struct SubmittedSweep {
   std::filesystem::path working_folder;  // as above
   std::filesystem::path folder;          // of the sweep

@@ -59,7 +59,7 @@ struct Range {
   }
 };
 
-// Of x, as its logarithm where that is the axis.
+// The range of x, or of its logarithm where the axis is logarithmic.
 Range x_range(const Chart& chart) {
   Range range;
   for (const Series& series : chart.series)

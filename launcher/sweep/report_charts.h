@@ -21,7 +21,7 @@ std::vector<Chart> loss_charts(const BudgetResults& budget);
 // Gates and paths by layer, means over the seeds that have finished.
 std::vector<Chart> layer_charts(const BudgetResults& budget);
 
-// Of one group, over the finished runs that have them.
+// Means over the finished runs of a group that have read-outs.
 LayerReadouts mean_readouts(const SeedGroup& group);
 
 }  // namespace dualpath

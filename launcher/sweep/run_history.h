@@ -41,7 +41,7 @@ struct RunHistory {
   LayerReadouts layers;
 };
 
-// Of this many last steps means are taken.
+// Means are taken over this many last steps.
 inline constexpr std::size_t last_steps_averaged = 20;
 
 // A mean or a last value is left out where it is not of finite values. Lines that are no JSON (a

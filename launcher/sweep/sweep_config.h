@@ -17,7 +17,7 @@ struct EnumNames<SweepArchitecture> {
       {SweepArchitecture::dual_single, "dual_single"}, {SweepArchitecture::expanded, "expanded"}};
 };
 
-// Of every list that is empty, the value that the run's configuration has.
+// Where a list is empty, the value of the run's configuration counts.
 struct SweepSection {
   std::string name = "default";
   std::string folder;  // "": sweeps/NAME

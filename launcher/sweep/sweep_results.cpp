@@ -12,7 +12,7 @@ namespace dualpath {
 
 namespace {
 
-// Of the finished runs that have the value.
+// The spread over the finished runs that have the value.
 std::optional<Spread> spread_over(const SeedGroup& group,
                                   std::optional<double> RunHistory::*value) {
   std::vector<double> values;
@@ -81,7 +81,7 @@ void mark_best(const SweepResults& results, BudgetResults& budget) {
 
 using Groups = std::vector<const SeedGroup*>;
 
-// Of models that differ in their learning rate alone, the one with the lowest loss.
+// Among models that differ in their learning rate alone: the one with the lowest loss.
 Groups best_rates(const SweepResults& results, const BudgetResults& budget) {
   Groups best;
   for (const SeedGroup& group : budget.groups) {

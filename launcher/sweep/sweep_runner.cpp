@@ -34,7 +34,7 @@ std::string loss_text(const char* name, const std::optional<double>& loss) {
   return loss ? fmt::format(", {} {:.4f}", name, *loss) : "";
 }
 
-// Of so many steps.
+// FLOPs of this many steps.
 double work_of(const SweepRun& run, std::int64_t steps) {
   return run.realised_flops() * static_cast<double>(steps) / static_cast<double>(run.steps);
 }

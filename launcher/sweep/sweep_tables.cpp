@@ -52,7 +52,7 @@ Table plan_table(const SweepPlan& plan, std::span<const RunForecast> forecasts, 
   return table;
 }
 
-// Of `side_by_side` runs at once, each taken when one before it has ended.
+// The time of all runs, `side_by_side` at once; each starts when one before it has ended.
 double elapsed_seconds(std::span<const RunForecast> forecasts, std::int64_t side_by_side) {
   std::vector<double> ends(static_cast<std::size_t>(side_by_side), 0.0);
   for (const RunForecast& forecast : forecasts) *std::ranges::min_element(ends) += forecast.seconds;

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/base/ordered_map.h"
+#include "core/base/worker_pool.h"
 #include "data/text/added_tokens.h"
 #include "data/text/bpe_trainer.h"
 #include "data/text/encoder.h"
@@ -133,8 +133,8 @@ void write(const TokenBatch& tokens, CorpusWriter& training, CorpusWriter& held_
   }
 }
 
-// Of the first max_bytes that are not held out, give or take a batch. Each batch is counted by one
-// thread, and the sum taken in the order of the text: it is the same for any number of threads.
+// Counts pieces in the first max_bytes that are not held out, give or take a batch. One thread
+// counts a batch; batches are added in the order of the text, so that threads make no difference.
 PieceCounts count_pieces(const TextSource& source, std::uint64_t max_bytes,
                          const Segmenter& segmenter) {
   struct Counted {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "parallel/held_up.h"
+#include "parallel/scoped_timer.h"
 
 namespace dualpath {
 
@@ -43,7 +43,7 @@ void ReplicaSync::reduce(std::size_t r) {
   const ParameterRegion& region = parameters_.regions()[r];
   Communicator& group = ranks_.of(region.group);
   if (group.size() == 1) return;
-  const HeldUp held_up(exposed_ms_);
+  const ScopedTimer timer(exposed_ms_);
   const Tensor gradients = parameters_.flat_gradients();
   const Tensor whole = gradients.slice(region.all.begin, region.all.end);
   communication_.wait_for(compute_);
@@ -62,7 +62,7 @@ void ReplicaSync::finish_reduction() {
     }
   }
   std::fill(reduced_.begin(), reduced_.end(), false);
-  const HeldUp held_up(exposed_ms_);
+  const ScopedTimer timer(exposed_ms_);
   compute_.wait_for(communication_);
 }
 
@@ -70,14 +70,14 @@ void ReplicaSync::start_gather(std::size_t r) {
   const ParameterRegion& region = parameters_.regions()[r];
   Communicator& group = ranks_.of(region.group);
   if (!sharded_ || group.size() == 1) return;
-  const HeldUp held_up(exposed_ms_);
+  const ScopedTimer timer(exposed_ms_);
   communication_.wait_for(compute_);
   if (gathers_copies(region)) {
     gather_copies(region, group);
   } else {
     gather_values(region, group);
   }
-  gathered_[r] = communication_.now();
+  gathered_[r] = communication_.record_event();
 }
 
 void ReplicaSync::before_forward(int bucket) {
@@ -85,7 +85,7 @@ void ReplicaSync::before_forward(int bucket) {
     const ParameterRegion& region = parameters_.regions()[r];
     if (region.bucket != bucket || !gathered_[r]) continue;
     {
-      const HeldUp held_up(exposed_ms_);
+      const ScopedTimer timer(exposed_ms_);
       compute_.wait_for(*gathered_[r]);
     }
     gathered_[r].reset();

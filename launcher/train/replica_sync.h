@@ -52,8 +52,8 @@ class ReplicaSync final : public BucketEvents {
   Ops& ops_;
   Stream& compute_;
   Stream& communication_;
-  std::vector<bool> reduced_;                    // by region, of this step
-  std::vector<std::optional<Moment>> gathered_;  // by region: when its values are there
+  std::vector<bool> reduced_;                   // by region, of this step
+  std::vector<std::optional<Event>> gathered_;  // by region: when its values are there
   double exposed_ms_ = 0;
 };
 

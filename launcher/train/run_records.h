@@ -19,7 +19,7 @@ class RunRecords {
 
   const MetricsWriter& metrics() const { return metrics_; }
 
-  // Of a step, a validation or a save.
+  // Writes the row of a step, a validation or a save.
   template <class Metrics>
   void write(const Metrics& m) {
     metrics_.write(m);

@@ -7,7 +7,7 @@
 #include "model/lr_schedule.h"
 #include "model/parameter_slices.h"
 #include "model/regularizers.h"
-#include "parallel/held_up.h"
+#include "parallel/scoped_timer.h"
 
 namespace dualpath {
 
@@ -101,7 +101,7 @@ Trainer::~Trainer() {
 void Trainer::connect_stages() {
   Communicator& stages = ranks_.of(GridGroup::pipeline);
   if (stages.size() == 1) return;
-  const Tensor x = model_.boundary(0).reshape({model_.boundary(0).numel()});
+  const Tensor x = model_.message_buffer(0).reshape({model_.message_buffer(0).numel()});
   const int next = (stages.rank() + 1) % stages.size();
   const int before = (stages.rank() + stages.size() - 1) % stages.size();
   for (const auto& [to, from] : {std::pair(next, before), std::pair(before, next)}) {
@@ -200,7 +200,7 @@ void Trainer::run_plan(const Batch& batch) {
   const double waited_before_ms = pipeline_exposed_ms_;
   double ms = 0;
   {
-    const HeldUp all(ms);
+    const ScopedTimer all(ms);
     for (const PipelineOp& op : layout_.plan.ops) carry_out(op, batch);
   }
   const bool first_stage = layout_.part.stages.front().first;
@@ -215,7 +215,7 @@ void Trainer::carry_out(const PipelineOp& op, const Batch& batch) {
     exchange(*messages);
   } else {
     const Phase phase(options_.tracer, "wait for other stages");
-    const HeldUp held_up(pipeline_exposed_ms_);
+    const ScopedTimer timer(pipeline_exposed_ms_);
     stream_.wait_for(exchanged_[static_cast<std::size_t>(std::get<AwaitOp>(op).exchange)]);
   }
 }
@@ -243,7 +243,9 @@ void Trainer::compute(const ComputeOp& op, const Batch& batch) {
 }
 
 void Trainer::issue(const ComputeOp& op, const Model::Pass& pass) {
-  const auto message = [&](int buffer) { return buffer < 0 ? Tensor{} : model_.boundary(buffer); };
+  const auto message = [&](int buffer) {
+    return buffer < 0 ? Tensor{} : model_.message_buffer(buffer);
+  };
   if (op.work.work == Work::backward_weight) {
     model_.backward_weights(pass);
     return;
@@ -255,7 +257,7 @@ void Trainer::issue(const ComputeOp& op, const Model::Pass& pass) {
   } else {
     result_TD = !input_TD.empty()    ? input_TD
                 : !output_TD.empty() ? output_TD
-                                     : model_.boundary(0);  // alone: the message of nobody
+                                     : model_.message_buffer(0);  // alone: the message of nobody
     model_.backward(pass, result_TD);
   }
   if (!output_TD.empty() && output_TD.data != result_TD.data)
@@ -267,12 +269,12 @@ void Trainer::exchange(const ExchangeOp& op) {
   std::size_t count = 0;
   CHECK(op.messages.size() <= transfers.size(), "an exchange of {} messages", op.messages.size());
   for (const Message& m : op.messages)
-    transfers[count++] = {model_.boundary(m.buffer), m.peer, m.send};
+    transfers[count++] = {model_.message_buffer(m.buffer), m.peer, m.send};
   const Phase phase(options_.tracer, "exchange with other stages");
-  const HeldUp held_up(pipeline_exposed_ms_);
+  const ScopedTimer timer(pipeline_exposed_ms_);
   pipeline_stream_.wait_for(stream_);
   ranks_.of(GridGroup::pipeline).exchange(std::span(transfers).first(count), pipeline_stream_);
-  exchanged_[static_cast<std::size_t>(op.id)] = pipeline_stream_.now();
+  exchanged_[static_cast<std::size_t>(op.id)] = pipeline_stream_.record_event();
 }
 
 ExposedCommunication Trainer::exposed() const {
@@ -283,7 +285,7 @@ ExposedCommunication Trainer::exposed() const {
 void Trainer::all_reduce_sums() {
   const Phase phase(options_.tracer, "sums");
   {
-    const HeldUp held_up(sums_exposed_ms_);
+    const ScopedTimer timer(sums_exposed_ms_);
     ranks_.world().all_reduce(model_.sums(), Reduce::sum, stream_);
   }
   device_.copy_to_host(sums_.data(), model_.sums(), stream_);
@@ -348,7 +350,7 @@ ValidationResult Trainer::validate(const SampleSource& source, std::int64_t num_
 void Trainer::evaluate(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets) {
   for (int chunk = 0; chunk < std::ssize(model_.stages()); ++chunk) {
     const Stage& stage = model_.stages()[static_cast<std::size_t>(chunk)];
-    const Tensor x_TD = model_.boundary(0);
+    const Tensor x_TD = model_.message_buffer(0);
     if (!stage.is_first()) pass_on(x_TD, -1);
     model_.evaluate_stage({.stage = chunk, .ids = ids, .targets = targets}, x_TD);
     if (!stage.is_last()) pass_on(x_TD, 1);

@@ -148,7 +148,7 @@ class Trainer {
   ParallelLayout layout_;
   std::unique_ptr<Ops> ops_;
   PassReplay replay_;
-  // Of communication beside the kernels; null: it goes on the kernels' stream.
+  // Streams of communication that overlaps; null: it runs on the kernels' stream.
   std::unique_ptr<Stream> own_tensor_stream_, own_pipeline_stream_, own_replica_stream_;
   Stream& tensor_stream_;
   Stream& pipeline_stream_;
@@ -157,11 +157,11 @@ class Trainer {
   Model model_;
   AdamW optimizer_;
   ReplicaSync replicas_;
-  // Of a step. Every sample of the training stream is full, so the targets are known beforehand.
+  // A step's targets. Every training sample is full, so their number is known beforehand.
   std::int64_t batch_tokens_;
   double loss_scale_;
   RegularizerScales regularizers_;
-  std::vector<Moment> exchanged_;  // by ExchangeOp::id
+  std::vector<Event> exchanged_;  // by ExchangeOp::id
   double pipeline_exposed_ms_ = 0;
   double sums_exposed_ms_ = 0;
   TrainingProgress progress_;

@@ -181,21 +181,34 @@ enum { all_reduce, all_gather, reduce_scatter, broadcast };
 // How many elements of every rank an operand has.
 enum class Extent { part, whole };
 
+// A call of NCCL: its name, communicator and stream.
+struct Call {
+  const char* name;
+  ncclComm_t handle;
+  cudaStream_t stream;
+};
+
+struct Operands {
+  const void* source;
+  Extent sent;
+  void* destination;
+  Extent received;
+};
+
 // body(group, near source, near destination, MPI's type) as an operation that all ranks issue
 // alike, on `own.count` elements or as many of each rank.
 template <class Body>
-ncclResult_t collective(const char* name, ncclComm_t handle, const void* source, Extent sent,
-                        void* destination, Extent received, Description own, cudaStream_t stream,
-                        Body body) {
-  return answer(name, [&](Machine& machine) {
-    const std::shared_ptr<Group> group = group_of(handle);
+ncclResult_t collective(const Call& call, const Operands& data, Description own, Body body) {
+  return answer(call.name, [&](Machine& machine) {
+    const std::shared_ptr<Group> group = group_of(call.handle);
     require(group_depth == 0, "collectives in a group of calls are not imitated");
     const MPI_Datatype type = mpi_type(static_cast<ncclDataType_t>(own.type));
     const auto part = static_cast<std::size_t>(own.count) * bytes_of(type);
     const std::size_t whole = part * static_cast<std::size_t>(group->size);
-    std::byte* from = near(machine, *group, source, sent == Extent::whole ? whole : part);
-    std::byte* to = near(machine, *group, destination, received == Extent::whole ? whole : part);
-    issue(machine, group, stream, [=] {
+    std::byte* from = near(machine, *group, data.source, data.sent == Extent::whole ? whole : part);
+    std::byte* to =
+        near(machine, *group, data.destination, data.received == Extent::whole ? whole : part);
+    issue(machine, group, call.stream, [=] {
       check_alike(*group, own);
       body(*group, from, to, type);
     });
@@ -276,17 +289,16 @@ void carry(const Group& group, const std::vector<Message>& messages) {
   }
 }
 
-ncclResult_t add_message(const char* name, const void* data, std::size_t count, ncclDataType_t type,
-                         int peer, ncclComm_t handle, cudaStream_t stream, bool send) {
-  return answer(name, [&](Machine& machine) {
-    const std::shared_ptr<Group> group = group_of(handle);
+ncclResult_t add_message(const Call& call, const void* data, std::size_t bytes, int peer,
+                         bool send) {
+  return answer(call.name, [&](Machine& machine) {
+    const std::shared_ptr<Group> group = group_of(call.handle);
     require(group_depth > 0, "messages outside a group of calls are not imitated");
     require(0 <= peer && peer < group->size && peer != group->rank, "no such peer");
-    const std::pair<const void*, cudaStream_t> place(handle, stream);
+    const std::pair<const void*, cudaStream_t> place(call.handle, call.stream);
     require(group_messages.empty() || place == group_place,
             "a group of calls on several streams or communicators is not imitated");
     group_place = place;
-    const std::size_t bytes = count * bytes_of(mpi_type(type));
     group_messages.push_back(
         {near(machine, *group, data, bytes), static_cast<int>(bytes), peer, send});
   });
@@ -386,7 +398,8 @@ ncclResult_t ncclAllReduce(const void* source, void* destination, std::size_t co
                            ncclDataType_t type, ncclRedOp_t op, ncclComm_t comm,
                            cudaStream_t stream) {
   const Description own{all_reduce, type, op, 0, static_cast<std::int64_t>(count)};
-  return collective(__func__, comm, source, Extent::part, destination, Extent::part, own, stream,
+  return collective({__func__, comm, stream}, {source, Extent::part, destination, Extent::part},
+                    own,
                     [=](const Group& group, std::byte* from, std::byte* to, MPI_Datatype mpi_type) {
                       MPI_Allreduce(from == to ? MPI_IN_PLACE : from, to, static_cast<int>(count),
                                     mpi_type, mpi_op(op), group.ranks);
@@ -396,7 +409,8 @@ ncclResult_t ncclAllReduce(const void* source, void* destination, std::size_t co
 ncclResult_t ncclBroadcast(const void* source, void* destination, std::size_t count,
                            ncclDataType_t type, int root, ncclComm_t comm, cudaStream_t stream) {
   const Description own{broadcast, type, 0, root, static_cast<std::int64_t>(count)};
-  return collective(__func__, comm, source, Extent::part, destination, Extent::part, own, stream,
+  return collective({__func__, comm, stream}, {source, Extent::part, destination, Extent::part},
+                    own,
                     [=](const Group& group, std::byte* from, std::byte* to, MPI_Datatype mpi_type) {
                       if (group.rank == root && from != to)
                         std::memcpy(to, from, count * bytes_of(mpi_type));
@@ -407,14 +421,14 @@ ncclResult_t ncclBroadcast(const void* source, void* destination, std::size_t co
 ncclResult_t ncclAllGather(const void* source, void* destination, std::size_t count,
                            ncclDataType_t type, ncclComm_t comm, cudaStream_t stream) {
   const Description own{all_gather, type, 0, 0, static_cast<std::int64_t>(count)};
-  return collective(__func__, comm, source, Extent::part, destination, Extent::whole, own, stream,
-                    [=](const Group& group, std::byte* from, std::byte* to, MPI_Datatype mpi_type) {
-                      const std::size_t bytes = count * bytes_of(mpi_type);
-                      const bool in_place =
-                          from == to + static_cast<std::size_t>(group.rank) * bytes;
-                      MPI_Allgather(in_place ? MPI_IN_PLACE : from, static_cast<int>(count),
-                                    mpi_type, to, static_cast<int>(count), mpi_type, group.ranks);
-                    });
+  return collective(
+      {__func__, comm, stream}, {source, Extent::part, destination, Extent::whole}, own,
+      [=](const Group& group, std::byte* from, std::byte* to, MPI_Datatype mpi_type) {
+        const std::size_t bytes = count * bytes_of(mpi_type);
+        const bool in_place = from == to + static_cast<std::size_t>(group.rank) * bytes;
+        MPI_Allgather(in_place ? MPI_IN_PLACE : from, static_cast<int>(count), mpi_type, to,
+                      static_cast<int>(count), mpi_type, group.ranks);
+      });
 }
 
 // Adds in order of rank, as the MPI backend does.
@@ -422,30 +436,30 @@ ncclResult_t ncclReduceScatter(const void* source, void* destination, std::size_
                                ncclDataType_t type, ncclRedOp_t op, ncclComm_t comm,
                                cudaStream_t stream) {
   const Description own{reduce_scatter, type, op, 0, static_cast<std::int64_t>(count)};
-  return collective(__func__, comm, source, Extent::whole, destination, Extent::part, own, stream,
-                    [=](const Group& group, std::byte* from, std::byte* to, MPI_Datatype mpi_type) {
-                      const std::size_t bytes = count * bytes_of(mpi_type);
-                      std::vector<std::byte> addends(static_cast<std::size_t>(group.size) * bytes);
-                      MPI_Alltoall(from, static_cast<int>(count), mpi_type, addends.data(),
-                                   static_cast<int>(count), mpi_type, group.ranks);
-                      std::byte* sum = addends.data();
-                      for (int r = 1; r < group.size; ++r) {  // the second operand = first + second
-                        MPI_Reduce_local(sum, sum + bytes, static_cast<int>(count), mpi_type,
-                                         mpi_op(op));
-                        sum += bytes;
-                      }
-                      std::memcpy(to, sum, bytes);
-                    });
+  return collective(
+      {__func__, comm, stream}, {source, Extent::whole, destination, Extent::part}, own,
+      [=](const Group& group, std::byte* from, std::byte* to, MPI_Datatype mpi_type) {
+        const std::size_t bytes = count * bytes_of(mpi_type);
+        std::vector<std::byte> addends(static_cast<std::size_t>(group.size) * bytes);
+        MPI_Alltoall(from, static_cast<int>(count), mpi_type, addends.data(),
+                     static_cast<int>(count), mpi_type, group.ranks);
+        std::byte* sum = addends.data();
+        for (int r = 1; r < group.size; ++r) {  // the second operand = first + second
+          MPI_Reduce_local(sum, sum + bytes, static_cast<int>(count), mpi_type, mpi_op(op));
+          sum += bytes;
+        }
+        std::memcpy(to, sum, bytes);
+      });
 }
 
 ncclResult_t ncclSend(const void* data, std::size_t count, ncclDataType_t type, int peer,
                       ncclComm_t comm, cudaStream_t stream) {
-  return add_message(__func__, data, count, type, peer, comm, stream, true);
+  return add_message({__func__, comm, stream}, data, count * bytes_of(mpi_type(type)), peer, true);
 }
 
 ncclResult_t ncclRecv(void* data, std::size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
-  return add_message(__func__, data, count, type, peer, comm, stream, false);
+  return add_message({__func__, comm, stream}, data, count * bytes_of(mpi_type(type)), peer, false);
 }
 
 ncclResult_t ncclGroupStart() {

@@ -41,11 +41,11 @@ class FarOps final : public Ops {
       near_->run(near);
     });
   }
-  void hold_weights() override {
-    stream_.issue([this] { near_->hold_weights(); });
+  void begin_packed_weights() override {
+    stream_.issue([this] { near_->begin_packed_weights(); });
   }
-  void release_weights() override {
-    stream_.issue([this] { near_->release_weights(); });
+  void end_packed_weights() override {
+    stream_.issue([this] { near_->end_packed_weights(); });
   }
 
  private:

@@ -2,7 +2,7 @@
 
 namespace dualpath {
 
-Moment LazyStream::now() {
+Event LazyStream::record_event() {
   const std::lock_guard lock(mutex_);
   return {this, num_issued_};
 }
@@ -13,15 +13,15 @@ void LazyStream::issue(std::function<void()> work) {
   ++num_issued_;
 }
 
-void LazyStream::start_after(Moment moment) {
-  issue([moment] { moment.stream->synchronize(moment); });
+void LazyStream::start_after(Event event) {
+  issue([event] { event.stream->synchronize(event); });
 }
 
-void LazyStream::synchronize(Moment moment) {
+void LazyStream::synchronize(Event event) {
   std::unique_lock lock(mutex_);
   for (;;) {
     if (failure_) std::rethrow_exception(failure_);
-    if (num_done_ >= moment.index) return;
+    if (num_done_ >= event.index) return;
     if (running_) {  // another thread gets there, perhaps with work that waits for this one
       completion_.wait(lock);
       continue;

@@ -16,18 +16,18 @@ namespace dualpath {
 
 class LazyStream : public Stream {
  public:
-  Moment now() override;
+  Event record_event() override;
   void run(HostTask task) override {
     synchronize();
     task();
   }
   void issue(std::function<void()> work);  // of a kernel or a copy
   using Stream::synchronize;
-  // Runs what was issued up to the moment, on the calling thread.
-  void synchronize(Moment moment) override;
+  // Runs what was issued up to the event, on the calling thread.
+  void synchronize(Event event) override;
 
  private:
-  void start_after(Moment moment) override;
+  void start_after(Event event) override;
 
   std::mutex mutex_;
   std::condition_variable completion_;

@@ -116,7 +116,7 @@ TEST_P(KernelSuite, Matmul) {
 
 // A held weight is multiplied with several times; what is no weight, and a weight that is changed
 // after its release, is read anew.
-TEST_P(KernelSuite, HeldWeights) {
+TEST_P(KernelSuite, PackedWeightsScope) {
   for (const std::int64_t m : {3, 300}) {
     for (const bool tb : {false, true}) {
       const std::int64_t k = 300, n = 70;
@@ -129,7 +129,7 @@ TEST_P(KernelSuite, HeldWeights) {
         const Tensor changing = x.whole_numbers(operand("changing"), {m, n}, -9, 10);
         const Tensor changed = x.whole_numbers(operand("changed"), {m, n}, -9, 10);
         {
-          const HeldWeights held(ops);
+          const PackedWeightsScope held(ops);
           ops.run(op::Matmul{
               .c = x.output("first", {m, n}), .a = a, .b = weight, .flags = {.transpose_b = tb}});
           ops.run(op::Matmul{
@@ -147,7 +147,7 @@ TEST_P(KernelSuite, HeldWeights) {
                              .flags = {.transpose_a = true}});
         }
         ops.run(op::Copy{.out = weight, .in = other});
-        const HeldWeights held(ops);
+        const PackedWeightsScope held(ops);
         ops.run(op::Matmul{
             .c = x.output("last", {m, n}), .a = a, .b = weight, .flags = {.transpose_b = tb}});
       })) << m
@@ -207,7 +207,7 @@ TEST_P(KernelSuite, Residual) {
             .out_TD = x.output(stream("out"), TD), .x_TD = a, .y_TD = b, .gain = gain});
         const Tensor over_x = x.inout(stream("over x"), TD);
         ops.run(op::Residual{.out_TD = over_x, .x_TD = over_x, .y_TD = b, .gain = gain});
-        if (x.same_type(Operands::Kind::stream, Operands::Kind::operand)) {
+        if (x.same_type(TypeClass::stream, TypeClass::operand)) {
           const Tensor over_y = x.inout(stream("over y"), TD);
           ops.run(op::Residual{.out_TD = over_y, .x_TD = a, .y_TD = over_y, .gain = gain});
         }
@@ -221,7 +221,7 @@ TEST_P(KernelSuite, Residual) {
                                     .epsilon = 1e-5});
         ops.run(op::ResidualBackward{
             .dy_TD = x.output(operand("dy"), TD), .dout_TD = dout, .gain = gain});
-        if (x.same_type(Operands::Kind::stream, Operands::Kind::operand)) {
+        if (x.same_type(TypeClass::stream, TypeClass::operand)) {
           const Tensor over_dout = x.inout(stream("over dout"), TD);
           ops.run(op::ResidualBackward{.dy_TD = over_dout, .dout_TD = over_dout, .gain = gain});
         }
@@ -256,7 +256,7 @@ TEST_P(KernelSuite, CrossEntropy) {
                                    .logits_TV = used_up,
                                    .targets_T = targets,
                                    .grad_scale = 1.0 / 300});
-          if (x.same_type(Operands::Kind::master, Operands::Kind::operand)) {
+          if (x.same_type(TypeClass::master, TypeClass::operand)) {
             const Tensor in_place = x.inout("logits, then dlogits", TV, low, high);
             ops.run(op::CrossEntropy{.loss_T = x.output("loss of in place", {T}),
                                      .dlogits_TV = in_place,
@@ -319,7 +319,7 @@ TEST_P(KernelSuite, ShardedCrossEntropy) {
                                             .targets_T = targets,
                                             .rows = part.rows,
                                             .grad_scale = 1.0 / 300});
-            if (x.same_type(Operands::Kind::master, Operands::Kind::operand)) {
+            if (x.same_type(TypeClass::master, TypeClass::operand)) {
               const Tensor in_place = x.inout("logits, then dlogits", TV, -spread, 1);
               ops.run(op::ShardedCrossEntropy{.loss_T = x.output("loss of in place", {T}),
                                               .dlogits_TV = in_place,
@@ -372,7 +372,7 @@ TEST_P(KernelSuite, AdamW) {
                           .v_N = x.inout("v", {n}, 0, 1),
                           .gradient_N = x.input("gradient", {n}),
                           .step = step});
-        if (!x.same_type(Operands::Kind::master, Operands::Kind::operand)) {
+        if (!x.same_type(TypeClass::master, TypeClass::operand)) {
           ops.run(op::AdamW{.value_N = x.inout("kept twice", {n}),
                             .m_N = x.inout("its m", {n}),
                             .v_N = x.inout("its v", {n}, 0, 1),

@@ -36,13 +36,13 @@ class ReferenceOperands final : public Operands {
   explicit ReferenceOperands(const NumericTypes& types) : Operands(kSeed, types) {}
   void stored(Tensor tensor) override {
     for (Placed& placed : placed_)
-      if (placed.values.data() == tensor.data) placed.store(type_of(placed.operand.kind));
+      if (placed.values.data() == tensor.data) placed.store(type_of(placed.operand.type_class));
   }
   // All outputs as they are stored in the end.
   const std::deque<Placed>& results() {
     for (Placed& placed : placed_)
       if (placed.operand.role == Role::output && !placed.was_stored)
-        placed.store(type_of(placed.operand.kind));
+        placed.store(type_of(placed.operand.type_class));
     return placed_;
   }
 
@@ -51,7 +51,7 @@ class ReferenceOperands final : public Operands {
     Placed& placed = placed_.emplace_back();
     placed.operand = std::move(operand);
     const Operand& o = placed.operand;
-    if (o.kind == Kind::i32) {
+    if (o.type_class == TypeClass::i32) {
       placed.ids.assign(o.start.begin(), o.start.end());
       return {placed.ids.data(), DType::i32, o.shape};
     }
@@ -88,7 +88,7 @@ class DeviceOperands final : public Operands {
   };
 
   Tensor place(Operand operand) override {
-    switch (type_of(operand.kind)) {
+    switch (type_of(operand.type_class)) {
       case DType::i32:
         return upload<std::int32_t>(operand);
       case DType::f64:
@@ -171,17 +171,18 @@ std::string compare(const ReferenceOperands::Placed& expected, const std::vector
 
 }  // namespace
 
-DType Operands::type_of(Kind kind) const {
-  switch (kind) {
-    case Kind::master:
+DType Operands::type_of(TypeClass type_class) const {
+  switch (type_class) {
+    case TypeClass::master:
       return types_.master;
-    case Kind::stream:
+    case TypeClass::stream:
       return types_.stream;
-    case Kind::operand:
+    case TypeClass::operand:
       return types_.operand;
-    case Kind::i32:
+    case TypeClass::i32:
       return DType::i32;
-    case Kind::f64:
+    case TypeClass::f64:
+    case TypeClass::any:
       break;
   }
   return DType::f64;
@@ -190,17 +191,17 @@ DType Operands::type_of(Kind kind) const {
 Tensor Operands::place_uniform(const Name& name, Role role, Shape shape, double low, double high) {
   std::vector<float> values(static_cast<std::size_t>(shape.numel()));
   CounterRng(seed_, name.text).uniform(std::span<float>(values), 0, low, high);
-  if (type_of(name.kind) == DType::bf16) {
+  if (type_of(name.type_class) == DType::bf16) {
     for (float& x : values) x = bfloat16(x);
   }
-  return place({name.text, name.kind, role, shape, {values.begin(), values.end()}, 0});
+  return place({name.text, name.type_class, role, shape, {values.begin(), values.end()}, 0});
 }
 
 Tensor Operands::place_turns(const std::string& angles, Shape shape, double (*function)(double)) {
   std::vector<double> values(static_cast<std::size_t>(shape.numel()));
   CounterRng(seed_, angles).uniform(std::span<double>(values), 0, 0, 2 * std::numbers::pi);
   for (double& x : values) x = static_cast<float>(function(x));
-  return place({angles, Kind::master, Role::input, shape, values, 2 * Rounded::unit});
+  return place({angles, TypeClass::master, Role::input, shape, values, 2 * Rounded::unit});
 }
 
 Tensor Operands::cosines(const std::string& angles, Shape shape) {
@@ -229,7 +230,7 @@ Tensor Operands::input(const Name& name, Shape shape, double low, double high) {
 Tensor Operands::output(const Name& name, Shape shape) {
   const std::vector<double> poison(static_cast<std::size_t>(shape.numel()),
                                    std::numeric_limits<double>::quiet_NaN());
-  return place({name.text, name.kind, Role::output, shape, poison, 0});
+  return place({name.text, name.type_class, Role::output, shape, poison, 0});
 }
 
 Tensor Operands::inout(const Name& name, Shape shape, double low, double high) {
@@ -237,17 +238,17 @@ Tensor Operands::inout(const Name& name, Shape shape, double low, double high) {
 }
 
 Tensor Operands::sums(const std::string& name, Shape shape, double low, double high) {
-  return place_uniform({name.c_str(), Kind::f64}, Role::output, shape, low, high);
+  return place_uniform({name.c_str(), TypeClass::f64}, Role::output, shape, low, high);
 }
 
 Tensor Operands::whole_numbers(const Name& name, Shape shape, std::int64_t begin,
                                std::int64_t end) {
-  return place(
-      {name.text, name.kind, Role::input, shape, draw_whole(name.text, shape, begin, end), 0});
+  return place({name.text, name.type_class, Role::input, shape,
+                draw_whole(name.text, shape, begin, end), 0});
 }
 
 Tensor Operands::ids(const std::string& name, Shape shape, std::int64_t begin, std::int64_t end) {
-  return place({name, Kind::i32, Role::input, shape, draw_whole(name, shape, begin, end), 0});
+  return place({name, TypeClass::i32, Role::input, shape, draw_whole(name, shape, begin, end), 0});
 }
 
 testing::AssertionResult agrees(Device& device, const NumericTypes& types, const KernelCall& call,
@@ -261,7 +262,7 @@ testing::AssertionResult agrees(Device& device, const NumericTypes& types, const
   for (const ReferenceOperands::Placed& placed : expected.results()) {
     if (placed.operand.role != Operands::Role::output) continue;
     const std::string problem =
-        compare(placed, outputs.at(output++), expected.type_of(placed.operand.kind), demand);
+        compare(placed, outputs.at(output++), expected.type_of(placed.operand.type_class), demand);
     if (!problem.empty()) return testing::AssertionFailure() << problem;
   }
   if (run(device, types, call) != outputs) {

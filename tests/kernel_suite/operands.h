@@ -18,15 +18,15 @@ namespace dualpath {
 class Operands {
  public:
   enum class Role { input, output };
-  enum class Kind { master, stream, operand, f64, i32 };  // the first three as in NumericTypes
   struct Name {
-    Name(const char* text, Kind kind = Kind::master) : text(text), kind(kind) {}
+    Name(const char* text, TypeClass type_class = TypeClass::master)
+        : text(text), type_class(type_class) {}
     std::string text;
-    Kind kind;
+    TypeClass type_class;
   };
   struct Operand {
     std::string name;
-    Kind kind;
+    TypeClass type_class;
     Role role;
     Shape shape;
     std::vector<double> start;
@@ -38,8 +38,8 @@ class Operands {
   // To be said of an output that has been stored and is read by a later call: if its type is bf16,
   // that rounded it.
   virtual void stored(Tensor) {}
-  DType type_of(Kind kind) const;
-  bool same_type(Kind a, Kind b) const { return type_of(a) == type_of(b); }
+  DType type_of(TypeClass type_class) const;
+  bool same_type(TypeClass a, TypeClass b) const { return type_of(a) == type_of(b); }
 
   Tensor input(const Name& name, Shape shape, double low = -1, double high = 1);
   // The cosines or sines of angles[0], angles[1], ... in fp32. A kernel may know that they are, so
@@ -71,10 +71,10 @@ class Operands {
 };
 
 inline Operands::Name stream(const char* name) {
-  return {name, Operands::Kind::stream};
+  return {name, TypeClass::stream};
 }
 inline Operands::Name operand(const char* name) {
-  return {name, Operands::Kind::operand};
+  return {name, TypeClass::operand};
 }
 
 using KernelCall = std::function<void(Ops&, Operands&)>;

@@ -28,6 +28,7 @@ BenchConfig tiny_config() {
   model.wide.ffn_hidden_size = 16;
   model = resolve(model);
   config.run.train.global_batch_size = 2 * world().size();
+  config.run.train.micro_batch_size = 1;
   return config;
 }
 

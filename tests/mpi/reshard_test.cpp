@@ -19,28 +19,32 @@ struct Layout {
   ParallelConfig parallel;
 };
 
-Layout layout(std::int64_t tensor, std::int64_t data, std::int64_t pipeline, std::int64_t chunks,
-              Schedule schedule, Zero zero, VocabularyLayout vocab = VocabularyLayout::replicated) {
+struct Axes {
+  std::int64_t tensor, data, pipeline, chunks;
+};
+
+Layout layout(const Axes& axes, Schedule schedule, Zero zero,
+              VocabularyLayout vocab = VocabularyLayout::replicated) {
   ParallelConfig p;
-  p.tensor = tensor;
-  p.data = data;
-  p.pipeline = pipeline;
-  p.virtual_pipeline = chunks;
+  p.tensor = axes.tensor;
+  p.data = axes.data;
+  p.pipeline = axes.pipeline;
+  p.virtual_pipeline = axes.chunks;
   p.schedule = schedule;
   p.zero = zero;
   p.vocab = vocab;
-  return {static_cast<int>(tensor * data * pipeline), p};
+  return {static_cast<int>(axes.tensor * axes.data * axes.pipeline), p};
 }
 
 const std::vector<Layout> all_layouts = {
-    layout(1, 1, 1, 1, Schedule::one_f_one_b, Zero::on),
-    layout(1, 3, 1, 1, Schedule::one_f_one_b, Zero::on),
-    layout(2, 1, 1, 1, Schedule::one_f_one_b, Zero::on),
-    layout(4, 1, 1, 1, Schedule::one_f_one_b, Zero::off, VocabularyLayout::sharded),
-    layout(1, 1, 4, 1, Schedule::gpipe, Zero::on),
-    layout(2, 2, 2, 1, Schedule::one_f_one_b, Zero::on, VocabularyLayout::sharded),
-    layout(1, 2, 2, 2, Schedule::interleaved, Zero::off),
-    layout(2, 1, 4, 1, Schedule::zero_bubble, Zero::on),
+    layout({1, 1, 1, 1}, Schedule::one_f_one_b, Zero::on),
+    layout({1, 3, 1, 1}, Schedule::one_f_one_b, Zero::on),
+    layout({2, 1, 1, 1}, Schedule::one_f_one_b, Zero::on),
+    layout({4, 1, 1, 1}, Schedule::one_f_one_b, Zero::off, VocabularyLayout::sharded),
+    layout({1, 1, 4, 1}, Schedule::gpipe, Zero::on),
+    layout({2, 2, 2, 1}, Schedule::one_f_one_b, Zero::on, VocabularyLayout::sharded),
+    layout({1, 2, 2, 2}, Schedule::interleaved, Zero::off),
+    layout({2, 1, 4, 1}, Schedule::zero_bubble, Zero::on),
 };
 
 // Some, for what differs only at a pipeline's ends or in how a rank holds its values.

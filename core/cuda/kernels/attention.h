@@ -334,7 +334,7 @@ struct CacheValues {
 
 // ---- launches
 
-// Of Attention and AttentionBackward.
+// The operands that Attention and AttentionBackward share.
 template <class O>
 AttentionOperands<O> attention_operands(const auto& op) {
   const AttentionShape& s = op.shape;

@@ -209,7 +209,7 @@ inline void check_head_size(const AttentionShape& shape) {
            shape.head_size);
 }
 
-// Of QkRope and QkRopeBackward.
+// The shape that QkRope and QkRopeBackward share.
 template <class O>
 RopeShape<O> rope_shape(const auto& op) {
   return {.qkv_TC = op.qkv_TC.template as<O>(),

@@ -58,7 +58,7 @@ class CudnnDescriptor {
 
 using CudnnDims = std::array<std::int64_t, 4>;
 
-// Of a graph; `id` is unique in it.
+// A tensor of a graph; `id` is unique in it.
 struct CudnnTensor {
   std::int64_t id;
   cudnnDataType_t type;

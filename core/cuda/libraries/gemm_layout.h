@@ -44,7 +44,7 @@ inline ColumnMajor column_major(Tensor row_major) {
   return {row_major.cols(), row_major.rows(), row_major.cols()};
 }
 
-// Of c (= or +=) op(a)·op(b): `first` is b, `second` is a.
+// The column-major form of c (= or +=) op(a)·op(b): `first` is b, `second` is a.
 inline ColumnMajorProduct column_major_product(const op::Matmul& op) {
   return {.first = column_major(op.b),
           .second = column_major(op.a),

@@ -10,8 +10,8 @@
 // name and major version: "libx.so." and 3 make libx.so.3.
 #define DUALPATH_SONAME(name, major) name DUALPATH_TEXT_OF(major)
 
-// Of the function `name`, whose parameters and arguments follow in parentheses. library() is the
-// LazyLibrary. Throws Error(configuration) where that, or the function in it, is not there.
+// Defines `name` to call the function of LazyLibrary library(); parameters and arguments are in
+// parentheses. Throws Error(configuration) where the library or the function is missing.
 #define DUALPATH_PASS_ON(result, name, parameters, arguments)                                 \
   result name parameters {                                                                    \
     static const auto function = reinterpret_cast<decltype(&name)>(library().address(#name)); \

@@ -30,11 +30,11 @@ cudaStream_t CudaStream::use() const {
   return stream_;
 }
 
-Moment CudaStream::now() {
-  CHECK(!capturing_, "a moment of a stream that is being captured");
-  const Moment moment{this, ++num_moments_};
-  CUDA_CHECK(cudaEventRecord(event_of(moment), stream_));
-  return moment;
+Event CudaStream::record_event() {
+  CHECK(!capturing_, "an event of a stream that is being captured");
+  const Event event{this, ++num_recorded_};
+  CUDA_CHECK(cudaEventRecord(event_of(event), stream_));
+  return event;
 }
 
 void CudaStream::run(HostTask task) {
@@ -42,16 +42,16 @@ void CudaStream::run(HostTask task) {
   task();
 }
 
-void CudaStream::synchronize(Moment moment) {
+void CudaStream::synchronize(Event event) {
   CUDA_CHECK(cudaSetDevice(device_));
-  CUDA_CHECK(cudaEventSynchronize(event_of(moment)));
+  CUDA_CHECK(cudaEventSynchronize(event_of(event)));
 }
 
-void CudaStream::start_after(Moment moment) {
-  if (const auto* other = dynamic_cast<const CudaStream*>(moment.stream)) {
-    CUDA_CHECK(cudaStreamWaitEvent(stream_, other->event_of(moment), 0));
+void CudaStream::start_after(Event event) {
+  if (const auto* other = dynamic_cast<const CudaStream*>(event.stream)) {
+    CUDA_CHECK(cudaStreamWaitEvent(stream_, other->event_of(event), 0));
   } else {
-    moment.stream->synchronize(moment);
+    event.stream->synchronize(event);
   }
 }
 
@@ -60,13 +60,13 @@ void CudaStream::upload(void* device_memory, const void* host, std::size_t bytes
         "an upload on a stream that is being captured would be repeated with its bytes");
   for (std::size_t offset = 0; offset < bytes; offset += slot_bytes) {
     const std::size_t count = std::min(slot_bytes, bytes - offset);
-    Moment& uploaded = uploaded_[next_slot_];
+    Event& uploaded = uploaded_[next_slot_];
     if (uploaded.stream != nullptr) synchronize(uploaded);
     std::byte* slot = slots_ + next_slot_ * slot_bytes;
     std::memcpy(slot, static_cast<const std::byte*>(host) + offset, count);
     CUDA_CHECK(cudaMemcpyAsync(static_cast<std::byte*>(device_memory) + offset, slot, count,
                                cudaMemcpyHostToDevice, stream_));
-    uploaded = now();
+    uploaded = record_event();
     next_slot_ = (next_slot_ + 1) % num_slots;
   }
 }

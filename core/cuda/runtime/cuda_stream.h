@@ -1,4 +1,4 @@
-// A queue of work of one GPU; its moments are events.
+// A queue of work of one GPU; its events are CUDA events.
 #pragma once
 
 #include <array>
@@ -22,12 +22,12 @@ class CudaStream final : public Stream {
   // The handle, for launches: they need the stream's GPU to be the calling thread's.
   cudaStream_t use() const;
 
-  Moment now() override;
+  Event record_event() override;
   // On the calling thread, which waits for the work issued so far: the task may block for long and
   // may use the GPU, which a function called by the driver may not.
   void run(HostTask task) override;
   using Stream::synchronize;
-  void synchronize(Moment moment) override;
+  void synchronize(Event event) override;
 
   // Copies host memory that may be changed when this returns; blocks only where copies of the
   // recent past are still under way.
@@ -38,22 +38,22 @@ class CudaStream final : public Stream {
   cudaGraph_t capture(const std::function<void()>& issue);
 
  private:
-  // Moment i is event i % num_events. A moment that is older than these many is held to have passed
-  // when the one that took its event has: later, never too early.
+  // Event i is CUDA event i % num_events. An older one is held to have passed when the event that
+  // took its place has: later, never too early.
   static constexpr std::uint64_t num_events = 256;
   static constexpr std::size_t num_slots = 8, slot_bytes = 256 << 10;
 
-  void start_after(Moment moment) override;
-  cudaEvent_t event_of(const Moment& moment) const { return events_[moment.index % num_events]; }
+  void start_after(Event event) override;
+  cudaEvent_t event_of(const Event& event) const { return events_[event.index % num_events]; }
 
   int device_;
   cudaStream_t stream_ = nullptr;
   std::array<cudaEvent_t, num_events> events_{};
-  std::uint64_t num_moments_ = 0;
+  std::uint64_t num_recorded_ = 0;
   bool capturing_ = false;
   // Pinned memory that uploads go through, slot after slot.
   std::byte* slots_ = nullptr;
-  std::array<Moment, num_slots> uploaded_;
+  std::array<Event, num_slots> uploaded_;
   std::size_t next_slot_ = 0;
 };
 

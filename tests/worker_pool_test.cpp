@@ -1,4 +1,4 @@
-#include "core/base/ordered_map.h"
+#include "core/base/worker_pool.h"
 
 #include <atomic>
 #include <chrono>

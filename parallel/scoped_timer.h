@@ -5,14 +5,14 @@
 
 namespace dualpath {
 
-class HeldUp {
+class ScopedTimer {
  public:
-  explicit HeldUp(double& total_ms) : total_ms_(total_ms) {}
-  ~HeldUp() {
+  explicit ScopedTimer(double& total_ms) : total_ms_(total_ms) {}
+  ~ScopedTimer() {
     total_ms_ += std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
   }
-  HeldUp(const HeldUp&) = delete;
-  HeldUp& operator=(const HeldUp&) = delete;
+  ScopedTimer(const ScopedTimer&) = delete;
+  ScopedTimer& operator=(const ScopedTimer&) = delete;
 
  private:
   using Clock = std::chrono::steady_clock;
