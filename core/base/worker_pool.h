@@ -1,4 +1,4 @@
-// A pipeline: one thread reads and writes, several work, the order is kept.
+// A pool of worker threads that keeps the order of its items: one thread reads and writes.
 #pragma once
 
 #include <condition_variable>

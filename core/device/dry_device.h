@@ -1,5 +1,5 @@
-// A device that has no memory and computes nothing: what runs on it issues its operations, with
-// their shapes, and no more.
+// A device that has no memory and computes nothing. What runs on it issues its operations with
+// their shapes, and nothing happens.
 #pragma once
 
 #include "core/device/device.h"

@@ -24,7 +24,7 @@ struct KernelCall {
   const std::function<void()>& issue;
 };
 
-// Is given every call and must have issued it, in effect once, when it returns.
+// Receives every call. When on_call() returns, it must have issued the call, in effect once.
 class KernelObserver {
  public:
   virtual ~KernelObserver() = default;

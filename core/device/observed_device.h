@@ -1,5 +1,5 @@
-// A device whose kernels tell an observer of every call: how `dualpath bench` sees into a training
-// step without the trainer's or the model's knowing.
+// A device that reports every operation to an observer. With it `dualpath bench` and `plan` see
+// into a training step that knows nothing of them.
 #pragma once
 
 #include "core/device/kernel_call.h"

@@ -1,5 +1,5 @@
-// How the host gets at the elements of tensor slices: where they are, or, of a device whose memory
-// it cannot read, through a buffer, a piece at a time. Blocking.
+// Host access to the elements of tensor slices: in place, or piece by piece through a staging
+// buffer where the host cannot read the device's memory. Blocking.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ class SliceAccess {
  private:
   Device* device_ = nullptr;
   Stream* stream_ = nullptr;
-  Buffer staging_;  // host memory; none where the slices are in it
+  Buffer staging_;  // host memory; empty where the slices are in host memory
 };
 
 }  // namespace dualpath

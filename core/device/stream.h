@@ -1,4 +1,4 @@
-// Stream: an ordered queue of work of a device or of the host, and what orders two of them.
+// Stream: an ordered queue of work of a device or of the host, and events, which order two streams.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,7 @@
 
 namespace dualpath {
 
-// A function of the host with what it captured, kept in place: to copy or to queue one allocates
-// nothing.
+// A host function with its captures, stored in place: copying or queueing it allocates nothing.
 class HostTask {
  public:
   static constexpr std::size_t max_bytes = 256;

@@ -1,4 +1,4 @@
-// WorkRecorder: keeps work instead of doing it, so that one call issues all of it on a stream.
+// WorkRecorder: records work of a stream, so that one call can issue all of it again (CUDA graphs).
 #pragma once
 
 #include <cstddef>
@@ -8,18 +8,18 @@ namespace dualpath {
 
 class WorkRecorder {
  public:
-  // Issues work on the stream. Whenever it is called, and as long as no memory has moved, these are
-  // the same kernels on the same operands, those given by value included. It waits for nothing,
-  // has nothing to do with other streams, and neither copies from or to the host's memory nor
-  // allocates.
+  // Issues work on the stream. Every call issues the same kernels with the same operands, those
+  // given by value included, as long as no memory has moved. It must not wait, use another stream,
+  // copy from or to host memory, or allocate.
   using Issue = std::function<void()>;
 
   virtual ~WorkRecorder() = default;
-  // Keeps issue()'s work as `number`, in place of what was that before, and does none of it. False,
-  // without a call: not now. Throws Error where it cannot be kept: `number` is not to be replayed.
+  // Records issue()'s work as `number`, replacing an earlier recording; none of it runs. Returns
+  // false, without calling issue(), where nothing can be recorded now. Throws Error where recording
+  // fails; `number` must not be replayed then.
   virtual bool record(std::size_t number, const Issue& issue) = 0;
-  // What was recorded as `number` once more, without a call of issue(), but where every kernel's
-  // call has to be seen.
+  // Issues what was recorded as `number` again. issue() is called instead where an observer must
+  // see every kernel.
   virtual void replay(std::size_t number, const Issue& issue) = 0;
 };
 

@@ -1,6 +1,5 @@
-// Kernels that compute nothing: a dry run of the model with them and measuring arenas finds how
-// much memory a step takes and how many FLOPs its matrix products are, before anything is
-// allocated.
+// Operations that compute nothing. A dry run of the model with them and with measuring arenas finds
+// how much memory a step takes and how many FLOPs its products are, before anything is allocated.
 #pragma once
 
 #include "core/ops/ops.h"
@@ -9,9 +8,9 @@ namespace dualpath {
 
 class DryOps : public Ops {
  public:
-  // 2·m·n·k summed over all matrix products issued (attention's own products not included).
+  // 2·m·n·k summed over all matrix products issued, without the products of attention.
   double matmul_flops() const { return matmul_flops_; }
-  // With those of attention.
+  // The same with the products of attention.
   double flops() const { return flops_; }
 
   void run(const Operation& operation) override {

@@ -1,16 +1,15 @@
-// PassReplay: issues a micro-batch's passes by one call each, where the device can record them
-// (CUDA graphs) and they have to do with no other rank. A trainer's first step issues every kernel,
-// with which all memory and all plans of libraries are there; before the second one they are
-// recorded, then replayed. Where memory has been allocated since, what was recorded may use memory
-// that is gone: it is recorded anew before the next step.
+// PassReplay: runs the passes of a micro-batch as CUDA graphs, where the device can record them and
+// they do not communicate. A trainer's first step issues every kernel; after it all memory is
+// allocated and all libraries have their plans. The passes are recorded before the second step and
+// replayed from there on. If memory has been allocated since, a recording may use memory that is
+// gone: the passes are recorded again before the next step.
 //
-// Nothing is done while passes are recorded, and no step is under way. So where that fails, every
-// pass is issued kernel by kernel from there on, and nothing has to be undone but what passes leave
-// on the host, such as a slot that is taken. Ranks need not agree on it: what a pass does is the
-// same either way, and with other ranks these passes have nothing to do.
+// Recording runs no work, and no step is in progress meanwhile. If it fails, every pass is issued
+// kernel by kernel from there on; only what the passes left on the host, such as a taken slot, has
+// to be undone. Ranks need not agree: the passes do the same either way and do not communicate.
 //
-// In one step the host goes through all of these passes or through none: what a forward pass leaves
-// on the host for its backward pass is never half there.
+// Within a step either all of these passes are replayed or none is, so that a backward pass always
+// finds what its forward pass left on the host.
 #pragma once
 
 #include <compare>
@@ -27,31 +26,31 @@
 
 namespace dualpath {
 
-// The micro-batches of a step, from begin up to end, whose passes are a rank's own affair; and why
-// there are none.
+// The micro-batches [begin, end) of a step whose passes do not communicate; or the reason why there
+// are none.
 struct OwnMicroBatches {
   std::int64_t begin = 0, end = 0;
   std::string obstacle;
 };
-// tied: the embedding is the head's weight, too. REQUIRES: parallel is resolved.
+// tied: embedding and head share one weight. REQUIRES: parallel is resolved.
 OwnMicroBatches own_micro_batches(const ParallelConfig& parallel, bool tied, std::int64_t count);
 
 class PassReplay {
  public:
-  // Device and stream outlive it. Throws Error(configuration) where graphs are wanted and no pass
-  // can be one.
+  // Device and stream outlive it. Throws Error(configuration) where graphs are required (`on`) and
+  // no pass can be one.
   PassReplay(CudaGraphs choice, const StagePlan& plan, const OwnMicroBatches& own, Device& device,
              Stream& stream);
 
-  // Before a step's first pass. Where passes are to be recorded, issue(op) is called for those of
-  // some of the own micro-batches, in the plan's order: as WorkRecorder wants it. Returns why that
-  // has failed, if it has: then what passes leave on the host is half there, and no pass is
-  // replayed from here on. Throws Error(configuration) instead where graphs are wanted.
+  // To be called before a step's first pass. If passes are to be recorded, issue(op) is called for
+  // those of some of the micro-batches, in the plan's order, as WorkRecorder::Issue. Returns the
+  // reason if recording has failed: the host's state is then half changed, and no pass is replayed
+  // from here on. Throws Error(configuration) instead where graphs are required.
   std::string begin_step(const std::function<void(const ComputeOp&)>& issue);
   void run(const ComputeOp& op, const WorkRecorder::Issue& issue);
 
   std::size_t num_recordings() const { return numbers_.size(); }
-  // For people: which passes are CUDA graphs, or why none is.
+  // A line for the log: which passes are CUDA graphs, or why none is.
   std::string describe() const;
 
  private:

@@ -1,7 +1,7 @@
-// ReplicaSync: keeps the parameters that several ranks hold alike. Gradients are summed region by
-// region over each region's group, each as soon as the last micro-batch's backward pass has left
-// it; new values are gathered, each awaited only where the next forward pass reads it. A shared
-// weight of the deep loop is reduced once a step, whatever K is.
+// ReplicaSync: keeps parameters equal on the ranks that hold the same. Gradients are summed over
+// each region's group as soon as the last micro-batch's backward pass is done with the region. New
+// values are gathered; the next forward pass waits for a region's only where it reads them. The
+// shared weights of the deep loop are reduced once a step, whatever K is.
 //
 //   sharded (ZeRO-1)   reduce-scatter of gradients, the shard's update, all-gather of values
 //   otherwise          all-reduce of gradients, every rank's update of all
@@ -30,13 +30,13 @@ class ReplicaSync final : public BucketEvents {
   // Reduces what is left; all gradients are reduced on return.
   void finish_reduction();
 
-  // Starts to gather what this rank and others have updated of a region; nothing unless sharded.
+  // Starts the all-gather of a region's updated values; does nothing unless sharded.
   void start_gather(std::size_t region);
   void wait_for_values();
-  // From their owners' shards: all values that this rank has, and all copies. Waits.
+  // Gathers all values that this rank holds, and all copies, from their owners' shards. Waits.
   void gather_everything();
 
-  // How long the host was held up so far: in waits, and in operations on an inline stream.
+  // Time that the host has spent in waits so far, and in operations on an inline stream.
   double exposed_ms() const { return exposed_ms_; }
 
  private:

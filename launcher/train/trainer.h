@@ -48,12 +48,12 @@ struct StepRequests {
   bool save = false;
 };
 
-// How long communication held this rank up, by purpose.
+// Time that this rank waited for communication, by purpose.
 struct ExposedCommunication {
   double tensor_ms = 0;
   double pipeline_ms = 0;
   double replicas_ms = 0;  // gradients, and updated values
-  double sums_ms = 0;      // waiting for slower ranks included
+  double sums_ms = 0;      // the step's all-reduce, waiting for slower ranks included
 
   double total_ms() const { return tensor_ms + pipeline_ms + replicas_ms + sums_ms; }
   ExposedCommunication since(const ExposedCommunication& earlier) const {
@@ -71,7 +71,7 @@ struct StepResult {
   double pipeline_idle = 0;  // share of its time in the passes that a stage does not compute
   double data_wait_ms = 0;
   StepRequests requests;  // of any rank
-  // Why this rank's passes are no CUDA graphs from this step on; empty: nothing has changed.
+  // Why this rank's passes stop being CUDA graphs from this step on; empty: nothing has changed.
   std::string no_graphs;
   // Means over the tokens of the global batch, [L, num_readouts]; valid until the next step or
   // validation.
@@ -84,8 +84,8 @@ struct ValidationResult {
   std::int64_t bytes = 0;  // of text that they stand for; 0: unknown
 };
 
-// How many micro-batches a rank computes in a step, and which part of the samples; what its model
-// is made of. REQUIRES: options.parallel is resolved.
+// The micro-batches and the samples of a rank's step; and the options of its model. REQUIRES:
+// options.parallel is resolved.
 BatchLayout batch_layout(const TrainerOptions& options, int rank);
 ModelOptions model_options(const TrainerOptions& options, const ParallelLayout& layout);
 
