@@ -1,7 +1,7 @@
 // Communicator: collective operations among a group of ranks. All ranks of a group issue the same
-// operations in the same order. Tensor operations run as work of the stream they are given, so that
-// tensors outlive it; those of one communicator do not overlap in time with one another or with its
-// host operations. Host operations block.
+// operations in the same order. A tensor operation runs as work of the stream it is given: its
+// tensors must outlive that work. Operations of one communicator do not overlap with one another.
+// Host operations block.
 #pragma once
 
 #include <array>
@@ -30,13 +30,13 @@ struct Transfer {
   bool send = false;
 };
 
-// What a rank has issued: calls, and the bytes that it must send for them at the least. With n
-// ranks, a call of
-//   all_reduce                    2 (n-1)/n of the tensor's, rounded up
-//   all_gather, reduce_scatter    n-1 times the part's
-//   broadcast                     the tensor's
-//   exchange                      those of the tensors it sends
-// and none where n = 1.
+// What a rank has issued: calls, and the least bytes that it must send for them. With n ranks, a
+// call sends
+//   all_reduce                    2 (n-1)/n of the tensor's bytes, rounded up
+//   all_gather, reduce_scatter    n-1 times the part's bytes
+//   broadcast                     the tensor's bytes
+//   exchange                      the bytes of the tensors it sends
+// and nothing where n = 1.
 struct Traffic {
   struct Count {
     std::int64_t calls = 0;
@@ -69,8 +69,8 @@ class Communicator {
   int rank() const { return rank_; }
   int size() const { return size_; }
 
-  // The same tensors on every rank but for their content. Results have the same bits each time, for
-  // the same ranks, backend and version of it, and machines alike.
+  // Every rank gives tensors of the same type and shape. Results have the same bits each time, with
+  // the same ranks, the same version of the backend, and equal machines.
 
   // data = reduction of data over all ranks. f32, f64 or i32.
   void all_reduce(Tensor data, Reduce reduce, Stream& stream);
@@ -82,16 +82,16 @@ class Communicator {
   void reduce_scatter(Tensor part, Tensor whole, Stream& stream);
   // data = root's data.
   void broadcast(Tensor data, int root, Stream& stream);
-  // At most max_transfers messages, all under way at once. From one rank to another they match in
-  // order of issue, in equal sizes; only the ranks that a message joins take part.
+  // At most max_transfers messages, all in flight at once. Messages from one rank to another match
+  // in order of issue and have equal sizes. Only the ranks of a message take part.
   void exchange(std::span<const Transfer> transfers, Stream& stream);
 
   const Traffic& traffic() const { return traffic_; }
   // Time inside tensor operations that have ended, waiting for other ranks included.
   virtual double busy_ms() { return static_cast<double>(busy_ns_) * 1e-6; }
 
-  // A stream for tensors of `device` on which operations go on beside its kernels, so that issuing
-  // them does not hold up the host.
+  // A stream for operations on tensors of `device` that overlap with its kernels. Issuing on it
+  // does not block the host.
   virtual std::unique_ptr<Stream> make_stream_beside(Device& device) const {
     return device.make_threaded_stream();
   }

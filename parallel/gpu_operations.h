@@ -1,5 +1,5 @@
-// The operations of one group that streams of a GPU carry out: how long they take, and which are
-// under way. No thread waits for them.
+// Bookkeeping of the operations of one group that run on streams of a GPU: which are in progress,
+// and how long they take. No thread waits for them.
 #pragma once
 
 #include <array>
@@ -15,15 +15,15 @@ namespace dualpath {
 
 class GpuOperations {
  public:
-  // `group` and `all`, which is told of each, outlive this.
+  // `group`, and `all`, which is notified of each operation, outlive this.
   GpuOperations(OperationsUnderWay& all, const std::string& group, int gpu);
   ~GpuOperations();
   GpuOperations(const GpuOperations&) = delete;
   GpuOperations& operator=(const GpuOperations&) = delete;
 
-  // One operation: the work that issue() puts on the stream. From one thread at a time; operations
-  // end in the order of issue. Waits where `capacity` are under way. Nothing more may be issued
-  // after an exception.
+  // Starts one operation: the work that issue() puts on the stream. One thread at a time;
+  // operations end in the order of issue. Waits where `capacity` operations are in progress. After
+  // an exception nothing more may be issued.
   template <class Issue>
   void run(const char* kind, std::int64_t bytes, CudaStream& stream, Issue issue) {
     const Phase issuing(all_.tracer(), kind, group_);
@@ -32,7 +32,7 @@ class GpuOperations {
     end(stream);
   }
 
-  // Takes those that have ended off the list. Any thread; does not wait.
+  // Removes operations that have ended from the list. Any thread; does not wait.
   void retire();
   // Time of the operations that have ended so far.
   double busy_ms() const;

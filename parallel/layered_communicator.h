@@ -1,4 +1,4 @@
-// A communicator that stands on another one, which carries out its host operations.
+// A communicator built on another one, which carries out its host operations.
 #pragma once
 
 #include <memory>
@@ -27,7 +27,7 @@ class LayeredCommunicator : public Communicator {
 
  protected:
   Communicator& base() { return base_; }
-  // Takes base() over, as what stands on a split does.
+  // Takes ownership of base(), as a communicator made by split() does.
   void own(std::unique_ptr<Communicator> base) { owned_ = std::move(base); }
 
  private:

@@ -8,8 +8,8 @@
 
 namespace dualpath {
 
-// MPI from here to the end of this object's life. At most one lives in a process. Ends with
-// MPI_Finalize, which waits for all ranks, unless an exception is under way.
+// Initialises MPI for its lifetime; at most one per process. Its destructor calls MPI_Finalize,
+// which waits for all ranks, unless an exception is being handled.
 class MpiSession {
  public:
   // `operations` outlives the communicators; they tell it what they do.

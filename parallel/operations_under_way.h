@@ -46,9 +46,9 @@ class OperationsUnderWay {
     Operation* newer_ = nullptr;
   };
 
-  // For operations that no thread waits for, as on a GPU. From construction to destruction `look`
-  // is called at every look(), by any thread; it ends the entries of those that are done, and
-  // returns what has failed, or "". It does not wait.
+  // For operations that no thread waits for, as on a GPU. During its lifetime, every look() calls
+  // `look`, on any thread. `look` ends the entries of operations that are done and returns what has
+  // failed, or "". It does not wait.
   class Lookout {
    public:
     Lookout(OperationsUnderWay& all, std::function<std::string()> look);

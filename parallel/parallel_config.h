@@ -19,7 +19,7 @@ struct EnumNames<Recompute> {
       {Recompute::none, "none"}, {Recompute::iteration, "iteration"}, {Recompute::layer, "layer"}};
 };
 
-// How the master weights, moments and updates of what several ranks hold are shared among them.
+// Whether ranks that hold the same weights share their master weights, moments and updates.
 enum class Zero { off, on };
 
 template <>
@@ -27,8 +27,8 @@ struct EnumNames<Zero> {
   static constexpr std::pair<Zero, const char*> values[] = {{Zero::off, "0"}, {Zero::on, "1"}};
 };
 
-// What carries tensors from GPU to GPU: MPI, through the hosts' memory, or NCCL, which wants one
-// GPU for each rank.
+// What sends tensors between GPUs: MPI, through host memory, or NCCL, which needs a GPU of its own
+// for each rank.
 enum class CommunicationBackend { automatic, mpi, nccl };
 
 template <>

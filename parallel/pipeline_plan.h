@@ -1,5 +1,5 @@
-// The pipeline plan: what every stage does in a step, in order, messages and buffers included, as
-// data. Pure; one small interpreter in the trainer carries a plan out.
+// The pipeline plan: what each stage does in a step, in order, with messages and buffers, as data.
+// Pure functions; a small interpreter in the trainer carries a plan out.
 #pragma once
 
 #include <variant>
@@ -51,14 +51,13 @@ using PipelineOp = std::variant<ComputeOp, ExchangeOp, AwaitOp>;
 // Every micro-batch goes once through every chunk; the gradients of a chunk's weights are whole
 // after its backward (zero_bubble: backward_weight) of the last micro-batch.
 //
-// An exchange may run from the moment when all that stands before it is done until its AwaitOp;
-// the exchanges of a stage run in order. So they can be carried out on a stream of their own, which
-// waits for the compute stream when an exchange is issued, while the compute stream waits for the
-// exchange at its AwaitOp; or in place, where the AwaitOps find nothing left to do. Either way no
-// stage waits for ever, even where a send lasts until its receiver has come to the matching
-// exchange. Messages between two stages match in order. All messages at one point of the order are
-// one exchange, except that those which come while the next work goes on have one of their own
-// where that work waits for others.
+// An exchange may run as soon as everything before it in the plan is done, and must be done at its
+// AwaitOp. The exchanges of a stage run in order. They may run on a stream of their own: it waits
+// for the compute stream when an exchange is issued, and the compute stream waits for the exchange
+// at its AwaitOp. Or they run in place, and the AwaitOps do nothing. Neither can deadlock, even
+// where a send blocks until its receiver has reached the matching exchange. Messages between two
+// stages match in order. All messages at one point of the plan form one exchange; but messages that
+// arrive during the next work form one of their own where that work waits for others.
 struct StagePlan {
   std::vector<PipelineOp> ops;
   std::vector<int> slots;           // by chunk: micro-batches whose activations are held at once
@@ -67,10 +66,10 @@ struct StagePlan {
   int exchanges = 0;
 };
 
-// Relative durations, assumed alike for all pieces. They decide how early receives are issued, and
-// nothing else: a wrong guess costs time, not correctness. Exchanges on a stream of their own want
-// a message's duration above 0: a receive is then issued before the work during which the message
-// comes. Exchanges in place want 0, or that work would wait.
+// Relative durations, assumed equal for all pieces. They only decide how early receives are issued:
+// a wrong guess costs time, not correctness. For exchanges on a stream of their own, `message` is
+// above 0: a receive is issued before the work during which the message arrives. For exchanges in
+// place it is 0; otherwise that work would wait.
 struct WorkDurations {
   int forward = 5;
   int backward_input = 5;

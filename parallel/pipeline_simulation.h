@@ -19,7 +19,7 @@ struct PieceCosts {
 
 struct PipelineCosts {
   std::vector<PieceCosts> pieces;  // see PipelineShape::piece
-  double link = 0;                 // a message's way, once both stages have begun the exchange
+  double link = 0;                 // time of a message, once both stages have begun the exchange
 };
 
 // How the exchanges of a plan are carried out: in place, or on a stream of their own.

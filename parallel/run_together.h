@@ -10,16 +10,15 @@
 
 namespace dualpath {
 
-// An error that all ranks of a group throw, with one message and one code: one of them is enough to
-// tell it.
+// An error that all ranks of a group throw, with the same message and code: one rank reports it.
 class AgreedError : public Error {
  public:
   using Error::Error;
 };
 
-// Returns work(), which fails on all ranks or on none, with one message: its Error becomes an
-// AgreedError. What reads a rank's own files goes through run_together. A peer's failure stays what
-// it is: this rank may be alone with it.
+// Returns work(). It must fail on all ranks or on none, with the same message: its Error becomes an
+// AgreedError. (Work on a rank's own files goes through run_together instead.) An error of a peer
+// (ExitCode::peer) is passed on unchanged, since it may concern this rank alone.
 template <class Work>
 auto run_alike(Work work) {
   try {

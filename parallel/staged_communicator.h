@@ -1,5 +1,5 @@
-// Collectives on tensors in the memory of a device that the host cannot read: they go through host
-// memory, where another communicator moves them. Several ranks can share one GPU so.
+// Collectives on tensors in device memory that the host cannot read: they are copied through host
+// memory, and another communicator sends them. So several ranks can share one GPU.
 #pragma once
 
 #include <memory>

@@ -1,6 +1,6 @@
-// TensorAxis: the ranks among which the wide FFN is cut, as a layer sees them. Its collectives run
-// on a stream of their own, behind what the computing stream has done so far, and are awaited where
-// their result is needed.
+// TensorAxis: a layer's view of the ranks that share the wide FFN. Its collectives run on a stream
+// of their own, after what the compute stream has issued so far; a layer waits for them where it
+// needs their result.
 #pragma once
 
 #include "core/device/device.h"
