@@ -1,4 +1,4 @@
-// What a training job will take, found without running it: pure functions of its options.
+// Memory, traffic and time of a training job, found without running it: pure functions.
 #pragma once
 
 #include <vector>
@@ -7,8 +7,8 @@
 
 namespace dualpath {
 
-// Bytes of one rank's memory on the device, each to the byte what its trainer allocates, but for
-// `kernels`.
+// Bytes of one rank's device memory. Each is exactly what its trainer allocates, except `kernels`,
+// which is an upper bound.
 struct RankMemory {
   std::size_t values = 0;  // in the master type
   std::size_t copies = 0;  // in the operand type

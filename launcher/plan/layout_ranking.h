@@ -1,4 +1,4 @@
-// The layouts of a training run on so many ranks of a machine, by how long a step takes.
+// The layouts of a training run on a number of ranks of a machine, ranked by the time of a step.
 #pragma once
 
 #include <optional>
@@ -9,8 +9,8 @@
 
 namespace dualpath {
 
-// Share of a rank's memory that a layout should leave free, for what is not planned: growth of
-// libraries, fragments.
+// Share of a rank's memory that a layout should leave free for what is not planned: libraries that
+// grow, fragmentation.
 inline constexpr double room_share = 0.05;
 
 struct RankedLayout {

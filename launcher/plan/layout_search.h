@@ -10,11 +10,10 @@ namespace dualpath {
 
 std::vector<std::int64_t> divisors(std::int64_t n);
 
-// Whether it is a problem of a field that layouts differ in, or of the batch that they deal out.
+// Whether the problem is of a field in which layouts differ, or of the batch.
 bool is_about_layout(const ConfigProblem& problem);
 
-// Whether nothing is wrong with how the job is laid out over its ranks; other problems do not
-// count.
+// Whether the job's layout over its ranks has no problem; other problems do not count.
 bool layout_fits(const RunConfig& config, std::int64_t num_ranks);
 
 // Up to `count` layouts that fit, the nearest first: other sizes of the axes on as many ranks or

@@ -1,6 +1,6 @@
-// What a machine is to `dualpath plan`: how long each kernel and each message takes, and how much
-// memory a rank has. Measured by `dualpath bench machine`, or written by hand for a machine that is
-// not at hand.
+// The description of a machine for `dualpath plan`: how long each kernel and each message takes,
+// and the memory of a rank. `dualpath bench machine` measures it; for a machine that cannot be
+// measured it is written by hand.
 #pragma once
 
 #include <filesystem>

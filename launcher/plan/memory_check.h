@@ -1,4 +1,4 @@
-// Whether a run's memory can be had: asked before anything is allocated.
+// Whether a run fits the memory of its host, checked before anything is allocated.
 #pragma once
 
 #include <cstdint>

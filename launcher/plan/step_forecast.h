@@ -26,8 +26,8 @@ struct StageForecast {
 struct StepForecast {
   std::vector<StageForecast> stages;
   Simulation passes;
-  // Behind the passes: the update, then messages, of which as much counts where communication
-  // overlaps as goes beyond a first forward and a last backward pass. The longest of all stages.
+  // After the passes: the update, then messages; where communication overlaps, only the part of
+  // them that a first forward and a last backward pass do not hide. The longest of all stages.
   double after_passes = 0;
 
   double seconds() const { return passes.makespan + after_passes; }

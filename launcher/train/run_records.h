@@ -1,4 +1,4 @@
-// What a run leaves of its history, in files that rank 0 writes, and how a step's row is made.
+// The records of a run's history: files that rank 0 writes, and the row of a step.
 #pragma once
 
 #include <filesystem>
@@ -12,8 +12,8 @@ namespace dualpath {
 
 class RunRecords {
  public:
-  // Goes on after `step` in the metrics of the run folder; 0 begins anew. `later`: what rows of
-  // later steps are.
+  // Continues after `step` in the metrics of the run folder; 0 begins anew. `later`: whether rows
+  // of later steps are dropped or kept aside.
   RunRecords(const std::filesystem::path& folder, std::int64_t step, bool tensorboard,
              LaterRows later);
 
@@ -31,7 +31,7 @@ class RunRecords {
   std::optional<TensorBoardWriter> tensorboard_;
 };
 
-// What of a step's row is the same for all steps.
+// The part of a step's row that is the same for all steps.
 struct StepSetting {
   int num_ranks = 1;
   std::int64_t total_steps = 0;
@@ -41,7 +41,7 @@ struct StepSetting {
   std::optional<double> planned_idle = {};  // share of the passes' time; with several stages
 };
 
-// `progress`: with the step, which took step_ms.
+// The row of a step that took step_ms. `progress` includes the step.
 StepMetrics step_metrics(const StepSetting& setting, const ModelConfig& model,
                          const StepResult& result, const TrainingProgress& progress,
                          double step_ms);

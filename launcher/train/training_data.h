@@ -34,15 +34,15 @@ struct TrainingData {
   // Length of each token's text, by id; empty without a tokenizer.
   std::vector<std::uint32_t> bytes_of_token() const;
 
-  // Goes on where a checkpoint's text says (DataState; "" with data.mock), after so many samples.
-  // What has changed of the corpora is told to `report`, a line each. Throws Error(data) as
-  // resume_data(), Error(checkpoint) where the text makes no sense.
+  // Continues from a checkpoint's state of the data (the text of a DataState; "" with data.mock)
+  // after this many samples. `report` gets a line for each change of the corpora. Throws
+  // Error(data) like resume_data(), and Error(checkpoint) where the text is not a state.
   void resume(const std::string& data_state, std::int64_t consumed_samples,
               const DataConfig& config, const std::function<void(const std::string&)>& report);
-  // For a checkpoint after so many samples.
+  // The state of the data after this many samples, for a checkpoint.
   std::string state_at(std::int64_t consumed_samples) const;
-  // Each corpus's folder and what tells its content, a line each. Ranks that read the same get the
-  // same text.
+  // A line for each corpus: its folder and the checksum of its content. Ranks that read the same
+  // get the same text.
   std::string describe_content() const;
 };
 
@@ -50,15 +50,15 @@ struct TrainingData {
 // Throws Error(configuration) where the model's vocabulary is smaller than the corpora's,
 // Error(data) where a corpus is damaged or two disagree in their tokenizer.
 TrainingData open_training_data(RunConfig& config);
-// The same on all ranks of a job, which must see the same tokens, wherever each finds them. What
-// any of them finds wrong all throw, as an AgreedError. Collective.
+// The same on all ranks of a job, which must see the same tokens, wherever each rank finds them. An
+// error on any rank is thrown on all, as an AgreedError. Collective.
 TrainingData open_training_data(RunConfig& config, Communicator& ranks);
 
-// Whether this machine has what the run is to be trained on, not counting random tokens.
+// Whether the run's training corpora are on this machine; false with data.mock.
 bool corpora_are_here(const RunConfig& config);
 
-// The tokenizer in a corpus folder or the folder around it (the training and validation part of one
-// text share it there); none where neither has one.
+// The tokenizer in a corpus folder, or in the folder around it, where the training and validation
+// part of one text share it; none if neither has one.
 std::optional<Tokenizer> find_tokenizer(const std::filesystem::path& corpus_folder);
 
 }  // namespace dualpath

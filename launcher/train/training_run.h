@@ -6,13 +6,13 @@
 //             events.out.tfevents.*
 //             log.txt
 //             kernels.yaml       on GPUs: the algorithms chosen for this run (kernel_choices.h)
-//             tokenizer/         as the corpora have it, so that the run can be used without them
+//             tokenizer/         the corpora's, so that the run can be used without them
 //             checkpoints/
 //             loss.svg           the loss curve, drawn at the end
 //             profile/           where `profile` names steps, a trace of these for each rank
 //             load_step.applied  the checkpoint.load_step that was applied last
 //             DONE               the run reached its last step
-//             *.before-1         what another run has left under that name
+//             *.before-1         an earlier run's file of that name, set aside
 #pragma once
 
 #include <chrono>
@@ -34,14 +34,14 @@
 
 namespace dualpath {
 
-// The pipeline bubble that a plan has for these options: the share of the passes' time in which a
-// stage is idle.
+// The pipeline bubble that a plan predicts for these options: the share of the passes' time in
+// which a stage is idle.
 using BubbleForecast = std::function<double(const TrainerOptions&)>;
 
 class TrainingRun {
  public:
-  // bubble: asked once, on rank 0, where there are several stages. REQUIRES: the config validates
-  // on the job's ranks. Collective, as all members are.
+  // bubble: called once, on rank 0, if there are several stages. REQUIRES: the config validates on
+  // the job's ranks. Collective, as all members are.
   TrainingRun(const RunConfig& config, Job& job, Device& device, Log& log,
               const BubbleForecast& bubble);
 
