@@ -55,9 +55,10 @@ Request read_request(std::span<const std::string> words) {
   return request;
 }
 
-// Refuses a model that differs from the one in the checkpoint that the run would go on from: that
-// of checkpoint.load_step, unless an earlier start has applied it.
-void check_checkpoint(RunConfig config) {
+// Refuses what `train` would refuse of the checkpoint that the run would continue from: the one of
+// checkpoint.load_step, unless an earlier start has applied it. Another model, another tokenizer,
+// corpora that were replaced; and checkpoints that are lost.
+void check_checkpoint(RunConfig config, TrainingData& data) {
   const fs::path folder = config.folder() / "checkpoints";
   std::int64_t load_step = config.checkpoint.load_step;
   if (load_step_was_applied(config.folder(), load_step)) load_step = 0;
@@ -69,11 +70,16 @@ void check_checkpoint(RunConfig config) {
   }
   CHECK_AS(ExitCode::checkpoint, found || load_step == 0, "{}: no whole checkpoint",
            (folder / checkpoint_name(load_step)).string());
-  if (!found) return;
+  if (!found) {
+    check_never_saved(config.folder());
+    return;
+  }
   config.model = resolve(config.model);
   RunConfig before = config;
   before.model = parse_model(found->manifest->model);
   check_resume(before, config);
+  data.resume(*found->manifest, found->folder.string(), config.data,
+              [](const std::string& line) { fmt::print(stderr, "data: {}\n", line); });
 }
 
 ExitCode run(std::span<const std::string> words) {
@@ -86,8 +92,8 @@ ExitCode run(std::span<const std::string> words) {
     return ExitCode::success;
   }
   RunConfig opened = run;
-  open_training_data(opened);
-  check_checkpoint(opened);
+  TrainingData data = open_training_data(opened);
+  check_checkpoint(opened, data);
 
   const SubmittedRun submitted = {
       .working_folder = working_folder(ExitCode::configuration),

@@ -53,6 +53,9 @@ expect "a finished run" 0 '^runs/run is finished; remove runs/run/DONE to train 
 [ "$(wc -l <sbatch_calls)" -eq 1 ] || fail "a finished run was submitted" sbatch_calls
 rm runs/run/DONE
 expect "another model than the checkpoint's" 2 'model.layers: 2 in the checkpoint, 1 now' with_sbatch
+mv runs/run/checkpoints moved
+expect "lost checkpoints" 4 'metrics.jsonl tells that step 4 was saved, but there is no checkpoint' with_sbatch model.layers=2
+mv moved runs/run/checkpoints
 echo '{"step":4,"step_ms":4000}' >runs/run/metrics.jsonl
 expect "lead from the run" 0 'to stop 42 s before' with_sbatch model.layers=2 train.steps=8
 expect "a program that is elsewhere" 0 'warning: submit.program=/nowhere/dualpath: no such file here' \

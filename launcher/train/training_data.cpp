@@ -81,15 +81,18 @@ std::vector<std::uint32_t> TrainingData::bytes_of_token() const {
   return bytes;
 }
 
-void TrainingData::resume(const std::string& data_state, std::int64_t consumed_samples,
+void TrainingData::resume(const CheckpointManifest& checkpoint, const std::string& name,
                           const DataConfig& config,
                           const std::function<void(const std::string&)>& report) {
+  CHECK_AS(ExitCode::data, checkpoint.tokenizer_hash == tokenizer_hash,
+           "{} was trained with tokenizer {}, the corpora have {}", name, checkpoint.tokenizer_hash,
+           tokenizer_hash);
   if (stream == nullptr) return;
-  DataState state = parse_data_state(data_state, "checkpoint");
+  DataState state = parse_data_state(checkpoint.data_state, "checkpoint");
   CHECK_AS(ExitCode::checkpoint,
-           state.consumed_samples == static_cast<std::uint64_t>(consumed_samples),
+           state.consumed_samples == static_cast<std::uint64_t>(checkpoint.consumed_samples),
            "the checkpoint's data stand after {} samples, its weights after {}",
-           state.consumed_samples, consumed_samples);
+           state.consumed_samples, checkpoint.consumed_samples);
   if (state.seed != stream->state_at(0).seed)
     report(fmt::format("samples go on in the order of train.seed {}, with which the run began",
                        state.seed));

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "data/checkpoints/checkpoint_manifest.h"
 #include "data/text/tokenizer.h"
 #include "data/tokens/sample_source.h"
 #include "data/tokens/token_stream.h"
@@ -34,10 +35,10 @@ struct TrainingData {
   // Length of each token's text, by id; empty without a tokenizer.
   std::vector<std::uint32_t> bytes_of_token() const;
 
-  // Continues from a checkpoint's state of the data (the text of a DataState; "" with data.mock)
-  // after this many samples. `report` gets a line for each change of the corpora. Throws
-  // Error(data) like resume_data(), and Error(checkpoint) where the text is not a state.
-  void resume(const std::string& data_state, std::int64_t consumed_samples,
+  // Continues from a checkpoint, which is called `name`. `report` gets a line for each change of
+  // the corpora. Throws Error(data) where they have another tokenizer, or like resume_data();
+  // Error(checkpoint) where the checkpoint's state of the data makes no sense.
+  void resume(const CheckpointManifest& checkpoint, const std::string& name,
               const DataConfig& config, const std::function<void(const std::string&)>& report);
   // The state of the data after this many samples, for a checkpoint.
   std::string state_at(std::int64_t consumed_samples) const;

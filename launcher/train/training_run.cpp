@@ -238,10 +238,7 @@ void TrainingRun::check_fits(const Checkpoint& checkpoint) {
     log_.info("changed since the last start: {}: {} -> {}", change.key, change.before,
               change.after);
   }
-  CHECK_AS(ExitCode::data, manifest.tokenizer_hash == data_.tokenizer_hash,
-           "{} was trained with tokenizer {}, the corpora have {}", checkpoint.folder.string(),
-           manifest.tokenizer_hash, data_.tokenizer_hash);
-  data_.resume(manifest.data_state, manifest.consumed_samples, config_.data,
+  data_.resume(manifest, checkpoint.folder.string(), config_.data,
                [this](const std::string& line) { log_.info("data: {}", line); });
 }
 
