@@ -39,6 +39,7 @@ expect "a corpus that has grown" 0 "data: .*/b has grown from [0-9]+ to [0-9]+ t
 make b other.txt
 expect "a corpus that was replaced" 3 "^dualpath: .*b holds other tokens than at the checkpoint.*data.replaced=true" \
   "$dualpath" train config.yaml train.steps=8
+rm run/DONE
 expect "submitted with it" 3 'data.replaced=true' "$dualpath" submit config.yaml train.steps=8 --dry-run
 expect "a replacement that is wanted" 0 "data: .*/b was replaced" \
   "$dualpath" train config.yaml train.steps=8 data.replaced=true
