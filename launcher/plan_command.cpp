@@ -329,7 +329,7 @@ ExitCode run(std::span<const std::string> words) {
   if (plan.search) {
     json = report_layouts(run, plan.ranks, machine);
   } else {
-    run.parallel = resolve(run.parallel, static_cast<int>(plan.ranks), false);
+    run.parallel = resolve(run.parallel, static_cast<int>(plan.ranks));
     run.train.micro_batch_size = choose_micro_batch(run, machine.processor);
     json = report(trainer_options(run, total_steps(run, {})), plan.ranks, machine,
                   !plan.machine.empty());

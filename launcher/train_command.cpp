@@ -111,7 +111,7 @@ ExitCode run(std::span<const std::string> words) {
   const ConfigAgreement agreement = agree_on_config(config, problems, job.world());
   if (agreement.tells) throw_if_any(problems, source);
   if (!agreement.can_run) return ExitCode::configuration;
-  const ParallelConfig parallel = resolve(config.parallel, job.world().size(), false);
+  const ParallelConfig parallel = resolve(config.parallel, job.world().size());
   const std::string prefix = rank_prefix(job.world().rank(), grid_shape(parallel));
   set_mapping_message_prefix(prefix);
   const Watchdog watchdog(

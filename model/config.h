@@ -10,6 +10,9 @@
 
 namespace dualpath {
 
+// Tokens whose logits exist at once (train.loss_chunk_tokens).
+inline constexpr std::int64_t default_loss_chunk_tokens = 512;
+
 enum class Architecture { standard, looped, wide, dual_path };
 enum class InitScheme { layers, executed };
 enum class BudgetRule { strict, paper };

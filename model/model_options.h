@@ -31,7 +31,7 @@ struct ModelOptions {
   NumericTypes types = {};
   std::int64_t micro_batch_size = 1;  // sequences
   Recompute recompute = Recompute::none;
-  std::int64_t loss_chunk_tokens = 512;
+  std::int64_t loss_chunk_tokens = default_loss_chunk_tokens;
   bool training = true;      // false: no memory for a backward pass
   Tracer* tracer = nullptr;  // outlives the model; null: none
   ModelPart part = {};

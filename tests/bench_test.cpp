@@ -190,7 +190,7 @@ class BenchOnGpu : public testing::Test {
     config_.bench.kernel_seconds = 0;
     const TrainerOptions options = small_options();
     config_.run.model = options.model;
-    config_.run.parallel = resolve(ParallelConfig{}, 1, false);
+    config_.run.parallel = resolve(ParallelConfig{}, 1);
     config_.run.train.global_batch_size = 4;
     config_.run.train.micro_batch_size = 2;
   }

@@ -262,7 +262,7 @@ TEST_F(Ranking, KernelsTakeMemoryOfTheirOwnByProcessorAndPrecision) {
     run_.train.precision = precision;
     ParallelConfig alone;
     alone.recompute = recompute;
-    run_.parallel = resolve(alone, 1, false);
+    run_.parallel = resolve(alone, 1);
     machine_.processor = processor;
     return plan_job(trainer_options(run_, 1), machine_).stages.front().memory;
   };

@@ -26,7 +26,7 @@ class OpenMicroBatch : public testing::Test {
   }
   std::int64_t chosen(int num_ranks, Processor processor = Processor::cpu) const {
     RunConfig resolved = config_;
-    resolved.parallel = resolve(config_.parallel, num_ranks, false);
+    resolved.parallel = resolve(config_.parallel, num_ranks);
     return choose_micro_batch(resolved, processor);
   }
   RunConfig config_;

@@ -127,7 +127,7 @@ TEST(RunConfig, TheLayoutMakesTheRanks) {
                           "has 4; data 4 fits"));
   RunConfig config = read();
   config.parallel.tensor = 2;
-  EXPECT_EQ(resolve(config.parallel, 4, false).data, 2);
+  EXPECT_EQ(resolve(config.parallel, 4).data, 2);
   ConfigProblems problems;
   validate(config, 3, problems);
   ASSERT_EQ(problems.all().size(), 1u);

@@ -72,7 +72,7 @@ TrainerOptions options_of(const Sample& sample, Precision precision, int num_ran
     run.parallel.tensor = num_ranks;
     run.parallel.vocab = VocabularyLayout::sharded;
   }
-  run.parallel = resolve(run.parallel, num_ranks, false);
+  run.parallel = resolve(run.parallel, num_ranks);
   constexpr std::int64_t far_off = std::int64_t{1} << 40;
   return trainer_options(run, far_off);
 }

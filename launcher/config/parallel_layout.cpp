@@ -7,10 +7,9 @@
 
 namespace dualpath {
 
-ParallelConfig resolve(ParallelConfig config, int num_ranks, bool spare_cores) {
+ParallelConfig resolve(ParallelConfig config, int num_ranks) {
   config.data = num_ranks / (config.tensor * config.pipeline);
-  if (config.overlap == Overlap::automatic)
-    config.overlap = spare_cores ? Overlap::on : Overlap::off;
+  if (config.overlap == Overlap::automatic) config.overlap = Overlap::off;
   return config;
 }
 

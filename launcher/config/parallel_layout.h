@@ -13,9 +13,9 @@
 
 namespace dualpath {
 
-// What was left open: the data axis, and whether communication overlaps (where the host has cores
-// to spare). REQUIRES: validate found nothing.
-ParallelConfig resolve(ParallelConfig config, int num_ranks, bool spare_cores);
+// Fills what was left open: the data axis; communication does not overlap. REQUIRES: validate found
+// nothing.
+ParallelConfig resolve(ParallelConfig config, int num_ranks);
 
 struct ParallelLayout {
   GridShape shape;

@@ -35,7 +35,7 @@ struct TrainConfig {
   std::vector<std::string> init_changes;
   std::int64_t validation_every_steps = 0;
   std::int64_t validation_sequences = 64;
-  std::int64_t loss_chunk_tokens = 512;
+  std::int64_t loss_chunk_tokens = default_loss_chunk_tokens;
   std::int64_t threads = 0;
   RegularizerConfig regularizers;
 };

@@ -95,7 +95,7 @@ LayoutRanking rank_layouts(const RunConfig& config, std::int64_t num_ranks,
       RunConfig sized = candidate;
       sized.train.micro_batch_size = micro_batch;
       if (!layout_fits(sized, num_ranks)) continue;
-      sized.parallel = resolve(sized.parallel, static_cast<int>(num_ranks), false);
+      sized.parallel = resolve(sized.parallel, static_cast<int>(num_ranks));
       add_layout(ranking, std::move(sized), machine);
     }
   });

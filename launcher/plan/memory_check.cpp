@@ -43,7 +43,7 @@ std::string memory_problem(const RunConfig& config, std::int64_t num_ranks, cons
   // As planned where it is open; of unknown rows the least.
   if (resolved.model.vocab_size == 0)
     resolved.model.vocab_size = std::max<std::int64_t>(128, config.parallel.tensor);
-  resolved.parallel = resolve(config.parallel, static_cast<int>(num_ranks), false);
+  resolved.parallel = resolve(config.parallel, static_cast<int>(num_ranks));
   resolved.train.micro_batch_size = choose_micro_batch(resolved, Processor::cpu);
   const TrainerOptions options = trainer_options(resolved, 1);
   const std::int64_t ranks_of_stage = num_ranks / resolved.parallel.pipeline;

@@ -9,7 +9,7 @@ namespace dualpath {
 
 RunForecast forecast_run(RunConfig config, std::int64_t num_ranks, const Machine& machine) {
   config.model = resolve(config.model);
-  config.parallel = resolve(config.parallel, static_cast<int>(num_ranks), false);
+  config.parallel = resolve(config.parallel, static_cast<int>(num_ranks));
   config.train.micro_batch_size = choose_micro_batch(config, machine.processor);
   const TrainerOptions options = trainer_options(config, total_steps(config, {}));
   const JobPlan plan = plan_job(options, machine);

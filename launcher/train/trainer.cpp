@@ -14,7 +14,7 @@ namespace dualpath {
 namespace {
 
 TrainerOptions resolved(TrainerOptions options, int ranks) {
-  options.parallel = resolve(options.parallel, ranks, false);
+  options.parallel = resolve(options.parallel, ranks);
   return options;
 }
 

@@ -27,7 +27,7 @@ struct TrainerOptions {
   ParallelConfig parallel;             // what it leaves open follows from the ranks
   std::int64_t global_batch_size = 1;  // sequences; a multiple of micro_batch_size·reading ranks
   std::int64_t micro_batch_size = 1;
-  std::int64_t loss_chunk_tokens = 512;
+  std::int64_t loss_chunk_tokens = default_loss_chunk_tokens;
   std::int64_t prefetch_batches = 2;
   std::int64_t total_steps = 1;  // the learning rate's schedule ends there
   std::uint64_t seed = 1;

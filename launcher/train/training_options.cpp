@@ -19,7 +19,9 @@ RunConfig resolve(RunConfig config, Job& job, const Device& device, Log& log) {
   const bool spare = job.has_spare_cores(job.num_threads(config.train.threads));
   const std::vector<std::string> all = job.world().all_gather(spare ? "spare" : "");
   const bool all_spare = std::ranges::count(all, "") == 0;
-  config.parallel = resolve(config.parallel, job.world().size(), by_gpus || all_spare);
+  if (config.parallel.overlap == Overlap::automatic)
+    config.parallel.overlap = by_gpus || all_spare ? Overlap::on : Overlap::off;
+  config.parallel = resolve(config.parallel, job.world().size());
   config.train.micro_batch_size =
       choose_micro_batch(config, device.is_host_memory() ? Processor::cpu : Processor::gpu);
   return config;

@@ -36,11 +36,10 @@ std::vector<TrainerOptions> cases() {
       for (const Recompute recompute : {Recompute::none, Recompute::iteration, Recompute::layer}) {
         layout.recompute = recompute;
         all.push_back(
-            grid_options(Architecture::dual_path, types, resolve(layout, world().size(), false)));
+            grid_options(Architecture::dual_path, types, resolve(layout, world().size())));
       }
       layout.overlap = Overlap::on;
-      all.push_back(
-          grid_options(Architecture::dual_path, types, resolve(layout, world().size(), false)));
+      all.push_back(grid_options(Architecture::dual_path, types, resolve(layout, world().size())));
       all.back().model.tied_embeddings = true;
     }
   }
@@ -90,8 +89,7 @@ TEST(JobPlan, StagesHaveEveryLayerOnceAndTheFullestRank) {
 // On the data axis alone: the passes of each micro-batch, then all that is sent. Where
 // communication overlaps, one forward and one backward pass hide it.
 TEST(JobPlan, TimeFollowsFromRates) {
-  TrainerOptions options =
-      grid_options(Architecture::dual_path, fp32, resolve({}, world().size(), false));
+  TrainerOptions options = grid_options(Architecture::dual_path, fp32, resolve({}, world().size()));
   const double passes = forecast_step(options, counting_flops()).passes.makespan;
   double bytes = 0, calls = 0;
   const JobPlan plan = plan_job(options, counting_flops());

@@ -12,7 +12,7 @@ namespace {
 
 TrainerOptions resolved_options(Architecture architecture, const NumericTypes& types,
                                 const ParallelConfig& layout, std::int64_t micro_batch = 1) {
-  return grid_options(architecture, types, resolve(layout, world().size(), false), micro_batch);
+  return grid_options(architecture, types, resolve(layout, world().size()), micro_batch);
 }
 
 std::string text(const GridTraffic& traffic) {
