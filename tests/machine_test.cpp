@@ -174,7 +174,7 @@ class Ranking : public testing::Test {
     RunConfig run = run_;
     run.parallel = layout.parallel;
     run.train.micro_batch_size = layout.micro_batch_size;
-    return predict_step_seconds(trainer_options(run, 1), machine_);
+    return forecast_step(trainer_options(run, 1), machine_).seconds();
   }
   RunConfig run_;
   Machine machine_ = small_machine();

@@ -157,8 +157,4 @@ StepForecast forecast_step(const TrainerOptions& options, const Machine& machine
   return forecast;
 }
 
-double predict_step_seconds(const TrainerOptions& options, const Machine& machine) {
-  return forecast_step(options, machine).seconds();
-}
-
 }  // namespace dualpath

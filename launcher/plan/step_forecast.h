@@ -39,6 +39,4 @@ struct StepForecast {
 // links that the layout needs.
 StepForecast forecast_step(const TrainerOptions& options, const Machine& machine);
 
-double predict_step_seconds(const TrainerOptions& options, const Machine& machine);
-
 }  // namespace dualpath

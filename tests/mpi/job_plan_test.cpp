@@ -102,10 +102,10 @@ TEST(JobPlan, TimeFollowsFromRates) {
   machine.links = {{.latency_us = 1e6, .gbytes = 1e-8}};
   const double rounds = std::ceil(std::log2(world().size()));
   const double sending = world().size() == 1 ? 0 : bytes / 10 + calls * rounds;
-  EXPECT_NEAR(predict_step_seconds(options, machine), passes / 1000 + sending, 1e-9 * passes);
+  EXPECT_NEAR(forecast_step(options, machine).seconds(), passes / 1000 + sending, 1e-9 * passes);
   options.parallel.overlap = Overlap::on;
   const double one_pass = passes / static_cast<double>(batch_layout(options, 0).accumulation);
-  EXPECT_NEAR(predict_step_seconds(options, machine),
+  EXPECT_NEAR(forecast_step(options, machine).seconds(),
               passes / 1000 + std::max(0.0, sending - one_pass / 1000), 1e-9 * passes);
 }
 
