@@ -86,10 +86,12 @@ void Attention::forward(const Context& ctx, AttentionStash& stash, Tensor normed
                          .a = normed_TD,
                          .b = ctx.parameters.fused_operand(query_, 3),
                          .flags = {.transpose_b = true}});
-  if (ctx.cache == nullptr) {
-    attend(ctx, stash);
-  } else {
+  if (ctx.cache != nullptr) {
     attend_to_cache(ctx, stash);
+  } else if (ctx.segments != nullptr) {
+    attend_to_segments(ctx, stash);
+  } else {
+    attend(ctx, stash);
   }
   ctx.ops.run(op::Matmul{.c = y_TD, .a = stash.attended_TA, .b = ctx.parameters.operand(output_)});
 }
@@ -119,6 +121,20 @@ void Attention::attend_to_cache(const Context& ctx, const AttentionStash& stash)
                                   .keys_PGE = past.keys_PGE,
                                   .qkv_TC = stash.qkv_TC,
                                   .shape = s});
+}
+
+void Attention::attend_to_segments(const Context& ctx, const AttentionStash& stash) const {
+  const ArenaFrame frame(ctx.scratch);
+  const AttentionShape& s = ctx.shape;
+  const RotatedQk qk = rotate(ctx, stash, scratch_TGE(ctx));
+  ctx.ops.run(op::SegmentAttention{.out_THE = per_head(stash.attended_TA, s.heads, s.head_size),
+                                   .q_THE = qk.q_THE,
+                                   .k_TGE = qk.k_TGE,
+                                   .qkv_TC = stash.qkv_TC,
+                                   .segments_S3 = ctx.segments->table_S3,
+                                   .shape = s,
+                                   .longest_segment = ctx.segments->longest,
+                                   .pairs = ctx.segments->pairs});
 }
 
 void Attention::backward(const Context& ctx, const AttentionStash& stash, Tensor dnormed_TD,

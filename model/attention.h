@@ -46,6 +46,7 @@ class Attention {
   RotatedQk rotate(const Context& ctx, const AttentionStash& stash, Tensor k_TGE) const;
   void attend(const Context& ctx, const AttentionStash& stash) const;
   void attend_to_cache(const Context& ctx, const AttentionStash& stash) const;
+  void attend_to_segments(const Context& ctx, const AttentionStash& stash) const;
 
   Norm norm_;
   Parameter query_;  // followed by key and value: one fused matrix

@@ -41,6 +41,13 @@ struct DeferredWeights {
   }
 };
 
+// The rows of a pass as op::SegmentAttention takes them.
+struct TextSegments {
+  Tensor table_S3;
+  std::int64_t longest = 0;  // rows
+  double pairs = 0;          // of a row and a row that it attends to
+};
+
 struct Context {
   Ops& ops;
   const ParameterStore& parameters;
@@ -58,6 +65,8 @@ struct Context {
   Tracer* tracer = nullptr;
   // The tokens go on behind those it holds (inference); null: each sequence starts here.
   KvCache* cache = nullptr;
+  // The rows are texts that share beginnings (inference); null: sequences of equal length.
+  const TextSegments* segments = nullptr;
 
   std::int64_t tokens() const { return shape.tokens(); }
   // Tokens of all ranks of the tensor group: each has sequences of its own.

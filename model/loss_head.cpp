@@ -119,6 +119,24 @@ void LossHead::loss_and_gradient(const Context& ctx, Tensor loss_T, Tensor dx_TD
   norm_.backward(ctx, dx_TD, dnormed_TD, x_TD, all.rstd_T, 0);
 }
 
+void LossHead::statistics(const Context& ctx, Tensor statistics_RS3, Tensor x_TD,
+                          Tensor targets_T) const {
+  const ArenaFrame frame(ctx.scratch);
+  const Tokens all = gather(ctx, {}, x_TD, targets_T);
+  const bool cut = weight_.is_cut(ctx);
+  const Tensor own_S3 = statistics_RS3.row(cut ? ctx.tensor.rank() : 0);
+  const VocabularyRows rows = weight_.rows(ctx);
+  for_each_chunk(ctx, all.normed_SD, [&](std::int64_t begin, std::int64_t end, Tensor logits) {
+    ctx.ops.run(op::VocabularyStatistics{.stats_T3 = own_S3.slice(begin, end),
+                                         .logits_TV = logits,
+                                         .targets_T = all.targets_S.slice(begin, end),
+                                         .rows = rows});
+  });
+  if (!cut) return;
+  ctx.tensor.start_all_gather(statistics_RS3);
+  ctx.tensor.wait();
+}
+
 void LossHead::logits(const Context& ctx, Tensor logits_TV, Tensor x_TD) const {
   CHECK(!weight_.is_cut(ctx), "logits of a vocabulary that is cut over {} ranks",
         ctx.tensor.size());

@@ -26,6 +26,10 @@ class LossHead {
   // all ranks of the tensor axis.
   void loss_and_gradient(const Context& ctx, Tensor loss_T, Tensor dx_TD, Tensor x_TD,
                          Tensor targets_T, double grad_scale) const;
+  // statistics_RS3[r] = op::VocabularyStatistics of the logits of rank r's part of the vocabulary,
+  // R parts, for the tokens S of all ranks of the tensor axis, this rank's x among them. Where the
+  // vocabulary is whole here, R = 1 and the tokens are x's.
+  void statistics(const Context& ctx, Tensor statistics_RS3, Tensor x_TD, Tensor targets_T) const;
   // logits = head(norm(x)) of some rows. REQUIRES: the weight is whole here.
   void logits(const Context& ctx, Tensor logits_TV, Tensor x_TD) const;
 

@@ -1,26 +1,16 @@
 #include "model/model.h"
 
-#include <cmath>
+#include "model/rope.h"
 
 namespace dualpath {
 
 namespace {
 
-// Angle of position p and pair i: p·θ^(-2i/E)   (arXiv 2104.09864)
 template <class T>
 void fill_rope(const ModelConfig& config, const RopeTables& rope, Device& device, Stream& stream) {
-  const std::int64_t half = config.head_size() / 2;
-  std::vector<T> cosines, sines;
-  for (std::int64_t p = 0; p < config.sequence_length; ++p) {
-    for (std::int64_t i = 0; i < half; ++i) {
-      const double exponent = -static_cast<double>(i) / static_cast<double>(half);
-      const double angle = static_cast<double>(p) * std::pow(config.rope_theta, exponent);
-      cosines.push_back(static_cast<T>(std::cos(angle)));
-      sines.push_back(static_cast<T>(std::sin(angle)));
-    }
-  }
-  device.copy_to_device(rope.cos_PR, cosines.data(), stream);
-  device.copy_to_device(rope.sin_PR, sines.data(), stream);
+  const RopeAngles<T> angles = rope_angles<T>(config);
+  device.copy_to_device(rope.cos_PR, angles.cosines.data(), stream);
+  device.copy_to_device(rope.sin_PR, angles.sines.data(), stream);
   stream.synchronize();
 }
 
@@ -197,6 +187,30 @@ void Model::evaluate_stage(const Pass& pass, Tensor x_TD) {
   infer_with_loss(stage, ctx, loss_T, x_TD, stage.is_first() ? upload(pass.ids, 0) : Tensor{},
                   stage.is_last() ? upload(pass.targets, tokens) : Tensor{});
   if (stage.is_last()) ops_->run(op::ColumnSums{.out_C = tensors_.token_losses(), .in_TC = loss_T});
+}
+
+void Model::score_stage(const ScorePass& pass, Tensor x_TD) {
+  Stage& stage = stages_[static_cast<std::size_t>(pass.stage)];
+  const std::int64_t rows = x_TD.rows();
+  CHECK(rows <= tensors_.loss_T.numel(), "{} rows, there is memory for {}", rows,
+        tensors_.loss_T.numel());
+  Context ctx = context(no_stash_, attention_shape(config_, 1, rows), false);
+  ctx.rope = pass.rope;
+  ctx.segments = &pass.segments;
+  stage.infer(ctx, stage.is_first() ? upload(pass.ids, 0) : Tensor{}, x_TD);
+  if (!stage.is_last() || pass.targets.empty()) return;
+  const auto scored = static_cast<std::int64_t>(pass.targets.size());
+  ctx.shape.positions = scored;
+  stage.head().statistics(ctx, pass.statistics_RS3, x_TD.slice(rows - scored, rows),
+                          upload(pass.targets, rows));
+}
+
+void Model::score(const ScorePass& pass) {
+  const ArenaFrame frame(scratch_);
+  const Tensor x_TD = scratch_.allocate(
+      parameters_->types().stream,
+      {static_cast<std::int64_t>(pass.ids.size()), config_.hidden_size}, "residual stream");
+  score_stage(pass, x_TD);
 }
 
 void Model::forward_backward(std::span<const std::int32_t> ids,

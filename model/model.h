@@ -70,6 +70,19 @@ class Model {
   // (but the first stage's), its output on return. ids: up to micro_batch_size sequences.
   void evaluate_stage(const Pass& pass, Tensor x_TD);
 
+  // Texts that share beginnings, in one pass: model/scorer.h.
+  struct ScorePass {
+    int stage = 0;
+    std::span<const std::int32_t> ids;      // [T], count on the first stage
+    std::span<const std::int32_t> targets;  // of the last rows; count on the last stage
+    RopeTables rope;                        // [T, E/2]: the angles of each row's position
+    TextSegments segments;
+    Tensor statistics_RS3;  // of the targets' rows: LossHead::statistics()
+  };
+  // statistics =, on the last stage. x as in evaluate_stage(), at most
+  // micro_batch_size·sequence_length rows, as many on all ranks of the tensor axis.
+  void score_stage(const ScorePass& pass, Tensor x_TD);
+
   // Issues on `ops`, which compute nothing, what training and evaluating a micro-batch issue on the
   // model's tensors. REQUIRES: the model is for training, and no slot is taken.
   void issue_passes(Ops& ops);
@@ -79,6 +92,7 @@ class Model {
                         double loss_scale, RegularizerScales regularizers, bool readouts);
   void evaluate(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets,
                 bool readouts);
+  void score(const ScorePass& pass);
   // Logits [positions, V] of one sequence of at most sequence_length tokens, or of its last token
   // only ([1, V]). With a cache, `ids` go on behind the tokens that it holds, and join them.
   // Lies in memory that the next call reuses.

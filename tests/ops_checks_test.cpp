@@ -299,5 +299,34 @@ TEST_F(OpsChecks, TheCacheMustHoldThePastAndTheNewTokens) {
             "cached_attention: the first position is -1");
 }
 
+TEST_F(OpsChecks, SegmentsAreATableOfThreeColumns) {
+  Tensor segments = fresh({2, 3}, DType::i32);
+  const auto check_call = [&](AttentionShape shape, std::int64_t longest) {
+    const std::int64_t T = shape.tokens();
+    check(op::SegmentAttention{.out_THE = fresh({T, 4, 2}),
+                               .q_THE = fresh({T, 4, 2}),
+                               .k_TGE = fresh({T, 2, 2}),
+                               .qkv_TC = fresh({T, 16}),
+                               .segments_S3 = segments,
+                               .shape = shape,
+                               .longest_segment = longest,
+                               .pairs = 1});
+  };
+  check_call({1, 7, 4, 2, 2}, 4);
+  EXPECT_EQ(refusal([&] {
+              check_call({1, 7, 4, 2, 2}, 8);
+            }),
+            "segment_attention: the longest segment has 8 of 7 rows");
+  EXPECT_EQ(refusal([&] {
+              check_call({7, 1, 4, 2, 2}, 1);
+            }),
+            "segment_attention: one sequence, not 7");
+  segments = fresh({2, 4}, DType::i32);
+  EXPECT_EQ(refusal([&] {
+              check_call({1, 7, 4, 2, 2}, 4);
+            }),
+            "segment_attention: segments must be [2, 3], is [2, 4]");
+}
+
 }  // namespace
 }  // namespace dualpath

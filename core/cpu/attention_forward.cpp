@@ -90,49 +90,84 @@ struct Head {
   HeadRows<const O> q, k, v;
 };
 
-// The queries [begin, begin + block_queries) of one head.
+// Consecutive rows of keys: those that all queries of a block see, or [begin, query] for each
+// query.
+struct KeyRange {
+  std::int64_t begin, end;
+  bool causal;
+};
+
+// At most block_queries queries of one head, and the softmax over the keys that they have met.
 template <class O>
-void attend_block(const Head<O>& head, std::int64_t begin, std::int64_t positions, std::int64_t E,
-                  const Workspace<NumbersOf<O>>& work) {
+class QueryBlock {
   using Numbers = NumbersOf<O>;
-  const std::int64_t end = std::min(begin + block_queries, positions);
-  const std::int64_t chunk_size = chunk_queries * E;
-  const std::int64_t q_size = chunk_queries * units<Numbers>(E);
-  const float scale = 1.0F / std::sqrt(static_cast<float>(E));
-  for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
-    Numbers::load_lanes(work.q + c * q_size, head.q, query, end - query, E);
-    std::fill_n(work.out + c * chunk_size, chunk_size, 0.0F);
-    std::fill_n(work.chunks[c].max, chunk_queries, -INFINITY);
-    std::fill_n(work.chunks[c].sum, chunk_queries, 0.0F);
+
+ public:
+  // The queries [begin, end).
+  QueryBlock(const Head<O>& head, std::int64_t begin, std::int64_t end, std::int64_t E,
+             const Workspace<Numbers>& work)
+      : head_(head), begin_(begin), end_(end), E_(E), work_(work) {
+    for_each_chunk([&](std::int64_t c, std::int64_t query) {
+      Numbers::load_lanes(lanes(c), head_.q, query, end_ - query, E_);
+      std::fill_n(out(c), chunk_queries * E_, 0.0F);
+      std::fill_n(work_.chunks[c].max, chunk_queries, -INFINITY);
+      std::fill_n(work_.chunks[c].sum, chunk_queries, 0.0F);
+    });
   }
-  for (std::int64_t key = 0; key < end; key += block_keys) {
-    const std::int64_t block = std::min(block_keys, end - key);
-    Numbers::load_rows(work.keys, units<Numbers>(E), head.k, key, block, E);
-    Numbers::load_row_pairs(work.values, E, head.v, key, block, E);
-    for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
-      const std::int64_t keys = visible_keys(key, query, end);
-      if (keys <= 0) continue;
-      multiply_block<Numbers, false>(
-          {work.scores, chunk_queries}, {work.keys, units<Numbers>(E), 1},
-          {work.q + c * q_size, chunk_queries}, {keys, chunk_queries, units<Numbers>(E)}, scale);
-      if (key + keys > query) mask_scores(work.scores, keys, key, query);
-      soften(work.scores, keys, work.chunks[c], work.out + c * chunk_size, E);
-      const float* p =
-          Numbers::pair_rows(work.paired, work.scores, chunk_queries, keys, chunk_queries);
-      multiply_block<Numbers, true>({work.out + c * chunk_size, chunk_queries}, {work.values, 1, E},
-                                    {p, chunk_queries}, {E, chunk_queries, units<Numbers>(keys)});
+
+  void meet(const KeyRange& range) {
+    for (std::int64_t key = range.begin; key < range.end; key += block_keys) {
+      const std::int64_t block = std::min(block_keys, range.end - key);
+      Numbers::load_rows(work_.keys, units<Numbers>(E_), head_.k, key, block, E_);
+      Numbers::load_row_pairs(work_.values, E_, head_.v, key, block, E_);
+      for_each_chunk([&](std::int64_t c, std::int64_t query) {
+        meet_block(c, query, key, range.causal ? visible_keys(key, query, range.end) : block,
+                   range.causal);
+      });
     }
   }
-  for (std::int64_t query = begin, c = 0; query < end; query += chunk_queries, ++c) {
-    const Chunk& chunk = work.chunks[c];
-    alignas(64) float shares[chunk_queries];
-    for (std::int64_t i = 0; i < chunk_queries; ++i) shares[i] = 1.0F / chunk.sum[i];
-    scale_lanes(work.out + c * chunk_size, shares, E);
-    store_chunk(head.out, work.out + c * chunk_size, query, end - query, E);
-    for (std::int64_t i = 0; i < std::min(chunk_queries, end - query); ++i)
-      *head.log_sum[query + i] = chunk.max[i] + std::log(chunk.sum[i]);
+
+  void store() {
+    for_each_chunk([&](std::int64_t c, std::int64_t query) {
+      const Chunk& chunk = work_.chunks[c];
+      alignas(64) float shares[chunk_queries];
+      for (std::int64_t i = 0; i < chunk_queries; ++i) shares[i] = 1.0F / chunk.sum[i];
+      scale_lanes(out(c), shares, E_);
+      store_chunk(head_.out, out(c), query, end_ - query, E_);
+      if (head_.log_sum.data == nullptr) return;
+      for (std::int64_t i = 0; i < std::min(chunk_queries, end_ - query); ++i)
+        *head_.log_sum[query + i] = chunk.max[i] + std::log(chunk.sum[i]);
+    });
   }
-}
+
+ private:
+  float* lanes(std::int64_t c) const { return work_.q + c * chunk_queries * units<Numbers>(E_); }
+  float* out(std::int64_t c) const { return work_.out + c * chunk_queries * E_; }
+  template <class Body>
+  void for_each_chunk(const Body& body) const {
+    for (std::int64_t query = begin_, c = 0; query < end_; query += chunk_queries, ++c)
+      body(c, query);
+  }
+  // The keys [key, key + keys), loaded, and the chunk of queries at `query`.
+  void meet_block(std::int64_t c, std::int64_t query, std::int64_t key, std::int64_t keys,
+                  bool causal) {
+    if (keys <= 0) return;
+    const float scale = 1.0F / std::sqrt(static_cast<float>(E_));
+    multiply_block<Numbers, false>({work_.scores, chunk_queries},
+                                   {work_.keys, units<Numbers>(E_), 1}, {lanes(c), chunk_queries},
+                                   {keys, chunk_queries, units<Numbers>(E_)}, scale);
+    if (causal && key + keys > query) mask_scores(work_.scores, keys, key, query);
+    soften(work_.scores, keys, work_.chunks[c], out(c), E_);
+    const float* p =
+        Numbers::pair_rows(work_.paired, work_.scores, chunk_queries, keys, chunk_queries);
+    multiply_block<Numbers, true>({out(c), chunk_queries}, {work_.values, 1, E_},
+                                  {p, chunk_queries}, {E_, chunk_queries, units<Numbers>(keys)});
+  }
+
+  Head<O> head_;
+  std::int64_t begin_, end_, E_;
+  Workspace<Numbers> work_;
+};
 
 // All queries of all heads; head_of(s, h) has the rows of head h of sequence s.
 template <class O, class HeadOf>
@@ -147,9 +182,12 @@ void attend(int num_threads, Scratch& scratch, const AttentionShape& shape, cons
                  [&](std::int64_t task, int thread) {
                    // Late blocks, the longest, first.
                    const std::int64_t block = blocks - 1 - task % blocks;
-                   attend_block(head_of(task / blocks / H, task / blocks % H),
-                                shape.first_position + block * block_queries, end, E,
-                                Work(scratch.of(thread), E));
+                   const std::int64_t first = shape.first_position + block * block_queries;
+                   const std::int64_t last = std::min(first + block_queries, end);
+                   QueryBlock<O> queries(head_of(task / blocks / H, task / blocks % H), first, last,
+                                         E, Work(scratch.of(thread), E));
+                   queries.meet({0, last, true});
+                   queries.store();
                  });
 }
 
@@ -200,6 +238,41 @@ void CpuOps::compute(const op::CachedAttention& op) {
               {keys + g * E, G * E},
               {values + g * E, G * E}};
     });
+  });
+}
+
+// A task is a head of a segment.
+void CpuOps::compute(const op::SegmentAttention& op) {
+  const AttentionShape shape = op.shape;
+  const std::int64_t H = shape.heads, G = shape.kv_heads, E = shape.head_size;
+  const std::int64_t num_segments = op.segments_S3.rows();
+  const auto* segments = op.segments_S3.as<std::int32_t>();
+  with_type(op.out_THE, [&]<class O>() {
+    using Work = Workspace<NumbersOf<O>>;
+    O* out = op.out_THE.as<O>();
+    const O* q = op.q_THE.as<O>();
+    const O* k = op.k_TGE.as<O>();
+    const O* qkv = op.qkv_TC.as<O>();
+    scratch_.reserve(Work::bytes(E));
+    const std::int64_t cost = shape.positions * shape.positions * E / num_segments;
+    parallel_tasks(
+        num_threads_, {num_segments * H, cost}, [=, this](std::int64_t task, int thread) {
+          const std::int64_t h = task % H, g = h / (H / G);
+          const std::int32_t* segment = segments + task / H * 3;
+          const Head<O> head{head_rows(out, shape, H, 0, h),
+                             {nullptr, 0},
+                             head_rows(q, shape, H, 0, h),
+                             head_rows(k, shape, G, 0, g),
+                             value_rows(qkv, shape, 0, g)};
+          for (std::int64_t first = segment[0]; first < segment[1]; first += block_queries) {
+            const std::int64_t last = std::min<std::int64_t>(first + block_queries, segment[1]);
+            QueryBlock<O> queries(head, first, last, E, Work(scratch_.of(thread), E));
+            queries.meet({segment[0], last, true});
+            for (std::int32_t past = segment[2]; past >= 0; past = segments[past * 3 + 2])
+              queries.meet({segments[past * 3], segments[past * 3 + 1], false});
+            queries.store();
+          }
+        });
   });
 }
 

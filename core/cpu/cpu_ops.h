@@ -45,6 +45,7 @@ class CpuOps final : public Ops {
   // attention_forward.cpp, attention_backward.cpp; few_queries.cpp
   void compute(const op::Attention& op);
   void compute(const op::CachedAttention& op);
+  void compute(const op::SegmentAttention& op);
   void compute(const op::AttentionBackward& op);
 
   // ffn.cpp

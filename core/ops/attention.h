@@ -208,5 +208,35 @@ struct CachedAttention {
   }
 };
 
+// Attention of texts that share beginnings, each token of them in one row. Segment s is the rows
+// [begin, end) = segments_S3[s, 0:2]. It continues its parent, segment segments_S3[s, 2] < s, or
+// starts a text if that is -1. A row attends to the rows of its segment up to itself and to all
+// rows of the parent, of the parent's parent and so on; out as in Attention. The segments cover all
+// T rows, each once.
+struct SegmentAttention {
+  static constexpr const char* name = "segment_attention";
+  Tensor out_THE, q_THE, k_TGE, qkv_TC;
+  Tensor segments_S3;
+  AttentionShape shape;          // one sequence of T positions
+  std::int64_t longest_segment;  // rows
+  double pairs;                  // of a row and a row that it attends to
+
+  void operands(Contract& call) const {
+    shape.require(call);
+    shape.require_no_past(call);
+    call.require(shape.sequences == 1, "one sequence, not {}", shape.sequences);
+    call.rank("segments", segments_S3, 2);
+    call.require(0 < longest_segment && longest_segment <= shape.positions,
+                 "the longest segment has {} of {} rows", longest_segment, shape.positions);
+    call.write("out", out_THE, TypeClass::operand, shape.THE());
+    call.read("q", q_THE, TypeClass::operand, shape.THE());
+    call.read("k", k_TGE, TypeClass::operand, shape.TGE());
+    call.read("qkv", qkv_TC, TypeClass::operand, shape.TC());
+    call.read("segments", segments_S3, TypeClass::i32, {segments_S3.shape[0], 3});
+  }
+  double flops() const { return 4 * pairs * static_cast<double>(shape.heads * shape.head_size); }
+  double untouched_bytes() const { return shape.query_key_bytes(qkv_TC); }
+};
+
 }  // namespace op
 }  // namespace dualpath

@@ -47,11 +47,12 @@ using Operation =
     std::variant<op::Fill, op::Copy, op::Add, op::Sum, op::Embedding, op::EmbeddingBackward,
                  op::Matmul, op::RmsNorm, op::RmsNormBackward, op::Residual, op::ResidualRmsNorm,
                  op::ResidualBackward, op::ResidualGainBackward, op::QkRope, op::QkRopeBackward,
-                 op::Attention, op::AttentionBackward, op::CachedAttention, op::SwiGlu,
-                 op::SwiGluBackward, op::MixtureStep, op::RowDot, op::MixtureWeightsBackward,
-                 op::MixtureStepBackward, op::ExpectedIterations, op::Gate, op::GateBackward,
-                 op::GateRegularizer, op::PathReadout, op::ColumnSums, op::CrossEntropy,
-                 op::VocabularyStatistics, op::ShardedCrossEntropy, op::AdamW, op::SumOfSquares>;
+                 op::Attention, op::AttentionBackward, op::CachedAttention, op::SegmentAttention,
+                 op::SwiGlu, op::SwiGluBackward, op::MixtureStep, op::RowDot,
+                 op::MixtureWeightsBackward, op::MixtureStepBackward, op::ExpectedIterations,
+                 op::Gate, op::GateBackward, op::GateRegularizer, op::PathReadout, op::ColumnSums,
+                 op::CrossEntropy, op::VocabularyStatistics, op::ShardedCrossEntropy, op::AdamW,
+                 op::SumOfSquares>;
 
 // "rms_norm"; products with their transpositions: "matmul nt +=".
 const char* name_of(const Operation& operation);

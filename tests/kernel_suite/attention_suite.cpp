@@ -130,5 +130,44 @@ TEST_P(KernelSuite, CachedAttention) {
   }
 }
 
+// Rows of each segment and its parent: one text, one row, texts side by side, continuations of one
+// beginning, a tree, segments longer than every block.
+using Segments = std::vector<std::pair<std::int64_t, std::int64_t>>;
+const Segments kSegments[] = {{{1, -1}},
+                              {{70, -1}},
+                              {{5, -1}, {33, -1}, {1, -1}},
+                              {{40, -1}, {3, 0}, {17, 0}, {1, 0}},
+                              {{2, -1}, {31, 0}, {9, -1}, {1, 1}, {40, 1}, {6, 2}, {5, 4}},
+                              {{150, -1}, {20, 0}, {7, 1}}};
+
+TEST_P(KernelSuite, SegmentAttention) {
+  constexpr AttentionShape kHeads[] = {{1, 1, 4, 2, 8}, {1, 1, 2, 1, 64}, {1, 1, 1, 1, 128}};
+  for (const Segments& segments : kSegments) {
+    for (AttentionShape s : kHeads) {
+      std::vector<double> table;
+      std::int64_t end = 0, longest = 0;
+      for (const auto& [rows, parent] : segments) {
+        table.insert(table.end(), {static_cast<double>(end), static_cast<double>(end + rows),
+                                   static_cast<double>(parent)});
+        end += rows;
+        longest = std::max(longest, rows);
+      }
+      s.positions = end;
+      EXPECT_TRUE(agrees([&](Ops& ops, Operands& x) {
+        const auto count = static_cast<std::int64_t>(segments.size());
+        ops.run(op::SegmentAttention{.out_THE = x.output(operand("out"), s.THE()),
+                                     .q_THE = x.input(operand("q"), s.THE(), -3, 3),
+                                     .k_TGE = x.input(operand("k"), s.TGE(), -3, 3),
+                                     .qkv_TC = x.input(operand("qkv"), s.TC()),
+                                     .segments_S3 = x.table("segments", {count, 3}, table),
+                                     .shape = s,
+                                     .longest_segment = longest,
+                                     .pairs = 1});
+      })) << segments.size()
+          << " segments, " << describe(s);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace dualpath

@@ -251,6 +251,10 @@ Tensor Operands::ids(const std::string& name, Shape shape, std::int64_t begin, s
   return place({name, TypeClass::i32, Role::input, shape, draw_whole(name, shape, begin, end), 0});
 }
 
+Tensor Operands::table(const std::string& name, Shape shape, std::vector<double> values) {
+  return place({name, TypeClass::i32, Role::input, shape, std::move(values), 0});
+}
+
 testing::AssertionResult agrees(Device& device, const NumericTypes& types, const KernelCall& call,
                                 Demand demand) {
   ReferenceOperands expected(types);

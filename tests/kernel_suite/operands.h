@@ -56,6 +56,8 @@ class Operands {
   Tensor whole_numbers(const Name& name, Shape shape, std::int64_t begin, std::int64_t end);
   // i32 in [begin, end).
   Tensor ids(const std::string& name, Shape shape, std::int64_t begin, std::int64_t end);
+  // i32, as given.
+  Tensor table(const std::string& name, Shape shape, std::vector<double> values);
 
  protected:
   Operands(std::uint64_t seed, const NumericTypes& types) : seed_(seed), types_(types) {}

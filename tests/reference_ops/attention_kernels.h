@@ -204,6 +204,51 @@ void ReferenceOpsOf<S>::compute(const op::CachedAttention& op) {
   }
 }
 
+// The rows that row t of a segment attends to.
+inline std::vector<std::int64_t> rows_seen(Tensor segments_S3, std::int64_t segment,
+                                           std::int64_t t) {
+  const auto* segments = segments_S3.as<std::int32_t>();
+  std::vector<std::int64_t> rows;
+  for (std::int64_t j = segments[segment * 3]; j <= t; ++j) rows.push_back(j);
+  for (std::int32_t s = segments[segment * 3 + 2]; s >= 0; s = segments[s * 3 + 2])
+    for (std::int64_t j = segments[s * 3]; j < segments[s * 3 + 1]; ++j) rows.push_back(j);
+  return rows;
+}
+
+template <class S>
+void ReferenceOpsOf<S>::compute(const op::SegmentAttention& op) {
+  using std::exp;
+  const std::int64_t size = op.shape.head_size;
+  const S scale = attention_scale<S>(op.shape);
+  const auto attend = [&](std::int64_t t, std::int64_t head,
+                          const std::vector<std::int64_t>& rows) {
+    const AttentionHead<S> at{op.shape, 0, head};
+    std::vector<S> weights;
+    for (const std::int64_t j : rows)
+      weights.push_back(dot(at.query(op.q_THE, t), at.key(op.k_TGE, j), size) * scale);
+    const S largest = shift(*std::max_element(weights.begin(), weights.end()));
+    Sum<S> exponentials;
+    for (S& weight : weights) {
+      weight = exp(weight - largest);
+      exponentials.add(weight);
+    }
+    const S total = exponentials.total();
+    for (std::int64_t e = 0; e < size; ++e) {
+      Sum<S> out;
+      for (std::size_t i = 0; i < rows.size(); ++i)
+        out.add(stored(weights[i], emulated_.operand) * at.value(op.qkv_TC, rows[i])[e]);
+      at.query(op.out_THE, t)[e] = out.total() / total;
+    }
+  };
+  const auto* segments = op.segments_S3.as<std::int32_t>();
+  for (std::int64_t s = 0; s < op.segments_S3.rows(); ++s) {
+    for (std::int64_t t = segments[s * 3]; t < segments[s * 3 + 1]; ++t) {
+      const std::vector<std::int64_t> rows = rows_seen(op.segments_S3, s, t);
+      for (std::int64_t head = 0; head < op.shape.heads; ++head) attend(t, head, rows);
+    }
+  }
+}
+
 // With p_j = exp(score_j - log_sum), dp_j = <dout, v_j> and δ = <dout, out> = Σ p_j·dp_j:
 // dv_j = Σ p_j·dout, ds_j = p_j·(dp_j - δ), dq = Σ ds_j·k_j/√E, dk_j = Σ ds_j·q/√E; the sums
 // of dk and dv run over the later positions and the query heads of the group.

@@ -46,6 +46,7 @@ class ReferenceOpsOf : public Ops {
   void compute(const op::AttentionBackward& op);
 
   void compute(const op::CachedAttention& op);
+  void compute(const op::SegmentAttention& op);
 
   void compute(const op::SwiGlu& op);
   void compute(const op::SwiGluBackward& op);

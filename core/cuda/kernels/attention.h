@@ -116,38 +116,44 @@ struct AttentionOperands {
   }
 };
 
-template <class O>
-struct Attention {
-  AttentionOperands<O> a;
-  template <class Thread>
-  DUALPATH_HOST_DEVICE void operator()(Thread& t) const {
-    const auto p = a.place(t.block(), a.heads);
-    const int stride = a.head_size + 1, lane = t.index() % warp_size;
-    auto* queries = static_cast<float*>(t.shared());
-    float* keys = queries + rows_per_block * a.head_size;
-    float* values = keys + warp_size * stride;
-    load_tile(t, {queries, rows_per_block, a.head_size, a.head_size},
-              a.queries(a.q_THE, p.sequence, p.head), p.begin, a.positions);
-    constexpr int rows = rows_per_block / attention_warps;
-    float out[rows][elements_per_lane] = {};
-    float largest[rows], sum[rows];
-    for (int r = 0; r < rows; ++r) {
-      largest[r] = -INFINITY;
-      sum[r] = 0;
-    }
-    const std::int64_t last_row =
-        p.begin + rows_per_block < a.positions ? p.begin + rows_per_block : a.positions;
-    const std::int64_t seen = a.first_position + last_row;  // keys that the tile's last row sees
-    for (std::int64_t begin = 0; begin < seen; begin += warp_size) {
+// Online softmax (arXiv 2205.14135) of a tile of queries, which lie in shared memory. A warp has
+// rows_of_warp of them.
+inline constexpr int rows_of_warp = rows_per_block / attention_warps;
+struct QueryTile {
+  const float* queries;
+  float* keys;
+  float* values;
+  int head_size;
+  float scale;
+  float out[rows_of_warp][elements_per_lane] = {};
+  float largest[rows_of_warp];
+  float sum[rows_of_warp] = {};
+
+  DUALPATH_HOST_DEVICE QueryTile(float* shared, int head_size, float scale)
+      : queries(shared),
+        keys(shared + rows_per_block * head_size),
+        values(keys + warp_size * (head_size + 1)),
+        head_size(head_size),
+        scale(scale) {
+    for (float& l : largest) l = -INFINITY;
+  }
+
+  // Keys and values [begin, end); query i of the tile sees those up to last_of_first + i.
+  template <class Thread, class O>
+  DUALPATH_HOST_DEVICE void meet(Thread& t, HeadRows<const O> key_rows,
+                                 HeadRows<const O> value_rows, std::int64_t begin, std::int64_t end,
+                                 std::int64_t last_of_first) {
+    const int stride = head_size + 1, lane = t.index() % warp_size;
+    for (; begin < end; begin += warp_size) {
       t.barrier();
-      load_tile(t, {keys, warp_size, a.head_size, stride}, a.key_rows(p), begin, seen);
-      load_tile(t, {values, warp_size, a.head_size, stride}, a.value_rows(p), begin, seen);
+      load_tile(t, {keys, warp_size, head_size, stride}, key_rows, begin, end);
+      load_tile(t, {values, warp_size, head_size, stride}, value_rows, begin, end);
       t.barrier();
-      for (int r = 0; r < rows; ++r) {
-        const int i = t.index() / warp_size * rows + r;
-        const bool visible = begin + lane <= a.first_position + p.begin + i;
-        float score = row_dot(queries + i * a.head_size, keys + lane * stride, a.head_size);
-        score = visible ? score * a.scale : -INFINITY;
+      for (int r = 0; r < rows_of_warp; ++r) {
+        const int i = t.index() / warp_size * rows_of_warp + r;
+        const bool visible = begin + lane < end && begin + lane <= last_of_first + i;
+        float score = row_dot(queries + i * head_size, keys + lane * stride, head_size);
+        score = visible ? score * scale : -INFINITY;
         const float tile_max = warp_reduce<Max>(t, score);
         if (tile_max == -INFINITY) continue;  // the same in all lanes
         const float next = fmaxf(largest[r], tile_max);
@@ -156,15 +162,65 @@ struct Attention {
         largest[r] = next;
         sum[r] = sum[r] * shrink + warp_reduce<Sum>(t, weight);
         for (float& o : out[r]) o *= shrink;
-        add_weighted_rows(t, out[r], weight, values, stride, a.head_size);
+        add_weighted_rows(t, out[r], weight, values, stride, head_size);
       }
     }
+  }
+};
+
+template <class O>
+struct Attention {
+  AttentionOperands<O> a;
+  template <class Thread>
+  DUALPATH_HOST_DEVICE void operator()(Thread& t) const {
+    const auto p = a.place(t.block(), a.heads);
+    auto* shared = static_cast<float*>(t.shared());
+    load_tile(t, {shared, rows_per_block, a.head_size, a.head_size},
+              a.queries(a.q_THE, p.sequence, p.head), p.begin, a.positions);
+    QueryTile tile(shared, a.head_size, a.scale);
+    const std::int64_t last_row =
+        p.begin + rows_per_block < a.positions ? p.begin + rows_per_block : a.positions;
+    tile.meet(t, a.key_rows(p), a.value_rows(p), 0, a.first_position + last_row,
+              a.first_position + p.begin);
     const HeadRows<O> out_rows = a.queries(a.out_THE, p.sequence, p.head);
-    for (int r = 0; r < rows; ++r) {
-      const std::int64_t i = p.begin + t.index() / warp_size * rows + r;
+    for (int r = 0; r < rows_of_warp; ++r) {
+      const std::int64_t i = p.begin + t.index() / warp_size * rows_of_warp + r;
       if (i >= a.positions) continue;
-      store_row(t, out_rows.row(i), out[r], 1 / sum[r], a.head_size);
-      if (lane == 0) a.log_sum_TH[a.statistics(p, p.head, i)] = largest[r] + logf(sum[r]);
+      store_row(t, out_rows.row(i), tile.out[r], 1 / tile.sum[r], a.head_size);
+      if (t.index() % warp_size == 0)
+        a.log_sum_TH[a.statistics(p, p.head, i)] = tile.largest[r] + logf(tile.sum[r]);
+    }
+  }
+};
+
+// A block for each tile that the longest segment has, of each segment and head. Those beyond a
+// shorter segment's end do nothing.
+template <class O>
+struct SegmentAttention {
+  AttentionOperands<O> a;
+  const std::int32_t* segments_S3;
+  template <class Thread>
+  DUALPATH_HOST_DEVICE void operator()(Thread& t) const {
+    const auto p = a.place(t.block(), a.heads);  // its sequence is the segment
+    const std::int32_t* segment = segments_S3 + p.sequence * 3;
+    const std::int64_t begin = segment[0] + p.begin, end = segment[1];
+    if (begin >= end) return;  // the same in all threads of the block
+    const typename AttentionOperands<O>::Place whole{0, p.head, p.kv_head, 0};
+    const auto keys = a.key_rows(whole), values = a.value_rows(whole);
+    auto* shared = static_cast<float*>(t.shared());
+    load_tile(t, {shared, rows_per_block, a.head_size, a.head_size}, a.queries(a.q_THE, 0, p.head),
+              begin, end);
+    QueryTile tile(shared, a.head_size, a.scale);
+    tile.meet(t, keys, values, segment[0],
+              begin + rows_per_block < end ? begin + rows_per_block : end, begin);
+    for (std::int32_t past = segment[2]; past >= 0; past = segments_S3[past * 3 + 2]) {
+      const std::int64_t past_end = segments_S3[past * 3 + 1];
+      tile.meet(t, keys, values, segments_S3[past * 3], past_end, past_end);
+    }
+    const HeadRows<O> out_rows = a.queries(a.out_THE, 0, p.head);
+    for (int r = 0; r < rows_of_warp; ++r) {
+      const std::int64_t i = begin + t.index() / warp_size * rows_of_warp + r;
+      if (i < end) store_row(t, out_rows.row(i), tile.out[r], 1 / tile.sum[r], a.head_size);
     }
   }
 };
@@ -388,6 +444,23 @@ void launch(auto& on, const op::CachedAttention& op) {
     a.values = op.values_PGE.as<O>();
     a.value_stride = width;
     launch_attention(on, a, 1);
+  });
+}
+
+void launch(auto& on, const op::SegmentAttention& op) {
+  check_head_size(op.shape);
+  with_type(op.q_THE, [&]<class O>() {
+    auto a = attention_operands<O>(op::Attention{.out_THE = op.out_THE,
+                                                 .log_sum_TH = {},
+                                                 .q_THE = op.q_THE,
+                                                 .k_TGE = op.k_TGE,
+                                                 .qkv_TC = op.qkv_TC,
+                                                 .shape = op.shape});
+    a.tiles_of_rows = static_cast<int>((op.longest_segment + rows_per_block - 1) / rows_per_block);
+    const std::int64_t blocks = op.segments_S3.rows() * a.heads * a.tiles_of_rows;
+    launch_blocks(on, blocks, attention_warps * warp_size,
+                  attention_shared_bytes(rows_per_block, 2, a.head_size),
+                  SegmentAttention<O>{a, op.segments_S3.as<std::int32_t>()});
   });
 }
 

@@ -1,0 +1,65 @@
+#include "launcher/evaluate/text_scorer.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace dualpath {
+
+namespace {
+
+// Throws Error(numerics) where a model gives no finite number.
+TextScore sum(std::span<const TokenScore> tokens) {
+  TextScore score;
+  for (const TokenScore& token : tokens) {
+    CHECK_AS(ExitCode::numerics, std::isfinite(token.nats),
+             "the model gives a token the log-likelihood {}", -token.nats);
+    score.log_likelihood -= token.nats;
+    score.is_greedy &= token.is_greedy;
+  }
+  return score;
+}
+
+}  // namespace
+
+std::vector<TextScore> TextScorer::score(std::span<const ScoredText> texts,
+                                         const Progress& progress) {
+  const std::vector<TextPack> packs = pack_texts(texts, scorer_.max_rows());
+  const auto rank = static_cast<std::size_t>(ranks_.rank());
+  const auto size = static_cast<std::size_t>(ranks_.size());
+  std::vector<TextScore> scores(texts.size());
+  std::vector<TokenScore> tokens;
+  for (std::size_t p = rank; p < packs.size(); p += size) {
+    const TextRows rows = rows_of_pack(texts, packs[p]);
+    tokens.resize(rows.targets.size());
+    scorer_.score(rows, tokens);
+    std::span<const TokenScore> rest = tokens;
+    for (const std::size_t text : packs[p]) {
+      scores[text] = sum(rest.first(texts[text].num_scored()));
+      rest = rest.subspan(texts[text].num_scored());
+    }
+    if (progress) progress(static_cast<double>(p + 1) / static_cast<double>(packs.size()));
+  }
+  if (size > 1) exchange(packs, scores);
+  return scores;
+}
+
+// Every rank has scored its own packs: now all get all.
+void TextScorer::exchange(std::span<const TextPack> packs, std::vector<TextScore>& scores) {
+  const auto size = static_cast<std::size_t>(ranks_.size());
+  std::string own;
+  for (std::size_t p = static_cast<std::size_t>(ranks_.rank()); p < packs.size(); p += size) {
+    for (const std::size_t text : packs[p])
+      own.append(reinterpret_cast<const char*>(&scores[text]), sizeof(TextScore));
+  }
+  const std::vector<std::string> all = ranks_.all_gather(own);
+  std::vector<std::size_t> read(size, 0);
+  for (std::size_t p = 0; p < packs.size(); ++p) {
+    for (const std::size_t text : packs[p]) {
+      std::size_t& at = read[p % size];
+      std::memcpy(&scores[text], all[p % size].data() + at, sizeof(TextScore));
+      at += sizeof(TextScore);
+    }
+  }
+}
+
+}  // namespace dualpath

@@ -1,0 +1,37 @@
+// The log-likelihoods of texts, by the model of every rank: each scores some of the passes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "launcher/evaluate/text_packing.h"
+#include "parallel/communicator.h"
+
+namespace dualpath {
+
+// Of the scored tokens of one text.
+struct TextScore {
+  double log_likelihood = 0;  // nats, natural logarithm
+  bool is_greedy = true;      // at each of them no token is likelier
+};
+
+class TextScorer {
+ public:
+  // Each rank has the whole model.
+  TextScorer(Scorer& scorer, Communicator& ranks) : scorer_(scorer), ranks_(ranks) {}
+
+  // Called after each pass with the share of the rows that are done.
+  using Progress = std::function<void(double share)>;
+  // scores[i] = of texts[i], on all ranks. The ranks give the same texts. Collective.
+  std::vector<TextScore> score(std::span<const ScoredText> texts, const Progress& progress = {});
+
+ private:
+  void exchange(std::span<const TextPack> packs, std::vector<TextScore>& scores);
+
+  Scorer& scorer_;
+  Communicator& ranks_;
+};
+
+}  // namespace dualpath

@@ -1,0 +1,169 @@
+// The scores of packed texts are those of each text alone: for every variant of the model, with
+// shared beginnings of every kind, whatever the size of a pass.
+#include "model/scorer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <gtest/gtest.h>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "core/base/random.h"
+#include "core/cpu/cpu_device.h"
+#include "launcher/evaluate/text_packing.h"
+#include "launcher/evaluate/text_scorer.h"
+#include "model/resolve_config.h"
+#include "parallel/mpi_communicator.h"
+#include "tests/model_variants.h"
+#include "tests/reference_ops/reference_device.h"
+
+namespace dualpath {
+namespace {
+
+using Tokens = std::vector<std::int32_t>;
+
+// Texts over 19 tokens, at most `length` + 1 long: some equal, some that go on another, several
+// continuations of one context, contexts that differ in their last token.
+std::vector<ScoredText> texts_of(std::int64_t length) {
+  const CounterRng rng(3, "texts");
+  std::uint64_t drawn = 0;
+  const auto draw = [&](std::int64_t count) {
+    Tokens tokens;
+    for (std::int64_t i = 0; i < count; ++i)
+      tokens.push_back(static_cast<std::int32_t>(rng.below(drawn++, 19)));
+    return tokens;
+  };
+  std::vector<ScoredText> texts;
+  for (int question = 0; question < 4; ++question) {
+    const Tokens context = draw(1 + question * (length - 2) / 3);
+    for (int choice = 0; choice < 3; ++choice) {
+      Tokens text = context;
+      if (choice == 2 && question > 0) text.back() = (text.back() + 1) % 19;
+      const auto room = length + 1 - static_cast<std::int64_t>(text.size());
+      const Tokens more = draw(std::min<std::int64_t>(room, 1 + choice));
+      const std::size_t first = text.size();
+      text.insert(text.end(), more.begin(), more.end());
+      texts.push_back({text, first});
+    }
+  }
+  texts.push_back(texts[4]);
+  texts.push_back({draw(length + 1), 1});
+  texts.push_back({draw(2), 1});
+  return texts;
+}
+
+struct Rig {
+  Rig(ModelConfig config, std::int64_t length, DType type, std::int64_t sequences)
+      : device(type == DType::f64 ? std::make_unique<ReferenceDevice>() : make_cpu_device(2)),
+        stream(device->make_stream()),
+        model(
+            [&] {
+              config.sequence_length = length;
+              return resolve(config);
+            }(),
+            {.types = NumericTypes::all(type),
+             .micro_batch_size = sequences,
+             .loss_chunk_tokens = 5,
+             .training = false},
+            *device, *stream) {
+    model.parameters().initialize(11, *device, *stream);
+  }
+
+  // By the logits of the text alone.
+  std::vector<TokenScore> alone(const ScoredText& text) {
+    const auto inputs = std::span(text.tokens).first(text.tokens.size() - 1);
+    const Tensor logits = model.logits(inputs, false);
+    std::vector<TokenScore> scores;
+    for (std::size_t t = text.first_scored; t < text.tokens.size(); ++t) {
+      const Tensor row = logits.row(static_cast<std::int64_t>(t) - 1);
+      std::vector<double> values;
+      for (std::int64_t v = 0; v < row.numel(); ++v)
+        values.push_back(row.dtype == DType::f64 ? row.as<double>()[v] : row.as<float>()[v]);
+      const double max = *std::ranges::max_element(values);
+      double sum = 0;
+      for (const double value : values) sum += std::exp(value - max);
+      const double target = values[static_cast<std::size_t>(text.tokens[t])];
+      scores.push_back({std::log(sum) + max - target, target == max});
+    }
+    return scores;
+  }
+
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Stream> stream;
+  Model model;
+};
+
+void expect_alone_equals_packed(const Variant& variant, std::int64_t length, DType dtype,
+                                double tolerance) {
+  Rig rig(variant.config, length, dtype, 4);
+  const std::vector<ScoredText> texts = texts_of(length);
+  const auto self = make_self_communicator();
+  for (const std::int64_t max_rows : {length, 2 * length + 1, 4 * length}) {
+    Scorer scorer(rig.model, max_rows);
+    const std::vector<TextScore> found = TextScorer(scorer, *self).score(texts);
+    ASSERT_EQ(found.size(), texts.size());
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      TextScore expected;
+      for (const TokenScore& token : rig.alone(texts[i])) {
+        expected.log_likelihood -= token.nats;
+        expected.is_greedy &= token.is_greedy;
+      }
+      EXPECT_NEAR(found[i].log_likelihood, expected.log_likelihood,
+                  tolerance * static_cast<double>(texts[i].num_scored()))
+          << "text " << i << ", " << max_rows << " rows";
+      EXPECT_EQ(found[i].is_greedy, expected.is_greedy) << "text " << i;
+    }
+  }
+}
+
+class Scoring : public testing::TestWithParam<Variant> {};
+
+TEST_P(Scoring, PackedTextsHaveTheScoresOfEachAlone) {
+  expect_alone_equals_packed(GetParam(), 7, DType::f64,
+                             1e4 * std::numeric_limits<double>::epsilon());
+}
+
+TEST_P(Scoring, OnTheCpuInSinglePrecision) {
+  expect_alone_equals_packed(GetParam(), 150, DType::f32, 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, Scoring, testing::ValuesIn(variants()),
+                         [](const auto& info) { return info.param.name; });
+
+// No two rows of a pass hold the same token after the same text, but for those that are scored.
+TEST(TextPacking, BeginningsAreThereOnce) {
+  const std::vector<ScoredText> texts = {{{1, 2, 3, 4, 5}, 3}, {{1, 2, 3, 4, 6}, 3},
+                                         {{1, 2, 3, 7}, 3},    {{1, 2, 9, 9, 7}, 4},
+                                         {{8, 8}, 1},          {{1, 2, 3, 4, 5}, 4}};
+  const std::vector<TextPack> packs = pack_texts(texts, 100);
+  ASSERT_EQ(packs.size(), 1U);
+  const TextRows rows = rows_of_pack(texts, packs[0]);
+  // Beginnings: 1 2 | 9 | 3; scored rows: 2 + 2 + 1 + 1 + 1 + 1.
+  EXPECT_EQ(rows.num_rows(), 4 + 8);
+  EXPECT_EQ(rows.targets.size(), 8U);
+  std::int32_t end = 0;
+  for (const TextRows::Segment& s : rows.segments) {
+    EXPECT_EQ(s.begin, end);
+    EXPECT_LT(s.begin, s.end);
+    EXPECT_LT(s.parent, &s - rows.segments.data());
+    end = s.end;
+  }
+  EXPECT_EQ(end, rows.num_rows());
+}
+
+TEST(TextPacking, EveryTextIsInOnePackAndNoPackIsTooLong) {
+  const std::vector<ScoredText> texts = texts_of(30);
+  for (const std::int64_t max_rows : {30, 31, 64, 1000}) {
+    std::vector<int> times(texts.size(), 0);
+    for (const TextPack& pack : pack_texts(texts, max_rows)) {
+      EXPECT_LE(rows_of_pack(texts, pack).num_rows(), max_rows);
+      for (const std::size_t text : pack) ++times[text];
+    }
+    EXPECT_EQ(times, std::vector<int>(texts.size(), 1));
+  }
+}
+
+}  // namespace
+}  // namespace dualpath
