@@ -8,6 +8,7 @@ namespace dualpath {
 extern const Command bench_command;
 extern const Command checkpoint_command;
 extern const Command data_command;
+extern const Command eval_command;
 extern const Command generate_command;
 extern const Command plan_command;
 extern const Command submit_command;

@@ -7,25 +7,21 @@
 #include <fstream>
 #include <iostream>
 
-#include "data/checkpoints/checkpoint_folder.h"
-#include "data/files/file_io.h"
-#include "data/text/tokenizer_files.h"
 #include "launcher/commands.h"
 #include "launcher/common/arguments.h"
 #include "launcher/common/text_format.h"
-#include "launcher/config/run_config.h"
+#include "launcher/evaluate/load_model.h"
 #include "launcher/evaluate/sampling.h"
 #include "launcher/job/device_choice.h"
 #include "launcher/job/job.h"
 #include "model/decoder.h"
-#include "model/parameter_slices.h"
 
 namespace dualpath {
 
 namespace {
 
 constexpr const char* usage =
-    "dualpath generate RUN_FOLDER [prompt=TEXT...] [prompts=FILE...] [key=value...]";
+    "dualpath generate RUN|CHECKPOINT [prompt=TEXT...] [prompts=FILE...] [key=value...]";
 
 struct GenerateConfig {
   bool special_tokens = false;
@@ -59,7 +55,7 @@ std::string help() {
   return fmt::format(
       R"(usage: {}
 
-Continues prompts with the run's model. Each text is printed while it is made, with a line "---"
+Continues prompts with the model of a run folder or of one checkpoint in it. Each text is printed while it is made, with a line "---"
 between two of them; the speed is told at the end, on standard error. A text ends early where the
 model ends its document.
 
@@ -118,21 +114,6 @@ std::vector<std::string> read_prompts(const std::vector<std::string>& words) {
   }
   if (prompts.empty()) prompts.emplace_back();
   return prompts;
-}
-
-Checkpoint choose_checkpoint(const std::filesystem::path& run, std::int64_t step,
-                             Communicator& self) {
-  const auto folder = run / "checkpoints";
-  if (step != 0) {
-    const auto chosen = folder / checkpoint_name(step);
-    CHECK_AS(ExitCode::checkpoint, is_folder(chosen, ExitCode::checkpoint),
-             "{}: no such checkpoint", chosen.string());
-    return open_whole_checkpoint(chosen, self);
-  }
-  const auto warn = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
-  std::optional<Checkpoint> newest = newest_whole(folder, warn, self);
-  CHECK_AS(ExitCode::checkpoint, newest.has_value(), "{} has no checkpoint", run.string());
-  return *std::move(newest);
 }
 
 // Prints tokens as text as soon as their bytes are whole UTF-8 characters.
@@ -239,48 +220,18 @@ std::int64_t window_of(const std::vector<std::vector<std::int32_t>>& texts, std:
   return std::min(model.sequence_length, longest + std::min(tokens, model.sequence_length));
 }
 
-// The model of a checkpoint, with its weights.
-struct Loaded {
-  Checkpoint checkpoint;
-  std::unique_ptr<Model> model;
-};
-
-// A run that is training may remove the newest checkpoint, once it has a newer one, before it is
-// read: then that one is taken.
-Loaded load(const std::filesystem::path& run, std::int64_t step, Device& device, Stream& stream) {
-  constexpr int max_attempts = 100;
-  const auto self = make_self_communicator();
-  for (int attempt = 1;; ++attempt) {
-    Loaded loaded{choose_checkpoint(run, step, *self), nullptr};
-    const Checkpoint& checkpoint = loaded.checkpoint;
-    loaded.model = std::make_unique<Model>(parse_model(checkpoint.manifest.model),
-                                           ModelOptions{.training = false}, device, stream);
-    try {
-      load_slices(checkpoint, weights_of(loaded.model->parameters()), SliceAccess(device, stream));
-      return loaded;
-    } catch (const Error&) {
-      if (step != 0 || attempt == max_attempts || !checkpoint.is_gone()) throw;
-    }
-  }
-}
-
 ExitCode run(std::span<const std::string> words) {
   Arguments arguments = split_arguments(words, usage, 1, 1);
   const std::vector<std::string> prompt_words = take_prompt_words(arguments.overrides);
   const auto options = read_options<GenerateConfig>(arguments.overrides);
-  const std::filesystem::path folder = arguments.positional[0];
-  CHECK_AS(ExitCode::checkpoint, is_folder(folder, ExitCode::checkpoint), "no run folder {}",
-           folder.string());
+  const ModelPlace place = find_model(arguments.positional[0], options.step);
   const std::vector<std::string> prompts = read_prompts(prompt_words);
 
   const auto device = make_device(options.device, Job::num_threads(options.threads, 1), 0);
   const auto stream = device->make_stream();
-  const auto [checkpoint, model] = load(folder, options.step, *device, *stream);
-  const Tokenizer tokenizer = load_tokenizer(folder / "tokenizer");
-  CHECK_AS(ExitCode::data, tokenizer.hash() == checkpoint.manifest.tokenizer_hash,
-           "{} was trained with tokenizer {}, but {} is {}", checkpoint.folder.string(),
-           checkpoint.manifest.tokenizer_hash, (folder / "tokenizer").string(), tokenizer.hash());
-
+  const auto inference = [](const ModelConfig&) { return ModelOptions{.training = false}; };
+  const auto [checkpoint, model] = load_model(place, inference, *device, *stream);
+  const Tokenizer tokenizer = load_tokenizer_of(place, checkpoint);
   const auto texts =
       encode(prompts, tokenizer,
              options.special_tokens ? SpecialTokens::recognized : SpecialTokens::as_text);

@@ -18,6 +18,7 @@
 #include "launcher/config/parallel_layout.h"
 #include "launcher/config/run_config.h"
 #include "launcher/job/device_choice.h"
+#include "launcher/job/end_job.h"
 #include "launcher/job/job.h"
 #include "launcher/plan/memory_check.h"
 #include "launcher/plan/step_forecast.h"
@@ -56,14 +57,6 @@ ErrorReport alarm(const OperationDescription& operation, double seconds) {
           fmt::format("step {}: {} {} of {} bytes has not ended after {} s; another rank hangs or "
                       "is gone (fault.timeout_seconds)",
                       operation.step, operation.group, operation.kind, operation.bytes, seconds)};
-}
-
-// Ends all ranks with the error's code.
-ExitCode end_job(std::exception_ptr error) {
-  const ExitCode code = describe(error).code;
-  std::fflush(nullptr);
-  abort_job(static_cast<int>(code));
-  return code;
 }
 
 // Before any rank allocates: whether this host has the threads and the memory that its ranks want.
@@ -138,18 +131,11 @@ ExitCode run(std::span<const std::string> words) {
       return forecast_step(options, counting_flops()).passes.bubble_fraction();
     });
     return training->run();
-  } catch (const AgreedError&) {
-    // All ranks are here, with the same error.
-    if (job.world().size() == 1) throw;
-    if (job.is_root()) print_error(describe(std::current_exception()), prefix + "dualpath: ");
-    job.world().barrier();
-    return end_job(std::current_exception());
   } catch (...) {
     // Before the trainer goes: that would wait for communication which the others, who wait for
     // this rank, may never come to.
     if (job.world().size() == 1) throw;
-    print_error(describe(std::current_exception()), prefix + "dualpath: ");
-    return end_job(std::current_exception());
+    return end_job(job, prefix + "dualpath: ");
   }
 }
 

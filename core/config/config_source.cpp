@@ -314,8 +314,10 @@ void ConfigSource::add_override(const std::string& assignment) {
     return;
   }
   try {
-    ConfigNode node =
-        Converter("", origin, problems_).convert(YAML::Load(assignment.substr(equals + 1)), key);
+    // "-" alone would be a list in YAML: it means standard input.
+    const std::string text = assignment.substr(equals + 1);
+    ConfigNode node = Converter("", origin, problems_)
+                          .convert(text == "-" ? YAML::Node(text) : YAML::Load(text), key);
     for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
       ConfigNode parent;
       parent.kind = ConfigNode::Kind::map;

@@ -32,7 +32,8 @@ std::size_t kept_bytes(const RunConfig& config, std::int64_t micro_batch, std::i
   ModelConfig model = config.model;
   if (model.vocab_size == 0) model.vocab_size = config.parallel.tensor;  // keeps no activations
   const ParallelLayout layout = make_layout(model, config.parallel, count, 0);
-  return measure_activations(model, {.types = numeric_types(config.train),
+  return measure_activations(model, {.types = numeric_types(config.train.precision,
+                                                            config.train.residual_precision),
                                      .micro_batch_size = micro_batch,
                                      .recompute = config.parallel.recompute,
                                      .loss_chunk_tokens = 1,

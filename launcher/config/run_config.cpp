@@ -199,11 +199,9 @@ ModelConfig parse_model(const std::string& yaml) {
   return model;
 }
 
-NumericTypes numeric_types(const TrainConfig& config) {
+NumericTypes numeric_types(Precision precision, Precision residual_precision) {
   const auto type = [](Precision p) { return p == Precision::bf16 ? DType::bf16 : DType::f32; };
-  return {.master = DType::f32,
-          .stream = type(config.residual_precision),
-          .operand = type(config.precision)};
+  return {.master = DType::f32, .stream = type(residual_precision), .operand = type(precision)};
 }
 
 void validate(const RunConfig& config, std::int64_t num_ranks, ConfigProblems& problems) {

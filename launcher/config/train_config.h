@@ -131,7 +131,7 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
   visit.section("regularizers", c.regularizers, "weights of optional loss terms");
 }
 
-// The types of the model's numbers. REQUIRES: validate found nothing.
-NumericTypes numeric_types(const TrainConfig& config);
+// The types of the model's numbers. REQUIRES: bf16 residuals only beside bf16 operands.
+NumericTypes numeric_types(Precision precision, Precision residual_precision);
 
 }  // namespace dualpath

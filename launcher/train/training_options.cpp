@@ -43,7 +43,7 @@ TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps
   return {.model = config.model,
           .optimizer = config.optimizer,
           .regularizers = config.train.regularizers,
-          .types = numeric_types(config.train),
+          .types = numeric_types(config.train.precision, config.train.residual_precision),
           .parallel = config.parallel,
           .global_batch_size = config.train.global_batch_size,
           .micro_batch_size = config.train.micro_batch_size,

@@ -1,0 +1,195 @@
+// How texts become tokens that are scored, and how a task's items are counted:
+// lm-evaluation-harness's conventions, case by case, and what is refused.
+#include <cmath>
+#include <fstream>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "data/text/bpe_trainer.h"
+#include "launcher/evaluate/json_lines.h"
+#include "launcher/evaluate/task.h"
+#include "launcher/evaluate/text_encoding.h"
+#include "tests/expect_error.h"
+#include "tests/temporary_folder.h"
+
+namespace dualpath {
+namespace {
+
+void expect_error(ExitCode code, const std::string& part, const std::function<void()>& action) {
+  EXPECT_THAT(error_of(code, action), testing::HasSubstr(part));
+}
+
+// Bytes are tokens; so are "ab" and " c".
+Tokenizer small_tokenizer() {
+  TokenizerParts parts;
+  for (const std::uint8_t byte : gpt2_byte_order())
+    parts.tokens.emplace_back(1, static_cast<char>(byte));
+  const auto token_of = [&](char c) {
+    for (std::uint32_t id = 0; id < 256; ++id) {
+      if (parts.tokens[id][0] == c) return id;
+    }
+    return 0U;
+  };
+  for (const std::string pair : {"ab", " c"}) {
+    parts.merges.push_back(
+        {token_of(pair[0]), token_of(pair[1]), static_cast<std::uint32_t>(parts.tokens.size())});
+    parts.tokens.push_back(pair);
+  }
+  parts.end_of_text = static_cast<std::uint32_t>(parts.tokens.size());
+  parts.tokens.emplace_back(end_of_text_name);
+  return Tokenizer(std::move(parts));
+}
+
+class Pairs : public testing::Test {
+ protected:
+  // "context|continuation" as the tokens say it.
+  std::string cut(std::string_view context, std::string_view continuation,
+                  std::int64_t length = 100) {
+    const EncodedPair pair = encode_pair(tokenizer, context, continuation, length);
+    std::string text;
+    for (std::size_t i = 0; i < pair.text.tokens.size(); ++i) {
+      const auto id = static_cast<std::uint32_t>(pair.text.tokens[i]);
+      if (i == pair.text.first_scored) text += "|";
+      text += id == tokenizer.end_of_text() ? "<end>" : tokenizer.decode(std::span(&id, 1));
+    }
+    return text;
+  }
+  Tokenizer tokenizer = small_tokenizer();
+};
+
+TEST_F(Pairs, TheContinuationBeginsBehindTheContextsTokens) {
+  EXPECT_EQ(cut("xy", " c"), "xy| c");
+  EXPECT_EQ(cut("xy", "ab"), "xy|ab");
+}
+
+TEST_F(Pairs, SpacesAtTheContextsEndGoToTheContinuation) {
+  EXPECT_EQ(cut("xy ", "c"), "xy| c");
+  EXPECT_EQ(cut("xy \n\t", "c"), "xy| \n\tc");
+  EXPECT_EQ(cut("xy\u00a0\u2003", "c"), "xy|\u00a0\u2003c");
+}
+
+TEST_F(Pairs, AnEmptyContextIsTheEndOfADocument) {
+  EXPECT_EQ(cut("", "ab"), "<end>|ab");
+  EXPECT_EQ(cut("  ", "ab"), "<end>|  ab");
+}
+
+TEST_F(Pairs, LongContextsLoseTheirFirstTokens) {
+  EXPECT_EQ(cut("uvwxy", "zab", 4), "wxy|zab");
+  EXPECT_EQ(cut("uvwxy", "zzzz", 4), "y|zzzz");
+  EXPECT_EQ(encode_pair(tokenizer, "uvwxy", "zab", 4).tokens_cut, 2U);
+  EXPECT_EQ(encode_pair(tokenizer, "uvwxy", "zab", 100).tokens_cut, 0U);
+}
+
+TEST_F(Pairs, WhatHasNothingToScoreIsRefused) {
+  expect_error(ExitCode::data, "the continuation is empty",
+               [&] { encode_pair(tokenizer, "x", "", 9); });
+  expect_error(ExitCode::data, "no token of its own",
+               [&] { encode_pair(tokenizer, "xa", "b", 9); });
+  expect_error(ExitCode::data, "5 tokens, the model's sequence_length is 4",
+               [&] { encode_pair(tokenizer, "x", "zzzzz", 4); });
+}
+
+// Windows of lm-evaluation-harness's get_rolling_token_windows() and make_disjoint_window(),
+// context_len 1, over tokens 0, 1, 2, ... "context|scored".
+std::string windows_of(std::size_t tokens, std::int64_t length, std::size_t part) {
+  RollingWindows windows(99, length);
+  std::vector<std::uint32_t> ids;
+  for (std::uint32_t i = 0; i < tokens; ++i) ids.push_back(i);
+  std::vector<ScoredText> cut;
+  for (std::size_t at = 0; at < tokens; at += part)
+    windows.append(std::span(ids).subspan(at, std::min(part, tokens - at)), cut);
+  windows.finish(cut);
+  std::string text;
+  for (const ScoredText& window : cut) {
+    for (std::size_t i = 0; i < window.tokens.size(); ++i)
+      text += fmt::format("{}{}",
+                          i == window.first_scored ? "|"
+                          : i > 0                  ? " "
+                                                   : "",
+                          window.tokens[i]);
+    text += "\n";
+  }
+  return text;
+}
+
+TEST(RollingWindows, AreThoseOfLmEvaluationHarness) {
+  for (const std::size_t part : {1, 2, 3, 100}) {
+    EXPECT_EQ(windows_of(0, 4, part), "");
+    EXPECT_EQ(windows_of(1, 4, part), "99|0\n");
+    EXPECT_EQ(windows_of(3, 4, part), "99|0 1 2\n");
+    EXPECT_EQ(windows_of(4, 4, part), "99|0 1 2 3\n");
+    EXPECT_EQ(windows_of(5, 4, part), "99|0 1 2 3\n0 1 2 3|4\n");
+    EXPECT_EQ(windows_of(10, 4, part), "99|0 1 2 3\n3|4 5 6 7\n5 6 7|8 9\n");
+    EXPECT_EQ(windows_of(12, 4, part), "99|0 1 2 3\n3|4 5 6 7\n7|8 9 10 11\n");
+  }
+}
+
+class TaskFiles : public testing::Test {
+ protected:
+  Task read(const std::string& text) {
+    const std::string file = folder / "task.jsonl";
+    std::ofstream(file) << text;
+    return read_task(file);
+  }
+  void refused(const std::string& line, const std::string& message) {
+    expect_error(ExitCode::data, "task.jsonl:2: " + message, [&] {
+      read(R"({"context": "x", "continuations": [" y", " z"], "gold": 1})"
+           "\n" +
+           line);
+    });
+  }
+  TemporaryFolder folder;
+};
+
+TEST_F(TaskFiles, ItemsAreReadWithTheirPrefixes) {
+  const Task task = read(
+      R"({"context": "x", "continuations": [" y", " z"], "gold": 1, "prefix": "p ", "more": 3})"
+      "\n\n"
+      R"({"contexts": ["u", "v"], "continuations": [" w"], "gold": 0, "unconditional_context": ""})"
+      "\n");
+  EXPECT_EQ(task.name, "task");
+  ASSERT_EQ(task.items.size(), 2U);
+  EXPECT_THAT(task.items[0].contexts, testing::ElementsAre("p x", "p x"));
+  EXPECT_EQ(task.items[0].gold, 1U);
+  EXPECT_FALSE(task.items[0].unconditional_context);
+  EXPECT_THAT(task.items[1].contexts, testing::ElementsAre("u", "v"));
+  EXPECT_THAT(task.items[1].continuations, testing::ElementsAre(" w", " w"));
+  EXPECT_EQ(task.items[1].unconditional_context, "");
+  EXPECT_EQ(task.items[1].line, 3U);
+}
+
+TEST_F(TaskFiles, WhatIsNoItemIsRefusedWithItsLine) {
+  refused("{", "not JSON");
+  refused("[1]", "no JSON object, but array");
+  refused("{\"context\": \"\xff\"}", "not UTF-8");
+  refused(R"({"context": "x", "gold": 0})", "there is no \"continuations\"");
+  refused(R"({"context": "x", "continuations": [], "gold": 0})", "\"continuations\" is no list");
+  refused(R"({"context": "x", "continuations": [" y", 3], "gold": 0})", "\"continuations\" has 3");
+  refused(R"({"context": "x", "continuations": [" y"], "gold": 1})",
+          "\"gold\" is 1, there are 1 continuations");
+  refused(R"({"context": "x", "continuations": [" y", " z"], "gold": -1})", "\"gold\" is -1");
+  refused(R"({"context": "x", "continuations": [" y", " z"], "gold": "1"})", "\"gold\" is \"1\"");
+  refused(R"({"context": "x", "continuations": [" y", " z"]})", "there is no \"gold\"");
+  refused(R"({"continuations": [" y"], "gold": 0})", "there must be \"context\" or \"contexts\"");
+  refused(R"({"context": "x", "contexts": ["x"], "continuations": [" y"], "gold": 0})",
+          "there must be \"context\" or \"contexts\", one of them");
+  refused(R"({"contexts": ["x", "y", "z"], "continuations": [" y", " z"], "gold": 0})",
+          "3 contexts for 2 continuations");
+  expect_error(ExitCode::data, "no items", [&] { read("\n"); });
+  expect_error(ExitCode::data, "nowhere.jsonl", [&] { read_task("nowhere.jsonl"); });
+}
+
+TEST(BootstrapInterval, IsThatOfTheDocumentsMeans) {
+  std::vector<TextCost> documents;
+  for (int i = 0; i < 400; ++i)
+    documents.push_back({.tokens = 10, .bytes = 40, .nats = 20.0 + (i % 2 == 0 ? 4 : -4)});
+  const Percentiles interval = bootstrap_interval(documents);
+  // bits per byte: mean 20/(40·ln 2), standard error of the mean 4/(40·ln 2·√400)
+  const double mean = 20 / (40 * std::log(2.0)), error = 4 / (40 * std::log(2.0) * 20);
+  EXPECT_NEAR(interval.low, mean - 1.96 * error, 0.25 * error);
+  EXPECT_NEAR(interval.high, mean + 1.96 * error, 0.25 * error);
+  EXPECT_EQ(bootstrap_interval(documents).low, interval.low);
+}
+
+}  // namespace
+}  // namespace dualpath
