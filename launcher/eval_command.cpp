@@ -8,7 +8,8 @@
 #include "launcher/config/run_config.h"
 #include "launcher/evaluate/load_model.h"
 #include "launcher/evaluate/requests.h"
-#include "launcher/evaluate/task.h"
+#include "launcher/evaluate/task_evaluation.h"
+#include "launcher/evaluate/task_reader.h"
 #include "launcher/evaluate/text_evaluation.h"
 #include "launcher/job/device_choice.h"
 #include "launcher/job/end_job.h"
@@ -28,6 +29,7 @@ struct EvaluationConfig {
   std::vector<std::string> corpora;
   std::vector<std::string> tasks;
   std::string requests;
+  std::int64_t limit = 0;
   std::string text_field = "text";
   std::int64_t batch_tokens = 0;
 };
@@ -107,6 +109,9 @@ Evaluates the model of a run folder, or of one checkpoint in it.
                  log-likelihood is the model's choice: raw, divided by its tokens, characters or
                  bytes, or less its log-likelihood behind the unconditional context. An item with one
                  continuation counts as right where each of its tokens is the likeliest (LAMBADA).
+                 Read as they are published: ARC, CommonsenseQA, COPA, HellaSwag, LAMBADA,
+                 OpenBookQA, PIQA, Social IQa, WinoGrande (prompted as in lm-evaluation-harness
+                 without examples), and requests that OLMES has rendered.
   eval.requests  a line is a request:
                    {{"id": ANY, "type": "loglikelihood", "context": TEXT, "continuation": TEXT}}
                    {{"id": ANY, "type": "rolling", "text": TEXT}}
@@ -209,7 +214,7 @@ class Evaluation {
   void evaluate_tasks(const EvaluatedModel& model) {
     std::vector<Task> tasks;  // all are read before the first is evaluated
     for (const std::string& file : config_.eval.tasks)
-      tasks.push_back(run_alike([&] { return read_task(file); }));
+      tasks.push_back(run_alike([&] { return read_task(file, config_.eval.limit); }));
     for (const Task& task : tasks) {
       const TaskResult result = run_alike([&] { return evaluate_task(model, task); });
       results_["tasks"].push_back(to_json(result));
@@ -219,7 +224,7 @@ class Evaluation {
       };
       tasks_.add({result.name, static_cast<double>(result.items), cell(result.accuracy),
                   cell(result.per_token), cell(result.per_character), cell(result.per_byte),
-                  cell(result.unconditional), cell(result.bits_per_byte)});
+                  cell(result.unconditional), cell(result.bits_per_byte), result.primary_metric});
     }
   }
   void add(const TextResult& result, const char* list, const char* key) {
@@ -253,7 +258,8 @@ class Evaluation {
                 {"per_character", "per character"},
                 {"per_byte", "per byte"},
                 {"unconditional", "unconditional"},
-                {"bits_per_byte", "bits/byte"}}};
+                {"bits_per_byte", "bits/byte"},
+                {"primary_metric", "primary"}}};
 };
 
 ExitCode run(std::span<const std::string> words) {

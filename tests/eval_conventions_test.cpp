@@ -7,7 +7,9 @@
 
 #include "data/text/bpe_trainer.h"
 #include "launcher/evaluate/json_lines.h"
-#include "launcher/evaluate/task.h"
+#include "launcher/evaluate/task_evaluation.h"
+#include "launcher/evaluate/task_layouts.h"
+#include "launcher/evaluate/task_reader.h"
 #include "launcher/evaluate/text_encoding.h"
 #include "tests/expect_error.h"
 #include "tests/temporary_folder.h"
@@ -177,6 +179,93 @@ TEST_F(TaskFiles, WhatIsNoItemIsRefusedWithItsLine) {
           "3 contexts for 2 continuations");
   expect_error(ExitCode::data, "no items", [&] { read("\n"); });
   expect_error(ExitCode::data, "nowhere.jsonl", [&] { read_task("nowhere.jsonl"); });
+}
+
+std::string item_of(const std::string& line) {
+  return as_task_item(parse_object(line)).dump();
+}
+
+// Prompts of lm-evaluation-harness 0.4.13; tests/reference/check_tasks.py compares them with its
+// own.
+TEST(TaskLayouts, AreThoseThatAreKnown) {
+  const std::string arc =
+      R"({"context":"Question: Why?\nAnswer:","continuations":[" a"," b"],"gold":1})";
+  EXPECT_EQ(item_of(R"({"id": "x", "question": "Why?", "choices": {"text": ["a", "b"],
+                        "label": ["1", "2"]}, "answerKey": "2"})"),
+            arc);
+  EXPECT_EQ(item_of(R"({"question": {"stem": "Why?", "choices": [{"text": "a", "label": "A"},
+                        {"text": "b", "label": "B"}]}, "answerKey": "B"})"),
+            arc);
+  EXPECT_EQ(
+      item_of(R"({"question": "Why? ", "question_concept": "c", "answerKey": "A",
+                  "choices": {"text": ["a", "b"], "label": ["A", "B"]}})"),
+      R"({"context":"Question: Why?\nA. a\nB. b\nAnswer:","continuations":[" A"," B"],"gold":0})");
+  EXPECT_EQ(item_of(R"({"question_stem": "It is", "answerKey": "B",
+                        "choices": {"text": ["a", "b"], "label": ["A", "B"]}})"),
+            R"({"context":"It is","continuations":[" a"," b"],"gold":1})");
+  EXPECT_EQ(
+      item_of(R"({"activity_label": "Sport", "ctx_a": "A man [x] runs.", "ctx_b": "he AND she",
+                  "endings": ["stop [title] now", "go  on"], "label": "1"})"),
+      R"({"context":"Sport: A man runs. He and she","continuations":[" stop. now"," go on"],"gold":1})");
+  EXPECT_EQ(item_of(R"({"goal": "Do", "sol1": "so", "sol2": "thus", "label": 0})"),
+            R"({"context":"Question: Do\nAnswer:","continuations":[" so"," thus"],"gold":0})");
+  EXPECT_EQ(item_of(R"({"sentence": "As _ ran. ", "option1": "A", "option2": "B", "answer": "2"})"),
+            R"({"contexts":["As A","As B"],"continuations":[" ran."],"gold":1})");
+  EXPECT_EQ(
+      item_of(R"({"premise": "It rained.", "choice1": "We ran.", "choice2": "I Sang.",
+                        "question": "effect", "label": 1})"),
+      R"({"context":"It rained therefore","continuations":["  we ran.","  i Sang."],"gold":1})");
+  EXPECT_EQ(item_of(R"({"context": "C.", "question": "Q?", "answerA": "a", "answerB": "b",
+                        "answerC": "c", "label": "3"})"),
+            R"({"context":"Q: C. Q?\nA:","continuations":[" a"," b"," c"],"gold":2})");
+  EXPECT_EQ(item_of(R"({"text": "the very last word"})"),
+            R"({"context":"the very last","continuations":[" word"],"gold":0})");
+  EXPECT_EQ(item_of(R"({"query": "Question: q\n", "choices": ["a"], "gold": 0})"),
+            R"({"context":"Question: q\nAnswer:","continuations":[" a"],"gold":0})");
+}
+
+TEST(TaskLayouts, WrongAnswersAreRefused) {
+  const auto refused = [](const std::string& line, const std::string& message) {
+    expect_error(ExitCode::data, message, [&] { item_of(line); });
+  };
+  refused(R"({"goal": "Do", "sol1": "so", "sol2": "thus", "label": 2})", "\"2\" is none");
+  refused(R"({"goal": "Do", "sol1": "so", "sol2": "thus"})", "there is no \"label\"");
+  refused(R"({"sentence": "ran.", "option1": "A", "option2": "B", "answer": "2"})", "no \"_\"");
+  refused(
+      R"({"question": "Why?", "choices": {"text": ["a"], "label": ["A", "B"]}, "answerKey": "A"})",
+      "1 choices have 2 labels");
+  refused(R"({"text": "word"})", "no last word");
+}
+
+TEST_F(TaskFiles, RequestsThatOlmesRendered) {
+  std::ofstream(folder / "config.json")
+      << R"({"task_config": {"task_name": "arc", "primary_metric": "acc_per_char"}})";
+  const auto request = [](int doc, int idx, const char* continuation, const char* label,
+                          const char* context = "Q:") {
+    return fmt::format(R"({{"request": {{"context": "{}", "continuation": "{}"}}, "doc_id": {}, )"
+                       R"("idx": {}, "label": {}}})"
+                       "\n",
+                       context, continuation, doc, idx, label);
+  };
+  const Task task =
+      read(request(0, 0, " a", "1") + request(0, 1, " b", "1") + request(1, 0, " c", "0") +
+           request(1, 1, " d", "0") + request(1000000, 0, " a", "1", "Answer:") +
+           request(1000000, 1, " b", "1", "Answer:"));
+  EXPECT_EQ(task.name, "arc");
+  EXPECT_EQ(task.primary_metric, "accuracy_per_character");
+  ASSERT_EQ(task.items.size(), 2U);
+  EXPECT_THAT(task.items[0].continuations, testing::ElementsAre(" a", " b"));
+  EXPECT_EQ(task.items[0].gold, 1U);
+  EXPECT_EQ(task.items[0].unconditional_context, "Answer:");
+  EXPECT_TRUE(task.items[0].counts_leading_space);
+  EXPECT_FALSE(task.items[1].unconditional_context);
+  const Task worked = read(request(0, 0, " 3 + 4 = 7", "\"7\"") + request(1, 0, " 8", "[\"8\"]"));
+  EXPECT_EQ(worked.items.size(), 2U);
+  EXPECT_EQ(worked.primary_metric, "bits_per_byte");
+  expect_error(ExitCode::data, ":1: \"label\" is 2, there are 1 continuations",
+               [&] { read(request(0, 0, " a", "2")); });
+  expect_error(ExitCode::data, ":1: no request with \"doc_id\" 5",
+               [&] { read(request(1000005, 0, " a", "0")); });
 }
 
 TEST(BootstrapInterval, IsThatOfTheDocumentsMeans) {

@@ -1,78 +1,20 @@
-#include "launcher/evaluate/task.h"
+#include "launcher/evaluate/task_evaluation.h"
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <numbers>
 
 #include "launcher/common/progress.h"
 #include "launcher/common/text_format.h"
-#include "launcher/evaluate/json_lines.h"
 
 namespace dualpath {
 
 namespace {
 
-std::vector<std::string> read_texts(const Json& value, std::string_view field) {
-  CHECK_AS(ExitCode::data, value.is_array() && !value.empty(), "\"{}\" is no list of texts", field);
-  std::vector<std::string> texts;
-  for (const Json& text : value) {
-    CHECK_AS(ExitCode::data, text.is_string(), "\"{}\" has {}, which is no text", field,
-             text.dump());
-    texts.push_back(text.get<std::string>());
-  }
-  return texts;
-}
-
-// One context or continuation stands for as many as there are of the other.
-void repeat(std::vector<std::string>& texts, std::size_t count) {
-  if (texts.size() == 1) texts.resize(count, texts.front());
-}
-
-TaskItem read_item(const Json& line) {
-  TaskItem item;
-  CHECK_AS(ExitCode::data, line.contains("continuations"), "there is no \"continuations\"");
-  item.continuations = read_texts(line["continuations"], "continuations");
-  CHECK_AS(ExitCode::data, line.contains("context") != line.contains("contexts"),
-           "there must be \"context\" or \"contexts\", one of them");
-  item.contexts = line.contains("context") ? std::vector{text_of(line, "context")}
-                                           : read_texts(line["contexts"], "contexts");
-  const std::size_t choices = std::max(item.contexts.size(), item.continuations.size());
-  repeat(item.contexts, choices);
-  repeat(item.continuations, choices);
-  CHECK_AS(ExitCode::data, item.contexts.size() == item.continuations.size(),
-           "{} contexts for {} continuations", item.contexts.size(), item.continuations.size());
-  if (line.contains("prefix")) {
-    const std::string prefix = text_of(line, "prefix");
-    for (std::string& context : item.contexts) context.insert(0, prefix);
-  }
-  if (line.contains("unconditional_context"))
-    item.unconditional_context = text_of(line, "unconditional_context");
-  const std::int64_t gold = integer_of(line, "gold");
-  CHECK_AS(ExitCode::data, 0 <= gold && gold < static_cast<std::int64_t>(choices),
-           "\"gold\" is {}, there are {} continuations, counted from 0", gold, choices);
-  item.gold = static_cast<std::size_t>(gold);
-  return item;
-}
-
-}  // namespace
-
-Task read_task(const std::string& file) {
-  Task task{std::filesystem::path(file).stem().string(), file, {}};
-  JsonLines lines(file);
-  while (const std::optional<Json> line = lines.next()) {
-    lines.locate([&] { task.items.push_back(read_item(*line)); });
-    task.items.back().line = lines.line();
-  }
-  CHECK_AS(ExitCode::data, !task.items.empty(), "{}: no items", file);
-  return task;
-}
-
-namespace {
-
-std::string_view without_leading_space(std::string_view text) {
-  return text.starts_with(' ') ? text.substr(1) : text;
+// What counts for a continuation's length.
+std::string_view counted(const TaskItem& item, std::size_t i) {
+  const std::string_view text = item.continuations[i];
+  return text.starts_with(' ') && !item.counts_leading_space ? text.substr(1) : text;
 }
 
 // Code points of UTF-8.
@@ -153,12 +95,10 @@ struct TaskMeans {
     accuracy.add(gold_is_first(likelihood));
     per_token.add(gold_is_first(
         [&](std::size_t i) { return likelihood(i) / static_cast<double>(texts[i].num_scored()); }));
-    per_character.add(gold_is_first([&](std::size_t i) {
-      return likelihood(i) / characters(without_leading_space(item.continuations[i]));
-    }));
+    per_character.add(
+        gold_is_first([&](std::size_t i) { return likelihood(i) / characters(counted(item, i)); }));
     per_byte.add(gold_is_first([&](std::size_t i) {
-      return likelihood(i) /
-             static_cast<double>(without_leading_space(item.continuations[i]).size());
+      return likelihood(i) / static_cast<double>(counted(item, i).size());
     }));
     if (!item.unconditional_context) return;
     unconditional.add(
@@ -193,6 +133,7 @@ TaskResult evaluate_task(const EvaluatedModel& model, const Task& task) {
   result.greedy = means.greedy.score();
   result.bits_per_byte = means.bits.score();
   result.perplexity = std::exp(means.nats.score().mean);
+  result.primary_metric = task.primary_metric;
   return result;
 }
 
@@ -213,6 +154,7 @@ Json to_json(const TaskResult& result) {
   add("greedy_accuracy", result.greedy);
   add("bits_per_byte", result.bits_per_byte);
   json["perplexity"] = result.perplexity;
+  if (!result.primary_metric.empty()) json["primary_metric"] = result.primary_metric;
   return json;
 }
 
