@@ -61,6 +61,8 @@ void visit_fields(Visitor& visit, EvaluationConfig& c) {
   visit.field("requests", c.requests,
               {.help = "a file of requests, JSON lines, - is standard input: answers are printed, "
                        "as JSON lines in the same order"});
+  visit.field("limit", c.limit,
+              {.help = "the first items of each task; 0: all", .min = 0, .max = 1e12});
   visit.field(
       "text_field", c.text_field,
       {.help = "the field of JSON lines that holds the text", .synonyms = "field json_key"});
