@@ -48,6 +48,24 @@ struct TextSegments {
   double pairs = 0;          // of a row and a row that it attends to
 };
 
+// Gates that are not the model's own (op::ForcedGate), and memory for those that are.
+struct GateForcing {
+  Tensor forced_T2;
+  Tensor source_T;
+  Tensor own_T2;
+};
+
+// What a layer tells of each token, L layers: the columns C of op::PathReadout where it has both
+// paths; of a deep path's K iterations the mixture weights, the router's q and ‖hᵏ - hᵏ⁻¹‖.
+struct TokenReadouts {
+  enum Norm { input, deep_update, wide_update, num_norms };  // ‖x‖, ‖h_deep - x‖, ‖h_wide - x‖
+  Tensor paths_LTC;
+  Tensor norms_L3T;
+  Tensor weights_LKT;
+  Tensor q_LKT;
+  Tensor changes_LKT;
+};
+
 struct Context {
   Ops& ops;
   const ParameterStore& parameters;
@@ -67,6 +85,8 @@ struct Context {
   KvCache* cache = nullptr;
   // The rows are texts that share beginnings (inference); null: sequences of equal length.
   const TextSegments* segments = nullptr;
+  const GateForcing* gates = nullptr;             // null: the gates are the model's
+  const TokenReadouts* token_readouts = nullptr;  // =; null: nobody reads them
 
   std::int64_t tokens() const { return shape.tokens(); }
   // Tokens of all ranks of the tensor group: each has sequences of its own.

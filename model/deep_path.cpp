@@ -24,6 +24,7 @@ Tensor row_or_empty(Tensor tensor_KT, std::int64_t k) {
 DeepPath::DeepPath(ParameterStore& store, const std::string& prefix, const ModelConfig& config,
                    double output_std, const Attention* shared)
     : iterations_(config.deep.iterations),
+      trained_iterations_(config.deep.iterations),
       width_(config.hidden_size),
       combine_(config.deep.combine),
       input_injection_(config.deep.input_injection),
@@ -145,7 +146,7 @@ void DeepPath::apply(const Context& ctx, SublayerStash& kept, Tensor input_TD, T
   SublayerStash passing;
   if (!kept.kept()) passing = sublayer_.allocate_stash(ctx, ctx.scratch, !shares(k), ctx.tokens());
   SublayerStash& stash = kept.kept() ? kept : passing;
-  sublayer_.forward(ctx, stash, input_TD, shares(k) ? shared.y_TD : Tensor{}, out_TD, k);
+  sublayer_.forward(ctx, stash, input_TD, shares(k) ? shared.y_TD : Tensor{}, out_TD, trained(k));
 }
 
 void DeepPath::backward_application(const Context& ctx, SublayerStash& kept, Tensor input_TD,

@@ -2,6 +2,7 @@
 // all iterations into one state: h_deep = Σ_{k<K} π_k·q_k·hᵏ + π_K·hᴷ   (arXiv 2605.30202).
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -62,13 +63,19 @@ class DeepPath {
   void run_backward(const Context& ctx, DeepStash& stash, const Backward& pass, std::int64_t begin,
                     std::int64_t end) const;
 
+  // An intervention at evaluation: passes run so many iterations. Beyond those of training the last
+  // gain (and norm) is used again and the router's step feature stays 1; with fewer the mixture's
+  // mass that is left goes to the last iteration that runs.
+  void force_iterations(std::int64_t iterations) { iterations_ = iterations; }
   std::int64_t iterations() const { return iterations_; }
   bool has_router() const { return static_cast<bool>(router_weight_); }
 
  private:
   // Whether iteration k takes its attention output from the wide path's attention.
   bool shares(std::int64_t k) const { return shared_attention_ && k == 0; }
-  LoopStep step(std::int64_t k) const { return {combine_, k, iterations_}; }
+  LoopStep step(std::int64_t k) const { return {combine_, k, iterations_, trained_iterations_}; }
+  // The iteration of training whose gain and norm iteration k has.
+  std::int64_t trained(std::int64_t k) const { return std::min(k, trained_iterations_ - 1); }
   Tensor input(const Context& ctx, const DeepStash& stash, Tensor x_TD, std::int64_t k) const;
   void apply(const Context& ctx, SublayerStash& kept, Tensor input_TD, Tensor out_TD,
              const SharedAttention& shared, std::int64_t k) const;
@@ -78,6 +85,7 @@ class DeepPath {
                           double ponder_scale) const;
 
   std::int64_t iterations_;
+  std::int64_t trained_iterations_;
   std::int64_t width_;
   LoopCombine combine_;
   bool input_injection_;

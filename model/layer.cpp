@@ -128,14 +128,20 @@ void Layer::run(const Context& ctx, LayerStash& stash, Tensor y_TD) const {
     run_wide(ctx, stash, y_TD);
   }
   if (!ctx.readouts.empty()) add_readouts(ctx, stash);
+  if (ctx.token_readouts != nullptr) read_tokens(ctx, stash);
 }
 
 void Layer::run_both(const Context& ctx, LayerStash& stash, Tensor y_TD) const {
   if (shared_attention_) run_shared_attention(ctx, stash);
   run_paths(ctx, stash);
+  run_gate(ctx, stash, y_TD);
+}
+
+void Layer::run_gate(const Context& ctx, LayerStash& stash, Tensor y_TD) const {
   const bool learned = static_cast<bool>(gate_weight_);
+  const Tensor own_T2 = ctx.gates == nullptr ? stash.gates_T2 : ctx.gates->own_T2;
   ctx.ops.run(op::Gate{.y_TD = y_TD,
-                       .gates_T2 = stash.gates_T2,
+                       .gates_T2 = own_T2,
                        .x_TD = stash.x_TD,
                        .h_deep_TD = stash.h_deep_TD,
                        .h_wide_TD = stash.h_wide_TD,
@@ -143,6 +149,16 @@ void Layer::run_both(const Context& ctx, LayerStash& stash, Tensor y_TD) const {
                        .bias_N = learned ? ctx.parameters.value(gate_bias_) : Tensor{},
                        .mode = gate_.mode,
                        .target = gate_.target});
+  if (ctx.gates == nullptr) return;
+  ctx.ops.run(op::ForcedGate{.y_TD = y_TD,
+                             .gates_T2 = stash.gates_T2,
+                             .own_T2 = own_T2,
+                             .forced_T2 = ctx.gates->forced_T2,
+                             .source_T = ctx.gates->source_T,
+                             .x_TD = stash.x_TD,
+                             .h_deep_TD = stash.h_deep_TD,
+                             .h_wide_TD = stash.h_wide_TD,
+                             .target = gate_.target});
 }
 
 void Layer::run_wide(const Context& ctx, LayerStash& stash, Tensor out_TD) const {
@@ -312,6 +328,34 @@ void Layer::add_readouts(const Context& ctx, const LayerStash& stash) const {
     ctx.ops.run(op::ExpectedIterations{.out_T = expected_T, .weight_KT = stash.deep.weight_KT});
     ctx.ops.run(op::ColumnSums{.out_C = sums.slice(readout_expected_iterations, num_readouts),
                                .in_TC = expected_T});
+  }
+}
+
+void Layer::read_tokens(const Context& ctx, const LayerStash& stash) const {
+  const TokenReadouts& out = *ctx.token_readouts;
+  const Tensor norms_3T = out.norms_L3T.row(index_);
+  ctx.ops.run(op::RowDistance{.out_T = norms_3T.row(TokenReadouts::input), .a_TD = stash.x_TD});
+  if (has_both_paths()) {
+    ctx.ops.run(op::PathReadout{.readout_TC = out.paths_LTC.row(index_),
+                                .x_TD = stash.x_TD,
+                                .h_deep_TD = stash.h_deep_TD,
+                                .h_wide_TD = stash.h_wide_TD,
+                                .gates_T2 = stash.gates_T2});
+    ctx.ops.run(op::RowDistance{.out_T = norms_3T.row(TokenReadouts::deep_update),
+                                .a_TD = stash.h_deep_TD,
+                                .b_TD = stash.x_TD});
+    ctx.ops.run(op::RowDistance{.out_T = norms_3T.row(TokenReadouts::wide_update),
+                                .a_TD = stash.h_wide_TD,
+                                .b_TD = stash.x_TD});
+  }
+  if (!deep_) return;
+  ctx.ops.run(op::Copy{.out = out.weights_LKT.row(index_), .in = stash.deep.weight_KT});
+  if (has_router()) ctx.ops.run(op::Copy{.out = out.q_LKT.row(index_), .in = stash.deep.q_KT});
+  for (std::size_t k = 0; k < stash.deep.states.size(); ++k) {
+    ctx.ops.run(
+        op::RowDistance{.out_T = out.changes_LKT.row(index_).row(static_cast<std::int64_t>(k)),
+                        .a_TD = stash.deep.states[k],
+                        .b_TD = k == 0 ? stash.x_TD : stash.deep.states[k - 1]});
   }
 }
 

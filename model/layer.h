@@ -52,6 +52,11 @@ class Layer {
   // What backward() left in ctx.deferred; parameter gradients +=. REQUIRES: has_wide_path().
   void backward_weights(const Context& ctx, const FfnWeightInputs& inputs) const;
 
+  // DeepPath::force_iterations() of a deep path.
+  void force_iterations(std::int64_t iterations) {
+    if (deep_) deep_->force_iterations(iterations);
+  }
+
   bool has_wide_path() const { return wide_.has_value(); }
   bool has_both_paths() const { return deep_.has_value() && wide_.has_value(); }
   bool has_router() const { return deep_.has_value() && deep_->has_router(); }
@@ -83,6 +88,8 @@ class Layer {
   Tensor gate_regularizer(const Context& ctx, Tensor gates_T2,
                           const RegularizerScales& regularizers) const;
   void add_readouts(const Context& ctx, const LayerStash& stash) const;
+  void read_tokens(const Context& ctx, const LayerStash& stash) const;
+  void run_gate(const Context& ctx, LayerStash& stash, Tensor y_TD) const;
 
   std::int64_t index_;
   std::int64_t width_;

@@ -197,6 +197,8 @@ void Model::score_stage(const ScorePass& pass, Tensor x_TD) {
   Context ctx = context(no_stash_, attention_shape(config_, 1, rows), false);
   ctx.rope = pass.rope;
   ctx.segments = &pass.segments;
+  ctx.gates = pass.gates;
+  ctx.token_readouts = pass.token_readouts;
   stage.infer(ctx, stage.is_first() ? upload(pass.ids, 0) : Tensor{}, x_TD);
   if (!stage.is_last() || pass.targets.empty()) return;
   const auto scored = static_cast<std::int64_t>(pass.targets.size());

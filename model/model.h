@@ -77,7 +77,9 @@ class Model {
     std::span<const std::int32_t> targets;  // of the last rows; count on the last stage
     RopeTables rope;                        // [T, E/2]: the angles of each row's position
     TextSegments segments;
-    Tensor statistics_RS3;  // of the targets' rows: LossHead::statistics()
+    const GateForcing* gates = nullptr;             // null: the model's own
+    const TokenReadouts* token_readouts = nullptr;  // =; null: not wanted
+    Tensor statistics_RS3;                          // of the targets' rows: LossHead::statistics()
   };
   // statistics =, on the last stage. x as in evaluate_stage(), at most
   // micro_batch_size·sequence_length rows, as many on all ranks of the tensor axis.

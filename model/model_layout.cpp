@@ -37,6 +37,7 @@ std::deque<Stage> make_stages(const ModelConfig& config, const ModelOptions& opt
   for (const StageLayers& layers : stages_of(config, options.part)) {
     stages.emplace_back(config, parameters, layers, options.part.vocabulary, options.recompute,
                         options.loss_chunk_tokens);
+    if (options.forced_iterations > 0) stages.back().force_iterations(options.forced_iterations);
   }
   parameters.seal();
   return stages;

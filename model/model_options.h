@@ -32,8 +32,9 @@ struct ModelOptions {
   std::int64_t micro_batch_size = 1;  // sequences
   Recompute recompute = Recompute::none;
   std::int64_t loss_chunk_tokens = default_loss_chunk_tokens;
-  bool training = true;      // false: no memory for a backward pass
-  Tracer* tracer = nullptr;  // outlives the model; null: none
+  std::int64_t forced_iterations = 0;  // of the deep paths, at evaluation; 0: the model's own
+  bool training = true;                // false: no memory for a backward pass
+  Tracer* tracer = nullptr;            // outlives the model; null: none
   ModelPart part = {};
 };
 

@@ -30,6 +30,22 @@ struct TextRows {
   double attended_pairs() const;
 };
 
+// An intervention on the gates of every dual-path layer.
+struct ForcedGates {
+  std::vector<float> forced;         // [T, 2], deep and wide; negative: not forced
+  std::vector<std::int32_t> source;  // [T]: the row whose gates a row gets
+};
+
+// TokenReadouts in host memory, L layers, K iterations; NaN where a layer has no such thing.
+struct RowReadouts {
+  std::int64_t layers = 0, iterations = 0, rows = 0;
+  std::vector<float> paths;    // [L, T, op::PathReadout::num_columns]
+  std::vector<float> norms;    // [L, TokenReadouts::num_norms, T]
+  std::vector<float> weights;  // [L, K, T]
+  std::vector<float> q;        // [L, K, T]
+  std::vector<float> changes;  // [L, K, T]
+};
+
 struct TokenScore {
   double nats = 0;         // -log p(target | the text before it); 0 for no target
   bool is_greedy = false;  // no token is likelier
@@ -42,17 +58,30 @@ class Scorer {
   Scorer(Model& model, std::int64_t max_rows);
 
   std::int64_t max_rows() const { return max_rows_; }
-  // scores[i] = the score of rows.targets[i].
-  void score(const TextRows& rows, std::span<TokenScore> scores);
+  // scores[i] = the score of rows.targets[i]. gates: null where they are the model's own.
+  // readouts =, if not null; of models that compute in f32.
+  void score(const TextRows& rows, std::span<TokenScore> scores, const ForcedGates* gates = nullptr,
+             RowReadouts* readouts = nullptr);
 
  private:
   template <class Real>
-  void score_as(const TextRows& rows, std::span<TokenScore> scores);
+  RopeTables upload_angles(const TextRows& rows);
+  template <class Real>
+  GateForcing upload_gates(const ForcedGates& gates);
+  template <class Real>
+  void read_scores(const TextRows& rows, Tensor statistics_RS3, std::span<TokenScore> scores);
+  TokenReadouts place_readouts(std::int64_t rows);
+  void read(const TokenReadouts& readouts, RowReadouts& out);
+  template <class Real>
+  void score_as(const TextRows& rows, std::span<TokenScore> scores, const ForcedGates* gates,
+                RowReadouts* readouts);
 
   Model& model_;
   std::int64_t max_rows_;
   RopeAngles<double> angles_;
+  std::int64_t iterations_ = 0;  // the most that a layer has
   Buffer segments_, cosines_, sines_, statistics_;
+  Buffer gates_, readouts_;  // taken when they are needed first
 };
 
 }  // namespace dualpath

@@ -58,6 +58,10 @@ class Stage {
   // In place: the stage's input x (on the first stage: whatever it holds) becomes its output, with
   // nothing kept.
   void infer(const Context& ctx, Tensor ids_T, Tensor x_TD);
+  // DeepPath::force_iterations() of all layers.
+  void force_iterations(std::int64_t iterations) {
+    for (Layer& layer : layers_) layer.force_iterations(iterations);
+  }
   bool is_first() const { return layers_of_.first; }
   bool is_last() const { return layers_of_.last; }
   const LossHead& head() const { return *head_; }  // REQUIRES: is_last()

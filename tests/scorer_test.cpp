@@ -55,7 +55,8 @@ std::vector<ScoredText> texts_of(std::int64_t length) {
 }
 
 struct Rig {
-  Rig(ModelConfig config, std::int64_t length, DType type, std::int64_t sequences)
+  Rig(ModelConfig config, std::int64_t length, DType type, std::int64_t sequences,
+      std::int64_t forced_iterations = 0)
       : device(type == DType::f64 ? std::make_unique<ReferenceDevice>() : make_cpu_device(2)),
         stream(device->make_stream()),
         model(
@@ -66,6 +67,7 @@ struct Rig {
             {.types = NumericTypes::all(type),
              .micro_batch_size = sequences,
              .loss_chunk_tokens = 5,
+             .forced_iterations = forced_iterations,
              .training = false},
             *device, *stream) {
     model.parameters().initialize(11, *device, *stream);
@@ -131,6 +133,156 @@ TEST_P(Scoring, OnTheCpuInSinglePrecision) {
 
 INSTANTIATE_TEST_SUITE_P(Variants, Scoring, testing::ValuesIn(variants()),
                          [](const auto& info) { return info.param.name; });
+
+// One text of all positions, every token scored.
+TextRows whole_text(std::int64_t length) {
+  const std::vector<ScoredText> texts = {texts_of(length)[13]};
+  return rows_of_pack(texts, {0});
+}
+
+struct Scored {
+  std::vector<TokenScore> tokens;
+  RowReadouts readouts;
+};
+
+ModelConfig dual_model(GateMode mode = GateMode::two_sigmoid) {
+  ModelConfig config = tiny(Architecture::dual_path);
+  config.gate.mode = mode;
+  return config;
+}
+
+class Intervening : public testing::Test {
+ protected:
+  static constexpr std::int64_t length = 60;
+
+  static Scored score(Rig& rig, const ForcedGates* gates = nullptr) {
+    const TextRows rows = whole_text(length);
+    Scorer scorer(rig.model, length);
+    Scored scored;
+    scored.tokens.resize(rows.targets.size());
+    scorer.score(rows, scored.tokens, gates, &scored.readouts);
+    return scored;
+  }
+  static ForcedGates forced(float deep, float wide) {
+    ForcedGates gates;
+    for (std::int32_t t = 0; t < length; ++t) {
+      gates.forced.insert(gates.forced.end(), {deep, wide});
+      gates.source.push_back(t);
+    }
+    return gates;
+  }
+  static void expect_same(const Scored& a, const Scored& b, double tolerance) {
+    for (std::size_t i = 0; i < a.tokens.size(); ++i)
+      EXPECT_NEAR(a.tokens[i].nats, b.tokens[i].nats, tolerance) << "token " << i;
+  }
+  static float path(const RowReadouts& r, std::int64_t layer, std::int64_t t, int column) {
+    return r.paths[static_cast<std::size_t>((layer * r.rows + t) * op::PathReadout::num_columns +
+                                            column)];
+  }
+};
+
+TEST_F(Intervening, GatesThatAreNotForcedAreTheModels) {
+  Rig rig(dual_model(), length, DType::f32, 1);
+  const ForcedGates none = forced(-1, -1);
+  expect_same(score(rig), score(rig, &none), 0);
+}
+
+TEST_F(Intervening, ConstantGatesAreThoseOfAModelWithFixedOnes) {
+  Rig rig(dual_model(), length, DType::f32, 1);
+  Rig fixed(dual_model(GateMode::fixed), length, DType::f32, 1);
+  const ForcedGates half = forced(0.5, 0.5);
+  expect_same(score(fixed), score(rig, &half), 1e-6);
+}
+
+TEST_F(Intervening, APathThatIsOffTakesNoPart) {
+  Rig rig(dual_model(), length, DType::f32, 1);
+  ModelConfig looped = tiny(Architecture::looped);
+  Rig deep_only(looped, length, DType::f32, 1);
+  const ForcedGates off = forced(1, 0);
+  expect_same(score(deep_only), score(rig, &off), 1e-6);
+}
+
+TEST_F(Intervening, ARowGetsTheGatesOfItsSource) {
+  ModelConfig config = dual_model();
+  config.layers = 1;
+  Rig rig(config, length, DType::f32, 1);
+  // The gates' weights begin at 0: all rows would have the same.
+  const Tensor flat = rig.model.parameters().flat_values();
+  const CounterRng noise(4, "noise");
+  for (std::int64_t i = 0; i < flat.numel(); ++i)
+    flat.as<float>()[i] +=
+        static_cast<float>(noise.uniform(static_cast<std::uint64_t>(i)) - 0.5) / 5;
+  ForcedGates reversed = forced(-1, -1);
+  std::ranges::reverse(reversed.source);
+  const Scored own = score(rig), swapped = score(rig, &reversed);
+  EXPECT_NE(path(own.readouts, 0, 0, op::PathReadout::gate_deep),
+            path(own.readouts, 0, length - 1, op::PathReadout::gate_deep));
+  for (std::int64_t t = 0; t < length; ++t) {
+    for (const int gate : {op::PathReadout::gate_deep, op::PathReadout::gate_wide})
+      EXPECT_EQ(path(swapped.readouts, 0, t, gate), path(own.readouts, 0, length - 1 - t, gate));
+  }
+}
+
+TEST_F(Intervening, ForcedIterationsAreThoseOfAModelThatHasThem) {
+  for (const LoopCombine combine : {LoopCombine::final, LoopCombine::mean}) {
+    for (const std::int64_t iterations : {1, 2, 5}) {
+      ModelConfig config = dual_model();  // K = 3, all gains alike
+      config.deep.combine = combine;
+      Rig rig(config, length, DType::f32, 1, iterations);
+      config.deep.iterations = iterations;
+      Rig other(config, length, DType::f32, 1);
+      expect_same(score(other), score(rig), 0);
+    }
+  }
+}
+
+TEST_F(Intervening, TheStepFeatureOfForcedIterationsIsTrainings) {
+  const auto feature = [](std::int64_t index, std::int64_t iterations, std::int64_t trained) {
+    return LoopStep{LoopCombine::mixture, index, iterations, trained}.feature();
+  };
+  EXPECT_EQ(feature(1, 2, 5), 0.25);
+  EXPECT_EQ(feature(4, 8, 5), 1);
+  EXPECT_EQ(feature(7, 8, 5), 1);
+  EXPECT_EQ(feature(0, 3, 1), 0);
+  EXPECT_EQ(feature(2, 3, 1), 1);
+}
+
+// Read-outs by row are the terms of the sums that training logs.
+TEST_F(Intervening, ReadoutsSumUpToThoseOfTheModel) {
+  for (const Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    Rig rig(variant.config, length, DType::f32, 1);
+    const TextRows rows = whole_text(length);
+    const RowReadouts r = score(rig).readouts;
+    rig.model.zero_sums();
+    rig.model.evaluate(rows.ids, rows.targets, true);
+    const Tensor sums = rig.model.sums();
+    const std::vector<Layer>& layers = rig.model.stages()[0].layers();
+    for (std::int64_t layer = 0; layer < r.layers; ++layer) {
+      const double* expected = sums.as<double>() + StepSums::first_readout + layer * num_readouts;
+      const bool both = layers[static_cast<std::size_t>(layer)].has_both_paths();
+      for (int column = 0; column < op::PathReadout::num_columns; ++column) {
+        double sum = 0;
+        for (std::int64_t t = 0; t < r.rows; ++t) sum += path(r, layer, t, column);
+        if (both) {
+          EXPECT_NEAR(sum, expected[column], 1e-4) << "column " << column;
+        } else {
+          EXPECT_TRUE(std::isnan(sum));
+        }
+      }
+      double iterations = 0;
+      for (std::int64_t k = 0; k < r.iterations; ++k) {
+        for (std::int64_t t = 0; t < r.rows; ++t) {
+          const float weight =
+              r.weights[static_cast<std::size_t>((layer * r.iterations + k) * r.rows + t)];
+          iterations += static_cast<double>(k + 1) * static_cast<double>(weight);
+        }
+      }
+      if (std::isnan(iterations)) iterations = 0;  // a layer without a deep path
+      EXPECT_NEAR(iterations, expected[readout_expected_iterations], 1e-3);
+    }
+  }
+}
 
 // No two rows of a pass hold the same token after the same text, but for those that are scored.
 TEST(TextPacking, BeginningsAreThereOnce) {

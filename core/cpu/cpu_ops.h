@@ -61,11 +61,13 @@ class CpuOps final : public Ops {
 
   // gate.cpp
   void compute(const op::Gate& op);
+  void compute(const op::ForcedGate& op);
   void compute(const op::GateBackward& op);
 
   // gate_readout.cpp
   void compute(const op::GateRegularizer& op);
   void compute(const op::PathReadout& op);
+  void compute(const op::RowDistance& op);
   void compute(const op::ColumnSums& op);
 
   // loss.cpp

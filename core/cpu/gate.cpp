@@ -149,6 +149,29 @@ void CpuOps::compute(const op::Gate& op) {
   });
 }
 
+void CpuOps::compute(const op::ForcedGate& op) {
+  const std::int64_t D = op.x_TD.shape[1];
+  const GateTarget target = op.target;
+  float* gates = op.gates_T2.as<float>();
+  const float* own = op.own_T2.as<float>();
+  const float* forced = op.forced_T2.as<float>();
+  const std::int32_t* source = op.source_T.as<std::int32_t>();
+  with_type(op.x_TD, [&]<class S>() {
+    S* y = op.y_TD.as<S>();
+    const S* x = op.x_TD.as<S>();
+    const S* h_deep = op.h_deep_TD.as<S>();
+    const S* h_wide = op.h_wide_TD.as<S>();
+    parallel_for(num_threads_, {op.x_TD.rows(), D}, [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+        for (std::int64_t i = 2 * t; i < 2 * t + 2; ++i)
+          gates[i] = forced[i] >= 0 ? forced[i] : own[2 * std::int64_t{source[t]} + i % 2];
+        combine_row(y + t * D, PathRows<const S>{x + t * D, h_deep + t * D, h_wide + t * D},
+                    {{gates[2 * t], gates[2 * t + 1]}, target}, D);
+      }
+    });
+  });
+}
+
 void CpuOps::compute(const op::GateBackward& op) {
   const GateMode mode = op.mode;
   const GateTarget target = op.target;

@@ -112,6 +112,27 @@ void CpuOps::compute(const op::PathReadout& op) {
   });
 }
 
+void CpuOps::compute(const op::RowDistance& op) {
+  const std::int64_t D = op.a_TD.shape[1];
+  float* out = op.out_T.as<float>();
+  const float scale = op.b_TD.empty() ? 0.0F : 1.0F;
+  with_type(op.a_TD, [&]<class S>() {
+    const S* a = op.a_TD.as<S>();
+    const S* b = op.b_TD.empty() ? a : op.b_TD.as<S>();
+    parallel_for(num_threads_, {op.a_TD.rows(), D}, [=](Piece piece) {
+      for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (std::int64_t d = t * D; d < (t + 1) * D; ++d) {
+          const float difference = a[d] - scale * b[d];
+          sum += difference * difference;
+        }
+        out[t] = std::sqrt(sum);
+      }
+    });
+  });
+}
+
 void CpuOps::compute(const op::ColumnSums& op) {
   const std::int64_t C = op.out_C.numel();
   const float* in = op.in_TC.as<float>();

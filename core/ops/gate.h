@@ -43,6 +43,29 @@ struct Gate {
   }
 };
 
+// An intervention at evaluation, on the gates that Gate has found: gates[t] = forced[t] where that
+// is not negative, else own[source[t]], each gate by itself; then y as Gate makes it.
+struct ForcedGate {
+  static constexpr const char* name = "forced_gate";
+  Tensor y_TD, gates_T2, own_T2, forced_T2;
+  Tensor source_T;  // i32, rows of own
+  Tensor x_TD, h_deep_TD, h_wide_TD;
+  GateTarget target;
+
+  void operands(Contract& call) const {
+    call.rank("x", x_TD, 2);
+    const Shape T2{x_TD.shape[0], 2};
+    call.write("y", y_TD, TypeClass::stream, x_TD.shape);
+    call.write("gates", gates_T2, TypeClass::master, T2);
+    call.read("own", own_T2, TypeClass::master, T2);
+    call.read("forced", forced_T2, TypeClass::master, T2);
+    call.read("source", source_T, TypeClass::i32, {x_TD.shape[0]});
+    call.read("x", x_TD, TypeClass::stream, x_TD.shape);
+    call.read("h_deep", h_deep_TD, TypeClass::stream, x_TD.shape);
+    call.read("h_wide", h_wide_TD, TypeClass::stream, x_TD.shape);
+  }
+};
+
 // dx =, dh_deep =, dh_wide =, dweight +=, dbias +=. dgates_T2 (may be empty) is added to
 // ∂L/∂gates: the regularisers' part.
 struct GateBackward {
@@ -111,6 +134,20 @@ struct PathReadout {
     call.read("h_deep", h_deep_TD, TypeClass::stream, x_TD.shape);
     call.read("h_wide", h_wide_TD, TypeClass::stream, x_TD.shape);
     call.read("gates", gates_T2, TypeClass::master, {x_TD.shape[0], 2});
+  }
+};
+
+// out_T = ‖a_t - b_t‖, or ‖a_t‖ where b is empty
+struct RowDistance {
+  static constexpr const char* name = "row_distance";
+  Tensor out_T, a_TD;
+  Tensor b_TD = {};
+
+  void operands(Contract& call) const {
+    call.rank("a", a_TD, 2);
+    call.write("out", out_T, TypeClass::master, {a_TD.shape[0]});
+    call.read("a", a_TD, TypeClass::stream, a_TD.shape);
+    call.read_if(!b_TD.empty(), "b", b_TD, TypeClass::stream, a_TD.shape);
   }
 };
 

@@ -5,6 +5,7 @@
 // without a router its tensors, q and remaining are empty.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "core/ops/contract.h"
@@ -18,9 +19,13 @@ struct LoopStep {
   LoopCombine combine = LoopCombine::mixture;
   std::int64_t index = 0;       // k-1, counted from 0
   std::int64_t iterations = 1;  // K
-  // (k-1)/max(1, K-1): the router's last input.
+  // K in training, where an evaluation forces another; 0: the same.
+  std::int64_t trained = 0;
+  // (k-1)/max(1, K-1) of training's K, at most 1: the router's last input.
   double feature() const {
-    return iterations == 1 ? 0.0 : static_cast<double>(index) / static_cast<double>(iterations - 1);
+    const std::int64_t last = (trained == 0 ? iterations : trained) - 1;
+    return std::min(
+        1.0, static_cast<double>(index) / static_cast<double>(std::max<std::int64_t>(last, 1)));
   }
   bool first() const { return index == 0; }
   bool last() const { return index + 1 == iterations; }

@@ -50,9 +50,9 @@ using Operation =
                  op::Attention, op::AttentionBackward, op::CachedAttention, op::SegmentAttention,
                  op::SwiGlu, op::SwiGluBackward, op::MixtureStep, op::RowDot,
                  op::MixtureWeightsBackward, op::MixtureStepBackward, op::ExpectedIterations,
-                 op::Gate, op::GateBackward, op::GateRegularizer, op::PathReadout, op::ColumnSums,
-                 op::CrossEntropy, op::VocabularyStatistics, op::ShardedCrossEntropy, op::AdamW,
-                 op::SumOfSquares>;
+                 op::Gate, op::ForcedGate, op::GateBackward, op::GateRegularizer, op::PathReadout,
+                 op::RowDistance, op::ColumnSums, op::CrossEntropy, op::VocabularyStatistics,
+                 op::ShardedCrossEntropy, op::AdamW, op::SumOfSquares>;
 
 // "rms_norm"; products with their transpositions: "matmul nt +=".
 const char* name_of(const Operation& operation);

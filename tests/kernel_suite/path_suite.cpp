@@ -193,6 +193,39 @@ TEST_P(KernelSuite, PathReadout) {
   }
 }
 
+TEST_P(KernelSuite, ForcedGate) {
+  for (const auto& [T, D] : kRowShapes) {
+    for (const GateTarget target : {GateTarget::states, GateTarget::updates}) {
+      EXPECT_TRUE(agrees([=](Ops& ops, Operands& in) {
+        const Shape TD{T, D}, T2{T, 2};
+        ops.run(op::ForcedGate{.y_TD = in.output(stream("y"), TD),
+                               .gates_T2 = in.output("gates", T2),
+                               .own_T2 = in.input("own", T2, 0.05, 0.95),
+                               .forced_T2 = in.whole_numbers("forced", T2, -1, 2),
+                               .source_T = in.ids("source", {T}, 0, T),
+                               .x_TD = in.input(stream("x"), TD),
+                               .h_deep_TD = in.input(stream("h_deep"), TD),
+                               .h_wide_TD = in.input(stream("h_wide"), TD),
+                               .target = target});
+      })) << T
+          << ' ' << D;
+    }
+  }
+}
+
+TEST_P(KernelSuite, RowDistance) {
+  for (const auto& [T, D] : kRowShapes) {
+    EXPECT_TRUE(agrees([=](Ops& ops, Operands& in) {
+      const Shape TD{T, D};
+      const Tensor a = in.input(stream("a"), TD), b = in.input(stream("b"), TD);
+      ops.run(op::RowDistance{.out_T = in.output("distance", {T}), .a_TD = a, .b_TD = b});
+      ops.run(op::RowDistance{.out_T = in.output("norm", {T}), .a_TD = a});
+      ops.run(op::RowDistance{.out_T = in.output("none", {T}), .a_TD = a, .b_TD = a});
+    })) << T
+        << ' ' << D;
+  }
+}
+
 // Gates of exactly 0 and 1 (one path off, or both) and paths that change nothing.
 TEST_P(KernelSuite, VanishingGatesAndUpdates) {
   EXPECT_TRUE(agrees([](Ops& ops, Operands& in) {

@@ -208,6 +208,42 @@ void gate_logits_backward(S dlogits[2], const S dg[2], const S g[2], GateMode mo
 }
 
 template <class S>
+void ReferenceOpsOf<S>::compute(const op::ForcedGate& op) {
+  const std::int64_t width = op.x_TD.shape[1];
+  for (std::int64_t t = 0; t < op.x_TD.shape[0]; ++t) {
+    const std::int64_t source = op.source_T.as<std::int32_t>()[t];
+    S* g = elements<S>(op.gates_T2) + t * 2;
+    for (std::int64_t i = 0; i < 2; ++i) {
+      const S forced = elements<S>(op.forced_T2)[t * 2 + i];
+      g[i] = !(forced < S(0)) ? forced : elements<S>(op.own_T2)[source * 2 + i];
+    }
+    for (std::int64_t d = 0; d < width; ++d) {
+      const S x = elements<S>(op.x_TD)[t * width + d];
+      const S deep = elements<S>(op.h_deep_TD)[t * width + d];
+      const S wide = elements<S>(op.h_wide_TD)[t * width + d];
+      elements<S>(op.y_TD)[t * width + d] = op.target == GateTarget::states
+                                                ? g[0] * deep + g[1] * wide
+                                                : x + g[0] * (deep - x) + g[1] * (wide - x);
+    }
+  }
+}
+
+template <class S>
+void ReferenceOpsOf<S>::compute(const op::RowDistance& op) {
+  using std::sqrt;
+  const std::int64_t width = op.a_TD.shape[1];
+  for (std::int64_t t = 0; t < op.a_TD.shape[0]; ++t) {
+    Sum<S> sum;
+    for (std::int64_t d = t * width; d < (t + 1) * width; ++d) {
+      const S b = op.b_TD.empty() ? S(0) : elements<S>(op.b_TD)[d];
+      const S difference = elements<S>(op.a_TD)[d] - b;
+      sum.add(difference * difference);
+    }
+    elements<S>(op.out_T)[t] = sqrt(sum.total());
+  }
+}
+
+template <class S>
 void ReferenceOpsOf<S>::compute(const op::GateBackward& op) {
   const GateMode mode = op.mode;
   const std::int64_t width = op.x_TD.shape[1], num_logits = gate_logits(mode);

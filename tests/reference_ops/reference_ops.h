@@ -58,9 +58,11 @@ class ReferenceOpsOf : public Ops {
   void compute(const op::ExpectedIterations& op);
 
   void compute(const op::Gate& op);
+  void compute(const op::ForcedGate& op);
   void compute(const op::GateBackward& op);
   void compute(const op::GateRegularizer& op);
   void compute(const op::PathReadout& op);
+  void compute(const op::RowDistance& op);
   void compute(const op::ColumnSums& op);
 
   void compute(const op::CrossEntropy& op);

@@ -3,6 +3,7 @@
 
 #include "core/cuda/kernels/attention.h"
 #include "core/cuda/kernels/elementwise.h"
+#include "core/cuda/kernels/intervention.h"
 #include "core/cuda/kernels/loss.h"
 #include "core/cuda/kernels/path.h"
 #include "core/cuda/kernels/rope.h"
