@@ -1,11 +1,13 @@
 // dualpath eval: how good a model is, on texts, corpora, tasks and requests.
 #include <filesystem>
+#include <functional>
 #include <optional>
 
 #include "data/files/file_io.h"
 #include "launcher/commands.h"
 #include "launcher/common/arguments.h"
 #include "launcher/config/run_config.h"
+#include "launcher/evaluate/intervention.h"
 #include "launcher/evaluate/load_model.h"
 #include "launcher/evaluate/requests.h"
 #include "launcher/evaluate/task_evaluation.h"
@@ -36,6 +38,7 @@ struct EvaluationConfig {
 
 struct EvalConfig {
   EvaluationConfig eval;
+  InterventionConfig intervene;
   std::string json;
   std::int64_t step = 0;
   Precision precision = Precision::fp32;
@@ -80,6 +83,7 @@ void visit_fields(Visitor& visit, EvaluationConfig& c) {
 template <class Visitor>
 void visit_fields(Visitor& visit, EvalConfig& c) {
   visit.section("eval", c.eval, "what is evaluated");
+  visit.section("intervene", c.intervene, "what the model's gates and iterations are changed to");
   visit.field("json", c.json, {.help = "file for all results as JSON", .synonyms = "output out"});
   visit.field("step", c.step,
               {.help = "the run's checkpoint of this step; 0: the newest whole one",
@@ -154,6 +158,7 @@ ModelOptions model_options(const EvalConfig& config, const ModelConfig& model, b
       config.eval.batch_tokens > 0 ? config.eval.batch_tokens : (on_cpu ? 2048 : 16384);
   ModelOptions options{.types = numeric_types(config.precision, Precision::fp32),
                        .training = false};
+  options.forced_iterations = config.intervene.iterations;
   options.micro_batch_size = std::max<std::int64_t>(1, wanted / model.sequence_length);
   return options;
 }
@@ -170,18 +175,23 @@ class Evaluation {
   void run(Device& device) {
     const auto stream = device.make_stream();
     const auto options = [&](const ModelConfig& model) {
+      check_intervention(config_.intervene, model);
       return model_options(config_, model, device.is_host_memory());
     };
     auto [checkpoint, model] = load_model(place_, options, device, *stream);
     const Tokenizer tokenizer = load_tokenizer_of(place_, checkpoint);
     const std::int64_t length = model->config().sequence_length;
     Scorer scorer(*model, options(model->config()).micro_batch_size * length);
-    TextScorer texts(scorer, job_.world());
+    TextScorer::GatesOfText gates;
+    if (config_.intervene.changes_gates())
+      gates = std::bind_front(force_gates, std::cref(config_.intervene), std::cref(tokenizer));
+    TextScorer texts(scorer, job_.world(), gates);
     const EvaluatedModel evaluated{texts, tokenizer, length};
     results_ = {{"checkpoint", checkpoint.folder.string()},
                 {"step", checkpoint.manifest.step},
                 {"precision", enum_name(config_.precision)},
                 {"sequence_length", length},
+                {"interventions", interventions()},
                 {"prefix_token", tokenizer.tokens()[tokenizer.end_of_text()]}};
     evaluate_texts(evaluated);
     evaluate_tasks(evaluated);
@@ -200,6 +210,13 @@ class Evaluation {
   }
 
  private:
+  // The fields that differ from an evaluation of the model as it is.
+  Json interventions() const {
+    Json fields = Json::object();
+    for (const ConfigChange& change : compare_configs(InterventionConfig(), config_.intervene))
+      fields[change.key] = change.after;
+    return fields;
+  }
   void evaluate_texts(const EvaluatedModel& model) {
     std::vector<std::string> corpora = config_.eval.corpora;
     const EvaluationConfig& e = config_.eval;

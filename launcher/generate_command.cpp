@@ -6,10 +6,12 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <optional>
 
 #include "launcher/commands.h"
 #include "launcher/common/arguments.h"
 #include "launcher/common/text_format.h"
+#include "launcher/evaluate/intervention.h"
 #include "launcher/evaluate/load_model.h"
 #include "launcher/evaluate/sampling.h"
 #include "launcher/job/device_choice.h"
@@ -27,6 +29,7 @@ struct GenerateConfig {
   bool special_tokens = false;
   std::int64_t tokens = 200;
   SamplingConfig sampling;
+  InterventionConfig intervene;
   std::int64_t step = 0;
   DeviceChoice device = DeviceChoice::automatic;
   std::int64_t threads = 0;
@@ -44,6 +47,7 @@ void visit_fields(Visitor& visit, GenerateConfig& c) {
                .max = 1e9,
                .synonyms = "max_new_tokens max_tokens num_tokens length"});
   visit_fields(visit, c.sampling);
+  visit.section("intervene", c.intervene, "what the model's gates and iterations are changed to");
   visit.field("step", c.step,
               {.help = "the checkpoint; 0: the newest whole one", .min = 0, .max = bounds::steps});
   visit.field("device", c.device, {.help = "what computes; auto: a GPU where there is one"});
@@ -229,12 +233,22 @@ ExitCode run(std::span<const std::string> words) {
 
   const auto device = make_device(options.device, Job::num_threads(options.threads, 1), 0);
   const auto stream = device->make_stream();
-  const auto inference = [](const ModelConfig&) { return ModelOptions{.training = false}; };
+  const InterventionConfig& intervene = options.intervene;
+  const GatePair gates = constant_gates(intervene);
+  const auto inference = [&](const ModelConfig& config) {
+    check_intervention(intervene, config);
+    return ModelOptions{.forced_iterations = intervene.iterations, .training = false};
+  };
   const auto [checkpoint, model] = load_model(place, inference, *device, *stream);
   const Tokenizer tokenizer = load_tokenizer_of(place, checkpoint);
   const auto texts =
       encode(prompts, tokenizer,
              options.special_tokens ? SpecialTokens::recognized : SpecialTokens::as_text);
+  std::optional<ConstantGates> forced;
+  if (intervene.changes_gates()) {
+    forced.emplace(gates.deep, gates.wide, model->config().sequence_length, *device, *stream);
+    model->force_gates(&forced->forcing());
+  }
   Writer writer(*model, window_of(texts, options.tokens, model->config()), tokenizer);
   for (std::size_t i = 0; i < texts.size(); ++i) {
     if (i > 0) writer.write_separator();

@@ -1,6 +1,26 @@
 #include "model/decoder.h"
 
+#include <numeric>
+#include <vector>
+
 namespace dualpath {
+
+ConstantGates::ConstantGates(float deep, float wide, std::int64_t max_tokens, Device& device,
+                             Stream& stream) {
+  const auto tokens = static_cast<std::size_t>(max_tokens);
+  const std::size_t pairs = tokens * 2 * sizeof(float);
+  memory_ = device.allocate(2 * pairs + tokens * sizeof(std::int32_t));
+  forcing_ = {.forced_T2 = {memory_.data(), DType::f32, {max_tokens, 2}},
+              .source_T = {memory_.data() + 2 * pairs, DType::i32, {max_tokens}},
+              .own_T2 = {memory_.data() + pairs, DType::f32, {max_tokens, 2}}};
+  std::vector<float> forced;
+  for (std::size_t t = 0; t < tokens; ++t) forced.insert(forced.end(), {deep, wide});
+  std::vector<std::int32_t> own(tokens);
+  std::iota(own.begin(), own.end(), 0);
+  device.copy_to_device(forcing_.forced_T2, forced.data(), stream);
+  device.copy_to_device(forcing_.source_T, own.data(), stream);
+  stream.synchronize();
+}
 
 Decoder::Decoder(Model& model, std::int64_t capacity)
     : model_(model),

@@ -11,6 +11,18 @@
 
 namespace dualpath {
 
+// The same gates for every token, an intervention; negative: the token's own.
+class ConstantGates {
+ public:
+  // For passes of at most max_tokens tokens of a model that computes in f32.
+  ConstantGates(float deep, float wide, std::int64_t max_tokens, Device& device, Stream& stream);
+  const GateForcing& forcing() const { return forcing_; }
+
+ private:
+  Buffer memory_;
+  GateForcing forcing_;
+};
+
 class Decoder {
  public:
   // A window of `capacity` tokens, at most the model's sequence_length. All memory is taken here.

@@ -254,6 +254,12 @@ Tensor Model::logits(std::span<const std::int32_t> ids, bool last_only, KvCache*
   Context ctx = context(no_stash_, attention_shape(config_, 1, tokens), false);
   ctx.shape.first_position = past;
   ctx.cache = cache;
+  GateForcing gates;
+  if (logits_gates_ != nullptr) {
+    gates = {logits_gates_->forced_T2.slice(0, tokens), logits_gates_->source_T.slice(0, tokens),
+             logits_gates_->own_T2.slice(0, tokens)};
+    ctx.gates = &gates;
+  }
   const std::int64_t rows = last_only ? 1 : tokens;
   const std::size_t bytes =
       static_cast<std::size_t>(rows * config_.vocab_size) * size_of(ctx.types().master);

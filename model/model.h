@@ -99,6 +99,9 @@ class Model {
   // only ([1, V]). With a cache, `ids` go on behind the tokens that it holds, and join them.
   // Lies in memory that the next call reuses.
   Tensor logits(std::span<const std::int32_t> ids, bool last_only, KvCache* cache = nullptr);
+  // The gates of logits(), instead of the model's own: as many rows as a call may have tokens.
+  // Null: the model's own. It outlives its use.
+  void force_gates(const GateForcing* gates) { logits_gates_ = gates; }
   // An empty cache of this model, for at most `capacity` <= sequence_length tokens.
   KvCache make_cache(std::int64_t capacity) const;
 
@@ -137,6 +140,7 @@ class Model {
   Arena no_stash_;
   Arena scratch_;
   Buffer logits_;
+  const GateForcing* logits_gates_ = nullptr;
   Buffer constants_;  // what tensors_ lie in
   ModelTensors tensors_;
 };

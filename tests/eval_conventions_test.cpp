@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "data/text/bpe_trainer.h"
+#include "launcher/evaluate/intervention.h"
 #include "launcher/evaluate/json_lines.h"
 #include "launcher/evaluate/task_evaluation.h"
 #include "launcher/evaluate/task_layouts.h"
@@ -266,6 +267,101 @@ TEST_F(TaskFiles, RequestsThatOlmesRendered) {
                [&] { read(request(0, 0, " a", "2")); });
   expect_error(ExitCode::data, ":1: no request with \"doc_id\" 5",
                [&] { read(request(1000005, 0, " a", "0")); });
+}
+
+// One token a byte, but for "ab" and " c".
+std::vector<std::string> classes_of(std::string_view text) {
+  const Tokenizer tokenizer = small_tokenizer();
+  std::vector<std::uint32_t> ids;
+  tokenizer.encode(text, ids);
+  std::vector<std::string> names;
+  for (const TokenClass c :
+       token_classes(tokenizer, std::vector<std::int32_t>(ids.begin(), ids.end())))
+    names.emplace_back(enum_name(c));
+  return names;
+}
+
+TEST(TokenClasses, AWordsPiecesHaveTheClassOfTheWord) {
+  using testing::Each;
+  EXPECT_THAT(classes_of("because"), Each("function_word"));
+  EXPECT_THAT(classes_of("cabbages"), Each("lexical_word"));
+  EXPECT_THAT(classes_of("Don't"), Each("function_word"));
+  EXPECT_THAT(classes_of("caf\u00e9"), Each("lexical_word"));
+  EXPECT_THAT(classes_of("1874"), Each("number"));
+  EXPECT_THAT(classes_of("=+"), Each("number"));
+  EXPECT_THAT(classes_of(".,;!?()\u201c"), testing::Contains("punctuation"));
+  EXPECT_THAT(classes_of("$%#@"), Each("symbol"));
+  EXPECT_THAT(classes_of(" \n"), Each("space"));
+  EXPECT_THAT(classes_of("ab 7"), testing::ElementsAre("lexical_word", "space", "number"));
+}
+
+TEST(Interventions, ForcedTokensAreThoseOfTheClassesOrAsManyOthers) {
+  const Tokenizer tokenizer = small_tokenizer();
+  std::vector<std::uint32_t> encoded;
+  tokenizer.encode("xy 12 zz 345", encoded);
+  const std::vector<std::int32_t> ids(encoded.begin(), encoded.end());
+  InterventionConfig config;
+  config.force_classes = {TokenClass::number};
+  config.force_path = PathChoice::wide;
+  ForcedGates forced;
+  force_gates(config, tokenizer, ids, 100, forced);
+  const std::vector<TokenClass> classes = token_classes(tokenizer, ids);
+  ASSERT_EQ(forced.forced.size(), 2 * ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const bool number = classes[i] == TokenClass::number;
+    EXPECT_EQ(forced.forced[2 * i], number ? 0 : -1);
+    EXPECT_EQ(forced.forced[2 * i + 1], number ? 1 : -1);
+    EXPECT_EQ(forced.source[i], 100 + static_cast<std::int32_t>(i));
+  }
+  config.random_control = true;
+  ForcedGates control;
+  force_gates(config, tokenizer, ids, 100, control);
+  EXPECT_EQ(std::ranges::count(control.forced, 1), std::ranges::count(forced.forced, 1));
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (classes[i] == TokenClass::number) {
+      EXPECT_EQ(control.forced[2 * i], -1);
+    }
+  }
+}
+
+TEST(Interventions, ShufflesAreOfTheTextAlone) {
+  const Tokenizer tokenizer = small_tokenizer();
+  std::vector<std::int32_t> ids(50);
+  for (int i = 0; i < 50; ++i) ids[static_cast<std::size_t>(i)] = i;
+  InterventionConfig config;
+  config.shuffle_gates = true;
+  ForcedGates a, b;
+  force_gates(config, tokenizer, ids, 0, a);
+  force_gates(config, tokenizer, ids, 7, b);
+  EXPECT_NE(a.source, std::vector<std::int32_t>(ids.begin(), ids.end()));
+  for (std::size_t i = 0; i < ids.size(); ++i) EXPECT_EQ(b.source[i], a.source[i] + 7);
+  std::ranges::sort(a.source);
+  EXPECT_EQ(a.source, ids);
+  config.seed = 2;
+  ForcedGates other;
+  force_gates(config, tokenizer, ids, 7, other);
+  EXPECT_NE(other.source, b.source);
+}
+
+TEST(Interventions, WhatDoesNotGoTogetherIsRefused) {
+  ModelConfig dual, wide;
+  wide.architecture = {Architecture::wide};
+  const auto refused = [](const ModelConfig& model, const std::string& message,
+                          const auto& change) {
+    InterventionConfig config;
+    change(config);
+    expect_error(ExitCode::configuration, message, [&] { check_intervention(config, model); });
+  };
+  refused(wide, "none of its layers is dual_path", [](auto& c) { c.gate_deep = 1; });
+  refused(wide, "no deep path", [](auto& c) { c.iterations = 2; });
+  refused(dual, "go together", [](auto& c) { c.force_classes = {TokenClass::number}; });
+  refused(dual, "go together", [](auto& c) { c.force_path = PathChoice::deep; });
+  refused(dual, "control of force_classes", [](auto& c) { c.random_control = true; });
+  refused(dual, "a gate is not negative", [](auto& c) { c.gate_wide = -0.5; });
+  refused(dual, "goes without", [](auto& c) {
+    c.gate_deep = 1;
+    c.off = PathChoice::wide;
+  });
 }
 
 TEST(BootstrapInterval, IsThatOfTheDocumentsMeans) {

@@ -110,6 +110,33 @@ done
 eval "exec ${ASKED[1]}>&-"
 wait "$ASKED_PID" || fail "end of the requests" errors
 
+# Interventions change the results, and these do not depend on how they are computed.
+for change in gate_deep=0.3 off=deep off=wide shuffle_gates=true iterations=1 iterations=4 \
+  "force_classes=[number,punctuation] intervene.force_path=wide" \
+  "force_classes=[number] intervene.force_path=deep intervene.random_control=true"; do
+  result changed run "${all[@]}" intervene.$change
+  cmp -s <(value whole nats) <(value changed nats) && fail "intervene.$change changes nothing" changed.json
+  result again run "${all[@]}" eval.batch_tokens=32 intervene.$change
+  same_results "intervene.$change" changed again
+done
+result same run "${all[@]}" intervene.iterations=2
+cmp -s <(value whole nats) <(value same nats) || fail "the model's own iterations" same.json
+grep -q '"iterations": "2"' same.json || fail "an intervention is told" same.json
+expect "text" 0 '' "$dualpath" generate run prompt="Line 7: the" tokens=200 temperature=1
+head -n 1 output >own_text
+for change in gate_deep=-1 off=none iterations=2; do
+  expect "text" 0 '' "$dualpath" generate run prompt="Line 7: the" tokens=200 temperature=1 intervene.$change
+  head -n 1 output | cmp -s - own_text || fail "intervene.$change is the model's own" output
+done
+for change in off=deep gate_wide=0.1 iterations=1; do
+  expect "text" 0 '' "$dualpath" generate run prompt="Line 7: the" tokens=200 temperature=1 intervene.$change
+  head -n 1 output | cmp -s - own_text && fail "intervene.$change writes the same text" output
+done
+expect "shuffled gates of a growing text" 2 'intervene.shuffle_gates: needs a whole text' \
+  "$dualpath" generate run intervene.shuffle_gates=true
+expect "half an intervention" 2 'force_classes and force_path go together' \
+  "$dualpath" eval run intervene.force_path=deep
+
 expect "no such run" 4 'no run folder or checkpoint nowhere' "$dualpath" eval nowhere
 expect "a checkpoint and a step" 2 'one checkpoint' "$dualpath" eval run/checkpoints/step-00000060 step=30
 expect "no such text" 3 'nowhere.txt' "$dualpath" eval run eval.texts=[nowhere.txt]

@@ -59,7 +59,8 @@ class BeginningRows {
 
 }  // namespace
 
-std::vector<TextPack> pack_texts(std::span<const ScoredText> texts, std::int64_t max_rows) {
+std::vector<TextPack> pack_texts(std::span<const ScoredText> texts, std::int64_t max_rows,
+                                 Beginnings beginnings) {
   std::vector<std::size_t> order(texts.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
@@ -70,7 +71,7 @@ std::vector<TextPack> pack_texts(std::span<const ScoredText> texts, std::int64_t
   for (const std::size_t text : order) {
     const std::size_t alone = texts[text].tokens.size() - 1;
     std::size_t more = alone;
-    if (!packs.empty())
+    if (!packs.empty() && beginnings == Beginnings::shared)
       more -= common_length(texts[text].beginning(), texts[packs.back().back()].beginning());
     if (packs.empty() || rows + more > static_cast<std::size_t>(max_rows)) {
       packs.emplace_back();
@@ -96,6 +97,21 @@ TextRows rows_of_pack(std::span<const ScoredText> texts, const TextPack& pack) {
     }
     rows.segments.push_back(
         {row, static_cast<std::int32_t>(rows.num_rows()), beginnings.last_segment(i)});
+  }
+  return rows;
+}
+
+TextRows separate_rows(std::span<const ScoredText> texts, const TextPack& pack) {
+  TextRows rows;
+  for (const std::size_t index : pack) {
+    const ScoredText& text = texts[index];
+    const auto row = static_cast<std::int32_t>(rows.num_rows());
+    for (std::size_t t = 1; t < text.tokens.size(); ++t) {
+      rows.ids.push_back(text.tokens[t - 1]);
+      rows.positions.push_back(static_cast<std::int32_t>(t - 1));
+      rows.targets.push_back(t < text.first_scored ? -1 : text.tokens[t]);
+    }
+    rows.segments.push_back({row, static_cast<std::int32_t>(rows.num_rows()), -1});
   }
   return rows;
 }

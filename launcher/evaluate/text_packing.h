@@ -28,11 +28,17 @@ struct ScoredText {
 // Texts, by their number, that fit into one pass.
 using TextPack = std::vector<std::size_t>;
 
+enum class Beginnings { shared, apart };
+
 // Deals all texts into packs of at most max_rows rows. Depends on nothing else. REQUIRES: each text
 // fits alone.
-std::vector<TextPack> pack_texts(std::span<const ScoredText> texts, std::int64_t max_rows);
+std::vector<TextPack> pack_texts(std::span<const ScoredText> texts, std::int64_t max_rows,
+                                 Beginnings beginnings = Beginnings::shared);
 
 // The rows of a pack. Its targets are those of its texts, one text after another.
 TextRows rows_of_pack(std::span<const ScoredText> texts, const TextPack& pack);
+// The same where a text's rows stand together and are its own. All of them have targets, -1 those
+// of the beginning.
+TextRows separate_rows(std::span<const ScoredText> texts, const TextPack& pack);
 
 }  // namespace dualpath

@@ -23,24 +23,39 @@ TextScore sum(std::span<const TokenScore> tokens) {
 
 std::vector<TextScore> TextScorer::score(std::span<const ScoredText> texts,
                                          const Progress& progress) {
-  const std::vector<TextPack> packs = pack_texts(texts, scorer_.max_rows());
-  const auto rank = static_cast<std::size_t>(ranks_.rank());
+  const std::vector<TextPack> packs =
+      pack_texts(texts, scorer_.max_rows(), gates_ ? Beginnings::apart : Beginnings::shared);
   const auto size = static_cast<std::size_t>(ranks_.size());
   std::vector<TextScore> scores(texts.size());
-  std::vector<TokenScore> tokens;
-  for (std::size_t p = rank; p < packs.size(); p += size) {
-    const TextRows rows = rows_of_pack(texts, packs[p]);
-    tokens.resize(rows.targets.size());
-    scorer_.score(rows, tokens);
-    std::span<const TokenScore> rest = tokens;
-    for (const std::size_t text : packs[p]) {
-      scores[text] = sum(rest.first(texts[text].num_scored()));
-      rest = rest.subspan(texts[text].num_scored());
-    }
+  for (std::size_t p = static_cast<std::size_t>(ranks_.rank()); p < packs.size(); p += size) {
+    score_pack(texts, packs[p], scores);
     if (progress) progress(static_cast<double>(p + 1) / static_cast<double>(packs.size()));
   }
   if (size > 1) exchange(packs, scores);
   return scores;
+}
+
+void TextScorer::score_pack(std::span<const ScoredText> texts, const TextPack& pack,
+                            std::vector<TextScore>& scores) {
+  const TextRows rows = gates_ ? separate_rows(texts, pack) : rows_of_pack(texts, pack);
+  tokens_.resize(rows.targets.size());
+  if (gates_) {
+    ForcedGates gates;
+    for (const TextRows::Segment& text : rows.segments)
+      gates_(std::span(rows.ids).subspan(static_cast<std::size_t>(text.begin),
+                                         static_cast<std::size_t>(text.end - text.begin)),
+             text.begin, gates);
+    scorer_.score(rows, tokens_, &gates);
+  } else {
+    scorer_.score(rows, tokens_);
+  }
+  std::span<const TokenScore> rest = tokens_;
+  for (const std::size_t index : pack) {
+    const ScoredText& text = texts[index];
+    if (gates_) rest = rest.subspan(text.first_scored - 1);
+    scores[index] = sum(rest.first(text.num_scored()));
+    rest = rest.subspan(text.num_scored());
+  }
 }
 
 // Every rank has scored its own packs: now all get all.

@@ -19,8 +19,12 @@ struct TextScore {
 
 class TextScorer {
  public:
-  // Each rank has the whole model.
-  TextScorer(Scorer& scorer, Communicator& ranks) : scorer_(scorer), ranks_(ranks) {}
+  // The gates of one text's tokens, appended (force_gates() in intervention.h).
+  using GatesOfText = std::function<void(std::span<const std::int32_t> text, std::int32_t first_row,
+                                         ForcedGates& gates)>;
+  // Each rank has the whole model. gates: empty where they are the model's own.
+  TextScorer(Scorer& scorer, Communicator& ranks, GatesOfText gates = {})
+      : scorer_(scorer), ranks_(ranks), gates_(std::move(gates)) {}
 
   // Called after each pass with the share of the rows that are done.
   using Progress = std::function<void(double share)>;
@@ -28,10 +32,14 @@ class TextScorer {
   std::vector<TextScore> score(std::span<const ScoredText> texts, const Progress& progress = {});
 
  private:
+  void score_pack(std::span<const ScoredText> texts, const TextPack& pack,
+                  std::vector<TextScore>& scores);
   void exchange(std::span<const TextPack> packs, std::vector<TextScore>& scores);
 
   Scorer& scorer_;
   Communicator& ranks_;
+  GatesOfText gates_;
+  std::vector<TokenScore> tokens_;
 };
 
 }  // namespace dualpath
