@@ -78,6 +78,10 @@ train_until_stopped
 say "The same command goes on from the checkpoint"
 run "${train[@]}"
 
+say "Bits per byte of the validation text, and without the deep path"
+run build/dualpath eval $run json=$run/evaluation.json
+run build/dualpath eval $run intervene.off=deep
+
 say "The model writes"
 run build/dualpath generate $run prompt="And the king said" tokens=150
 
