@@ -137,7 +137,7 @@ INSTANTIATE_TEST_SUITE_P(Variants, Scoring, testing::ValuesIn(variants()),
 // One text of all positions, every token scored.
 TextRows whole_text(std::int64_t length) {
   const std::vector<ScoredText> texts = {texts_of(length)[13]};
-  return rows_of_pack(texts, {0});
+  return separate_rows(texts, {0});
 }
 
 struct Scored {
@@ -284,25 +284,40 @@ TEST_F(Intervening, ReadoutsSumUpToThoseOfTheModel) {
   }
 }
 
-// No two rows of a pass hold the same token after the same text, but for those that are scored.
+// No two rows of a pass hold the same token, scored alike, after the same text.
 TEST(TextPacking, BeginningsAreThereOnce) {
-  const std::vector<ScoredText> texts = {{{1, 2, 3, 4, 5}, 3}, {{1, 2, 3, 4, 6}, 3},
-                                         {{1, 2, 3, 7}, 3},    {{1, 2, 9, 9, 7}, 4},
-                                         {{8, 8}, 1},          {{1, 2, 3, 4, 5}, 4}};
+  const std::vector<ScoredText> texts = {
+      {{1, 2, 3, 4, 5}, 3}, {{1, 2, 3, 4, 6}, 3}, {{1, 2, 3, 7}, 3},    {{1, 2, 9, 9, 7}, 4},
+      {{8, 8}, 1},          {{1, 2, 3, 4, 5}, 4}, {{1, 2, 3, 4, 5}, 3}, {{1, 2, 3, 4}, 3}};
   const std::vector<TextPack> packs = pack_texts(texts, 100);
   ASSERT_EQ(packs.size(), 1U);
-  const TextRows rows = rows_of_pack(texts, packs[0]);
-  // Beginnings: 1 2 | 9 | 3; scored rows: 2 + 2 + 1 + 1 + 1 + 1.
-  EXPECT_EQ(rows.num_rows(), 4 + 8);
-  EXPECT_EQ(rows.targets.size(), 8U);
+  const PackRows packed = rows_of_pack(texts, packs[0]);
+  // Not scored: 1 2 | 9 | 3. Scored: 3>4 | 4>5 | 4>6 | 3>7 | 9>7 | 8>8 | behind the 3 not scored
+  // 4>5
+  EXPECT_EQ(packed.rows.num_rows(), 4 + 7);
+  EXPECT_EQ(packed.rows.targets.size(), 7U);
   std::int32_t end = 0;
-  for (const TextRows::Segment& s : rows.segments) {
+  for (const TextRows::Segment& s : packed.rows.segments) {
     EXPECT_EQ(s.begin, end);
     EXPECT_LT(s.begin, s.end);
-    EXPECT_LT(s.parent, &s - rows.segments.data());
+    EXPECT_LT(s.parent, &s - packed.rows.segments.data());
     end = s.end;
   }
-  EXPECT_EQ(end, rows.num_rows());
+  EXPECT_EQ(end, packed.rows.num_rows());
+  // A text's pieces have its targets.
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    Tokens found;
+    for (std::int32_t p = packed.last_piece[i]; p >= 0;) {
+      const PackRows::Piece& piece = packed.pieces[static_cast<std::size_t>(p)];
+      const auto first =
+          packed.rows.targets.begin() + static_cast<std::ptrdiff_t>(piece.first_target);
+      found.insert(found.begin(), first, first + static_cast<std::ptrdiff_t>(piece.num_targets));
+      p = piece.parent;
+    }
+    const ScoredText& text = texts[packs[0][i]];
+    EXPECT_EQ(found, Tokens(text.tokens.begin() + static_cast<std::ptrdiff_t>(text.first_scored),
+                            text.tokens.end()));
+  }
 }
 
 TEST(TextPacking, EveryTextIsInOnePackAndNoPackIsTooLong) {
@@ -310,7 +325,7 @@ TEST(TextPacking, EveryTextIsInOnePackAndNoPackIsTooLong) {
   for (const std::int64_t max_rows : {30, 31, 64, 1000}) {
     std::vector<int> times(texts.size(), 0);
     for (const TextPack& pack : pack_texts(texts, max_rows)) {
-      EXPECT_LE(rows_of_pack(texts, pack).num_rows(), max_rows);
+      EXPECT_LE(rows_of_pack(texts, pack).rows.num_rows(), max_rows);
       for (const std::size_t text : pack) ++times[text];
     }
     EXPECT_EQ(times, std::vector<int>(texts.size(), 1));

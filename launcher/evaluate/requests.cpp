@@ -91,10 +91,7 @@ class RequestEncoder {
 
 Json score_answer(const ScoreRequest& request, std::span<const TextScore> scores) {
   TextScore sum;
-  for (const TextScore& score : scores.subspan(request.first_text, request.num_texts)) {
-    sum.log_likelihood += score.log_likelihood;
-    sum.is_greedy &= score.is_greedy;
-  }
+  for (const TextScore& score : scores.subspan(request.first_text, request.num_texts)) sum += score;
   return {{"log_likelihood", sum.log_likelihood},
           {"is_greedy", sum.is_greedy},
           {"tokens", request.tokens},

@@ -1,5 +1,5 @@
-// Which texts a pass scores together. Texts whose unscored beginnings agree share these rows: the
-// choices of a question share the question, a few-shot task its examples.
+// Which texts a pass scores together. Texts that begin alike share these rows: the choices of a
+// question share the question, a few-shot task its examples.
 #pragma once
 
 #include <cstddef>
@@ -18,11 +18,9 @@ struct ScoredText {
   std::size_t first_scored;
 
   std::size_t num_scored() const { return tokens.size() - first_scored; }
-  // What the rows before the first that is scored hold. The token before the first scored one has
-  // a row of its own, whose logits are needed.
-  std::span<const std::int32_t> beginning() const {
-    return std::span(tokens).first(first_scored - 1);
-  }
+  std::size_t num_rows() const { return tokens.size() - 1; }
+  // The token that follows row t, if it is scored, else -1.
+  std::int32_t target(std::size_t t) const { return t + 1 < first_scored ? -1 : tokens[t + 1]; }
 };
 
 // Texts, by their number, that fit into one pass.
@@ -35,10 +33,21 @@ enum class Beginnings { shared, apart };
 std::vector<TextPack> pack_texts(std::span<const ScoredText> texts, std::int64_t max_rows,
                                  Beginnings beginnings = Beginnings::shared);
 
-// The rows of a pack. Its targets are those of its texts, one text after another.
-TextRows rows_of_pack(std::span<const ScoredText> texts, const TextPack& pack);
-// The same where a text's rows stand together and are its own. All of them have targets, -1 those
-// of the beginning.
+// The rows of a pack. Two texts share the rows in which they agree from their first token on, in
+// the token and in what is scored of it.
+struct PackRows {
+  // Consecutive targets of `rows`, scored for all texts that go through them.
+  struct Piece {
+    std::int32_t parent;  // the piece of the same texts before it; -1: none
+    std::size_t first_target, num_targets;
+  };
+  TextRows rows;
+  std::vector<Piece> pieces;             // a parent comes before
+  std::vector<std::int32_t> last_piece;  // of each text of the pack
+};
+PackRows rows_of_pack(std::span<const ScoredText> texts, const TextPack& pack);
+// Rows where a text's stand together and are its own. All have targets, -1 those that are not
+// scored.
 TextRows separate_rows(std::span<const ScoredText> texts, const TextPack& pack);
 
 }  // namespace dualpath

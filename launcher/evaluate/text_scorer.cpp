@@ -28,33 +28,44 @@ std::vector<TextScore> TextScorer::score(std::span<const ScoredText> texts,
   const auto size = static_cast<std::size_t>(ranks_.size());
   std::vector<TextScore> scores(texts.size());
   for (std::size_t p = static_cast<std::size_t>(ranks_.rank()); p < packs.size(); p += size) {
-    score_pack(texts, packs[p], scores);
+    gates_ ? score_apart(texts, packs[p], scores) : score_shared(texts, packs[p], scores);
     if (progress) progress(static_cast<double>(p + 1) / static_cast<double>(packs.size()));
   }
   if (size > 1) exchange(packs, scores);
   return scores;
 }
 
-void TextScorer::score_pack(std::span<const ScoredText> texts, const TextPack& pack,
-                            std::vector<TextScore>& scores) {
-  const TextRows rows = gates_ ? separate_rows(texts, pack) : rows_of_pack(texts, pack);
-  tokens_.resize(rows.targets.size());
-  if (gates_) {
-    ForcedGates gates;
-    for (const TextRows::Segment& text : rows.segments)
-      gates_(std::span(rows.ids).subspan(static_cast<std::size_t>(text.begin),
-                                         static_cast<std::size_t>(text.end - text.begin)),
-             text.begin, gates);
-    scorer_.score(rows, tokens_, &gates);
-  } else {
-    scorer_.score(rows, tokens_);
+void TextScorer::score_shared(std::span<const ScoredText> texts, const TextPack& pack,
+                              std::vector<TextScore>& scores) {
+  const PackRows packed = rows_of_pack(texts, pack);
+  tokens_.resize(packed.rows.targets.size());
+  scorer_.score(packed.rows, tokens_);
+  // Of the pieces, each with all before it.
+  std::vector<TextScore> so_far;
+  for (const PackRows::Piece& piece : packed.pieces) {
+    TextScore score = sum(std::span(tokens_).subspan(piece.first_target, piece.num_targets));
+    if (piece.parent >= 0) score += so_far[static_cast<std::size_t>(piece.parent)];
+    so_far.push_back(score);
   }
+  for (std::size_t i = 0; i < pack.size(); ++i)
+    scores[pack[i]] = so_far[static_cast<std::size_t>(packed.last_piece[i])];
+}
+
+void TextScorer::score_apart(std::span<const ScoredText> texts, const TextPack& pack,
+                             std::vector<TextScore>& scores) {
+  const TextRows rows = separate_rows(texts, pack);
+  tokens_.resize(rows.targets.size());
+  ForcedGates gates;
+  for (const TextRows::Segment& text : rows.segments)
+    gates_(std::span(rows.ids).subspan(static_cast<std::size_t>(text.begin),
+                                       static_cast<std::size_t>(text.end - text.begin)),
+           text.begin, gates);
+  scorer_.score(rows, tokens_, &gates);
   std::span<const TokenScore> rest = tokens_;
   for (const std::size_t index : pack) {
     const ScoredText& text = texts[index];
-    if (gates_) rest = rest.subspan(text.first_scored - 1);
-    scores[index] = sum(rest.first(text.num_scored()));
-    rest = rest.subspan(text.num_scored());
+    scores[index] = sum(rest.subspan(text.first_scored - 1, text.num_scored()));
+    rest = rest.subspan(text.num_rows());
   }
 }
 

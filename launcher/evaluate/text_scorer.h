@@ -15,6 +15,12 @@ namespace dualpath {
 struct TextScore {
   double log_likelihood = 0;  // nats, natural logarithm
   bool is_greedy = true;      // at each of them no token is likelier
+
+  TextScore& operator+=(const TextScore& more) {
+    log_likelihood += more.log_likelihood;
+    is_greedy &= more.is_greedy;
+    return *this;
+  }
 };
 
 class TextScorer {
@@ -32,8 +38,10 @@ class TextScorer {
   std::vector<TextScore> score(std::span<const ScoredText> texts, const Progress& progress = {});
 
  private:
-  void score_pack(std::span<const ScoredText> texts, const TextPack& pack,
-                  std::vector<TextScore>& scores);
+  void score_shared(std::span<const ScoredText> texts, const TextPack& pack,
+                    std::vector<TextScore>& scores);
+  void score_apart(std::span<const ScoredText> texts, const TextPack& pack,
+                   std::vector<TextScore>& scores);
   void exchange(std::span<const TextPack> packs, std::vector<TextScore>& scores);
 
   Scorer& scorer_;

@@ -17,7 +17,7 @@ bool is_digit(char c) {
   return '0' <= c && c <= '9';
 }
 
-char lower(char c) {
+char small_letter(char c) {
   return 'A' <= c && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
@@ -45,7 +45,7 @@ bool begins_with_operator(std::string_view text) {
 // Bytes of characters beyond ASCII that are neither punctuation, operators nor the symbols of
 // Latin-1, currencies, arrows and mathematics count as letters.
 bool begins_with_letter(std::string_view text) {
-  const char c = lower(text[0]);
+  const char c = small_letter(text[0]);
   if ('a' <= c && c <= 'z') return true;
   if (static_cast<unsigned char>(c) < 0x80) return false;
   const bool symbol = begins_with_any(
@@ -128,7 +128,7 @@ class Classifier {
     while (begin > 0 && is_within_word(begin - 1)) --begin;
     while (is_within_word(end)) ++end;
     std::string word = text_.substr(begin, end - begin);
-    std::ranges::transform(word, word.begin(), lower);
+    std::ranges::transform(word, word.begin(), small_letter);
     return word;
   }
 
