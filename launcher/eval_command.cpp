@@ -167,6 +167,12 @@ std::string with_error(double mean, double error) {
   return fmt::format("{:.4f} ±{:.4f}", mean, error);
 }
 
+// That it can be written is known before the work, not after.
+void check_results_file(const std::filesystem::path& file) {
+  CHECK_AS(ExitCode::data, !is_folder(file, ExitCode::data), "json={} is a folder", file.string());
+  if (file.has_parent_path()) make_folder(file.parent_path(), ExitCode::data);
+}
+
 class Evaluation {
  public:
   Evaluation(const EvalConfig& config, const ModelPlace& place, Job& job)
@@ -286,6 +292,7 @@ ExitCode run(std::span<const std::string> words) {
   const auto config = read_options<EvalConfig>(arguments.overrides);
   Job job;
   try {
+    if (job.is_root() && !config.json.empty()) check_results_file(config.json);
     const ModelPlace place = find_model(arguments.positional[0], config.step);
     const auto device =
         make_device(config.device, job.num_threads(config.threads), job.local_rank());

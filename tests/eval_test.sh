@@ -139,6 +139,12 @@ expect "half an intervention" 2 'force_classes and force_path go together' \
 
 expect "no such run" 4 'no run folder or checkpoint nowhere' "$dualpath" eval nowhere
 expect "a checkpoint and a step" 2 'one checkpoint' "$dualpath" eval run/checkpoints/step-00000060 step=30
+expect "a file for results in no folder yet" 0 '' "$dualpath" eval run json=new/folder/results.json threads=1
+[ -s new/folder/results.json ] || fail "json=new/folder/results.json"
+expect "results into a folder" 3 'json=corpus is a folder' "$dualpath" eval run json=corpus
+cp -r run/checkpoints/step-00000060 alone
+expect "a checkpoint outside its run" 3 'no tokenizer .*where its run keeps it' "$dualpath" eval alone eval.texts=[text.jsonl]
+expect "requests from a folder" 3 'corpus cannot be read: Is a directory' "$dualpath" eval run eval.requests=corpus
 expect "no such text" 3 'nowhere.txt' "$dualpath" eval run eval.texts=[nowhere.txt]
 expect "no such task" 3 'nowhere.jsonl' "$dualpath" eval run eval.tasks=[nowhere.jsonl]
 expect "no such corpus" 3 'nowhere' "$dualpath" eval run eval.corpora=[nowhere]

@@ -59,6 +59,11 @@ LoadedModel load_model(const ModelPlace& place, const ModelOptionsOf& options, D
 
 Tokenizer load_tokenizer_of(const ModelPlace& place, const Checkpoint& checkpoint) {
   const std::filesystem::path folder = place.run / "tokenizer";
+  CHECK_AS(
+      ExitCode::data, is_folder(folder, ExitCode::data),
+      "no tokenizer {}: a checkpoint is used where its run keeps it, and a run on data.mock has "
+      "none",
+      folder.string());
   Tokenizer tokenizer = load_tokenizer(folder);
   CHECK_AS(ExitCode::data, tokenizer.hash() == checkpoint.manifest.tokenizer_hash,
            "{} was trained with tokenizer {}, but {} is {}", checkpoint.folder.string(),

@@ -225,16 +225,15 @@ std::size_t answer_requests(RequestAnswerer& answerer, const std::string& file,
                             Communicator& ranks) {
   const bool is_root = ranks.rank() == 0;
   std::optional<RequestReader> reader;
-  run_on_root(ranks, "requests", [&] {
-    reader.emplace(file);
-    return std::string();
-  });
+  const auto read = [&] {
+    if (!reader) reader.emplace(file);
+    std::string lines;
+    for (const std::string& line : reader->next()) lines += line + "\n";
+    return lines;
+  };
   for (std::size_t done = 0;;) {
-    const std::string block = run_on_root(ranks, "requests", [&] {
-      std::string lines;
-      for (const std::string& line : reader->next()) lines += line + "\n";
-      return lines;
-    });
+    const std::string block =
+        ranks.size() == 1 ? read() : run_on_root(ranks, "reading requests", read);
     std::vector<std::string> lines;
     for (std::size_t begin = 0, end = 0; (end = block.find('\n', begin)) != std::string::npos;
          begin = end + 1)
