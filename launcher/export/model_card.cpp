@@ -22,7 +22,7 @@ constexpr const char* card_usage = R"(
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+    tokenizer = AutoTokenizer.from_pretrained("FOLDER", trust_remote_code=True)
     model = AutoModelForCausalLM.from_pretrained("FOLDER", trust_remote_code=True)
     ids = tokenizer(tokenizer.eos_token + "Once upon a time", return_tensors="pt")
     print(tokenizer.decode(model.generate(**ids, max_new_tokens=100)[0]))

@@ -14,7 +14,7 @@ Norms, rotary positions, router, gates, gains and the residual stream are comput
 the type of the weights: an untrained gain is 9e-4, which bfloat16 sums would lose.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Optional
 
 import torch
@@ -23,6 +23,11 @@ from torch import nn
 from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+
+# What the library calls the cache of keys and values in a model's output; late versions 5 renamed it.
+CACHE_FIELD = "past_key_values"
+if any(field.name == "cache" for field in fields(CausalLMOutputWithPast)):
+    CACHE_FIELD = "cache"
 
 
 class DualPathConfig(PretrainedConfig):
@@ -378,11 +383,17 @@ class DualPathPreTrainedModel(PreTrainedModel):
     config_class = DualPathConfig
     base_model_prefix = "model"
     _no_split_modules = ["DualPathLayer"]
-    _keep_in_fp32_modules = ["norm", "query_norm", "key_norm", "final_norm", "router", "gates", "gain"]
-    _keep_in_fp32_modules_strict = _keep_in_fp32_modules
     _supports_cache_class = True
     _supports_sdpa = True
     supports_gradient_checkpointing = False
+
+    def post_init(self):
+        """All but the matrices stays float32; the names must be of parts that the model has."""
+        small = ("norm", "query_norm", "key_norm", "final_norm", "router", "gates", "gain")
+        names = {part for name, _ in self.named_parameters() for part in name.split(".")}
+        self._keep_in_fp32_modules = [part for part in small if part in names]
+        self._keep_in_fp32_modules_strict = list(self._keep_in_fp32_modules)
+        super().post_init()
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -483,13 +494,16 @@ class DualPathModel(DualPathPreTrainedModel):
         use_cache=None,
         output_hidden_states=None,
         return_dict=None,
+        cache=None,
         **kwargs,
     ):
-        """attention_mask [B, tokens so far and these], 0: padding."""
+        """attention_mask [B, tokens so far and these], 0: padding. cache: another name of
+        past_key_values."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give input_ids or inputs_embeds, and not both")
         use_cache = self.config.use_cache if use_cache is None else use_cache
-        cache = self.prepare_cache(past_key_values) if use_cache else None
+        cache = past_key_values if cache is None else cache
+        cache = self.prepare_cache(cache) if use_cache else None
         x = widen(self.embedding(input_ids) if inputs_embeds is None else inputs_embeds)
         context = self.attention_context(x, attention_mask, position_ids, cache)
         hidden_states = [x]
@@ -500,8 +514,8 @@ class DualPathModel(DualPathPreTrainedModel):
         hidden_states[-1] = x
         output = BaseModelOutputWithPast(
             last_hidden_state=x,
-            past_key_values=cache,
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            **{CACHE_FIELD: cache},
         )
         return output if return_dict is None or return_dict else output.to_tuple()
 
@@ -542,8 +556,8 @@ class DualPathForCausalLM(DualPathPreTrainedModel, GenerationMixin):
         use_cache=None,
         output_hidden_states=None,
         return_dict=None,
-        cache_position=None,
         logits_to_keep=0,
+        cache=None,
         **kwargs,
     ):
         """labels [B, T]: input_ids again; the loss shifts them, −100 is passed over. logits_to_keep:
@@ -553,6 +567,7 @@ class DualPathForCausalLM(DualPathPreTrainedModel, GenerationMixin):
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             output_hidden_states=output_hidden_states,
@@ -566,7 +581,7 @@ class DualPathForCausalLM(DualPathPreTrainedModel, GenerationMixin):
         result = CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=output.past_key_values,
             hidden_states=output.hidden_states,
+            **{CACHE_FIELD: getattr(output, CACHE_FIELD)},
         )
         return result if return_dict is None or return_dict else result.to_tuple()
