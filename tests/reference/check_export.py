@@ -244,6 +244,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=200)
     arguments = parser.parse_args()
     dualpath = arguments.dualpath.resolve()
+    torch.set_num_threads(1)  # small models
     fixtures = sorted((HERE / "fixtures").glob("*.safetensors"))
     print(f"transformers {transformers.__version__}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as scratch:
