@@ -15,9 +15,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Writes the slices; the index tells where, and hashes what the memory held.
+// Writes the slices; the index tells where, and hashes what the source gave.
 std::vector<IndexedSlice> write_slices(Hdf5File& shard, std::span<const TensorSlice> slices,
-                                       const SliceAccess& memory) {
+                                       const SliceSource& source) {
   std::vector<IndexedSlice> written;
   for (const TensorSlice& slice : slices) {
     IndexedSlice& entry = written.emplace_back(
@@ -27,7 +27,7 @@ std::vector<IndexedSlice> write_slices(Hdf5File& shard, std::span<const TensorSl
     const std::string name = dataset_name(slice.name, slice.begin, slice.end);
     shard.create_dataset(name, type, static_cast<std::uint64_t>(slice.end - slice.begin));
     Checksum checksum;
-    memory.read(slice, [&](std::int64_t first, std::int64_t count, const void* elements) {
+    source(slice, [&](std::int64_t first, std::int64_t count, const void* elements) {
       checksum.add({static_cast<const std::byte*>(elements),
                     static_cast<std::size_t>(count) * size_of(slice.dtype)});
       shard.write_elements(name, type, static_cast<std::uint64_t>(first),
@@ -51,10 +51,10 @@ struct WrittenShard {
 };
 
 WrittenShard write_shard(const fs::path& path, std::span<const TensorSlice> slices,
-                         const SliceAccess& memory) {
+                         const SliceSource& source) {
   Hdf5File file = Hdf5File::create(path.string(), ExitCode::checkpoint);
   WrittenShard shard;
-  shard.slices = write_slices(file, slices, memory);
+  shard.slices = write_slices(file, slices, source);
   shard.index = print_index(shard.slices);
   file.create_dataset(index_name, Hdf5Type::u8, shard.index.size());
   file.write<std::uint8_t>(
@@ -123,8 +123,8 @@ void prove_structure(const fs::path& path, const WrittenShard& shard) {
 
 // What a rank tells the root: its shard's line, and the shard's index.
 std::string save_shard(const fs::path& path, std::span<const TensorSlice> slices,
-                       const SliceAccess& memory) {
-  WrittenShard shard = write_shard(path, slices, memory);
+                       const SliceSource& source) {
+  WrittenShard shard = write_shard(path, slices, source);
   prove_content(path, shard);
   prove_structure(path, shard);
   return print_shards(std::span(&shard.entry, 1)) + shard.index;
@@ -158,6 +158,17 @@ void write_proven(const fs::path& path, const std::string& text) {
   write_file(path, text, ExitCode::checkpoint);
   CHECK_AS(ExitCode::checkpoint, read_file(path, ExitCode::checkpoint) == text,
            "{}: is on the disk with other content than was written", path.string());
+}
+
+// What lies beside the shards, which the reports tell of. The manifest is written last.
+void write_head(const fs::path& folder, CheckpointManifest& manifest,
+                std::span<const std::string> reports) {
+  const std::string list = gather_shards(reports);
+  manifest.shards = summarize(list);
+  const std::string text = print_manifest(manifest);
+  CHECK(parse_manifest(text, manifest_name) == manifest, "the manifest does not read back");
+  write_proven(folder / shards_name, list);
+  write_proven(folder / manifest_name, text);
 }
 
 // Gives the finished folder its final name, in place of an earlier save of the same step.
@@ -195,15 +206,13 @@ void save_checkpoint(const fs::path& folder, CheckpointManifest manifest,
     });
     const std::vector<std::string> reports = run_together(ranks, what, [&] {
       const fs::path shard = temporary / shard_name(ranks.rank(), ranks.size());
-      return save_shard(shard, local, memory);
+      return save_shard(shard, local,
+                        [&](const TensorSlice& slice, const SliceAccess::Reader& reader) {
+                          memory.read(slice, reader);
+                        });
     });
     run_on_root(ranks, what, [&] {
-      const std::string list = gather_shards(reports);
-      manifest.shards = summarize(list);
-      const std::string text = print_manifest(manifest);
-      CHECK(parse_manifest(text, manifest_name) == manifest, "the manifest does not read back");
-      write_proven(temporary / shards_name, list);
-      write_proven(temporary / manifest_name, text);
+      write_head(temporary, manifest, reports);
       commit(temporary, folder, name);
       return "";
     });
@@ -211,6 +220,17 @@ void save_checkpoint(const fs::path& folder, CheckpointManifest manifest,
     if (ranks.rank() == 0) clean_up_after_failure(folder);
     throw;
   }
+}
+
+void write_checkpoint(const fs::path& folder, CheckpointManifest manifest,
+                      std::span<const std::vector<TensorSlice>> shards, const SliceSource& source) {
+  const int num_shards = static_cast<int>(shards.size());
+  std::vector<std::string> reports;
+  for (int i = 0; i < num_shards; ++i) {
+    reports.push_back(save_shard(folder / shard_name(i, num_shards),
+                                 shards[static_cast<std::size_t>(i)], source));
+  }
+  write_head(folder, manifest, reports);
 }
 
 }  // namespace dualpath

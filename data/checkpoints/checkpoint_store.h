@@ -14,6 +14,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -38,6 +39,17 @@ namespace dualpath {
 void save_checkpoint(const std::filesystem::path& folder, CheckpointManifest manifest,
                      std::span<const TensorSlice> local, Communicator& ranks,
                      const SliceAccess& memory = {});
+
+// Hands the elements of a slice to the reader, pieces in ascending order. The slice's `data` is not
+// looked at.
+using SliceSource =
+    std::function<void(const TensorSlice& slice, const SliceAccess::Reader& reader)>;
+
+// Writes a whole checkpoint from one process, shards[i] as rank i of a job would have: no more of
+// it is in memory than the pieces that the source hands out. `folder` is the checkpoint's own: it
+// exists, is empty, and is the caller's to publish.
+void write_checkpoint(const std::filesystem::path& folder, CheckpointManifest manifest,
+                      std::span<const std::vector<TensorSlice>> shards, const SliceSource& source);
 
 // Device, inode and time of change, nanoseconds: tells a folder from another one of its name. none:
 // there is nothing of that name; unknown_folder: the disk does not tell.

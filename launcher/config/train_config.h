@@ -33,6 +33,7 @@ struct TrainConfig {
   Precision residual_precision = Precision::fp32;
   std::string init_from;
   std::vector<std::string> init_changes;
+  bool save_hf = false;
   std::int64_t validation_every_steps = 0;
   std::int64_t validation_sequences = 64;
   std::int64_t loss_chunk_tokens = default_loss_chunk_tokens;
@@ -106,6 +107,9 @@ void visit_fields(Visitor& visit, TrainConfig& c) {
   visit.field("init_changes", c.init_changes,
               {.help = "fields of the model, such as model.rope_theta, that may differ from the "
                        "one of init_from, although its weights then make another function"});
+  visit.field("save_hf", c.save_hf,
+              {.help = "export the finished run's weights for Hugging Face's transformers, to "
+                       "hf/step-N in the run folder"});
   visit.field("validation_every_steps", c.validation_every_steps,
               {.help = "steps from one validation to the next; 0: no validation",
                .unit = "steps",

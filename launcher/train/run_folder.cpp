@@ -70,7 +70,7 @@ bool makes_same_steps(const RunConfig& one, const RunConfig& other) {
   for (const ConfigChange& change : compare_configs(one, other)) {
     const auto begins = [&](std::string_view section) { return change.key.starts_with(section); };
     if (!begins("run.") && !begins("checkpoint.") && !begins("logging.") && !begins("fault.") &&
-        !begins("profile."))
+        !begins("profile.") && change.key != "train.save_hf")
       return false;
   }
   return true;

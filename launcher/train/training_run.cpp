@@ -12,6 +12,8 @@
 #include "data/text/tokenizer_files.h"
 #include "launcher/common/stop_request.h"
 #include "launcher/common/text_format.h"
+#include "launcher/export/export_model.h"
+#include "launcher/export/import_model.h"
 #include "launcher/job/backend_choice.h"
 #include "launcher/job/device_peaks.h"
 #include "launcher/job/kernel_choices.h"
@@ -232,6 +234,10 @@ std::optional<RunConfig> TrainingRun::read_earlier_config() {
 // the corpora has changed. Sets the data to where they were.
 void TrainingRun::check_fits(const Checkpoint& checkpoint) {
   const CheckpointManifest& manifest = checkpoint.manifest;
+  CHECK_AS(ExitCode::checkpoint, !is_imported(manifest),
+           "{} was imported: it has weights and no moments to go on with; start a new run with "
+           "train.init_from={} and another run.folder",
+           checkpoint.folder.string(), folder_.string());
   RunConfig before = earlier_config_.value_or(config_);
   before.model = parse_model(manifest.model);
   for (const ConfigChange& change : check_resume(before, config_)) {
@@ -457,6 +463,7 @@ void TrainingRun::validate() {
 }
 
 void TrainingRun::finish() {
+  export_for_transformers();
   write_done();
   if (!job_.is_root()) return;
   log_.info("finished {} steps in {}", total_steps_, folder_.string());
@@ -466,8 +473,22 @@ void TrainingRun::finish() {
 // Where a start ended after the last step was saved, and before all else was done.
 void TrainingRun::finish_what_is_missing() {
   if (job_.is_root() && !path_exists(folder_ / "DONE", ExitCode::checkpoint)) prune();
+  export_for_transformers();
   write_done();
   if (job_.is_root()) draw_losses();  // what is there may be of fewer steps
+}
+
+// train.save_hf. What an earlier start has exported of this step stays.
+void TrainingRun::export_for_transformers() {
+  if (!config_.train.save_hf) return;
+  run_on_root(job_.world(), "train.save_hf", [this] {
+    const std::string name = checkpoint_name(trainer_->progress().step);
+    const std::filesystem::path target = folder_ / "hf" / name;
+    if (path_exists(target, ExitCode::checkpoint)) return std::string();
+    export_model(open_source(checkpoints() / name), target, {});
+    log_.info("exported {}", target.string());
+    return std::string();
+  });
 }
 
 // Rank 0's. The run is done already: a picture that cannot be drawn is no failure of it.

@@ -77,6 +77,7 @@ class TrainingRun {
   void prune();
   void finish();
   void finish_what_is_missing();
+  void export_for_transformers();
   void draw_losses();
   void write_done();
 
