@@ -49,8 +49,7 @@ void add_default(ConfigSource& source, int num_ranks) {
 // What the parts measure with, and their results so far.
 class Bench {
  public:
-  // REQUIRES: the run's config is resolved.
-  Bench(BenchConfig config, Job& job, std::unique_ptr<Device> device, Log& log);
+  Bench(ResolvedBenchConfig config, Job& job, std::unique_ptr<Device> device, Log& log);
 
   void machine();
   void step();
@@ -80,7 +79,7 @@ class Bench {
   // What there is so far: figures outlive a later part that fails or is killed.
   void write_json() const;
 
-  BenchConfig config_;
+  ResolvedBenchConfig config_;
   Job& job_;
   Log& log_;
   TrainingData data_;
@@ -164,7 +163,7 @@ fields, their defaults and units:
                             config_help<BenchConfig>());
 }
 
-Bench::Bench(BenchConfig config, Job& job, std::unique_ptr<Device> device, Log& log)
+Bench::Bench(ResolvedBenchConfig config, Job& job, std::unique_ptr<Device> device, Log& log)
     : config_(std::move(config)),
       job_(job),
       log_(log),
@@ -178,7 +177,7 @@ Bench::Bench(BenchConfig config, Job& job, std::unique_ptr<Device> device, Log& 
   json_["device"] = device_->name();
   json_["ranks"] = ranks().size();
   json_["threads"] = num_threads_;
-  json_["config"] = print_config(config_);
+  json_["config"] = print_config(BenchConfig{config_.json, config_.bench, config_.run});
   if (!job_.is_root()) return;
   fmt::print("{}, {} rank{}, {} thread{} each\n", device_->name(), ranks().size(),
              ranks().size() == 1 ? "" : "s", num_threads_, num_threads_ == 1 ? "" : "s");
@@ -323,8 +322,8 @@ ExitCode run(std::span<const std::string> words) {
   auto device = make_device(config.run.train.device, job.num_threads(config.run.train.threads),
                             job.local_rank());
   Log log("", job.is_root());
-  config.run = resolve(config.run, job, *device, log);
-  Bench bench(std::move(config), job, std::move(device), log);
+  const ResolvedRunConfig resolved = resolve(config.run, job, *device, log);
+  Bench bench({config.json, config.bench, resolved}, job, std::move(device), log);
   for (const Part* part : chosen) (bench.*part->run)();
   bench.finish();
   return ExitCode::success;

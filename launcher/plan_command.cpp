@@ -18,7 +18,6 @@
 #include "launcher/train/training_data.h"
 #include "launcher/train/training_options.h"
 #include "model/counts.h"
-#include "model/resolve_config.h"
 
 namespace dualpath {
 
@@ -322,16 +321,14 @@ ExitCode run(std::span<const std::string> words) {
     fmt::print(stderr, "dualpath: warning: {}\n", warning);
   const Machine machine = plan.machine.empty() ? counting_flops() : load_machine(plan.machine);
   if (corpora_are_here(run)) open_training_data(run);  // settles the size of the vocabulary
-  run.model = resolve(run.model);
   CHECK_AS(ExitCode::configuration, !plan.search || machine.memory_gb > 0,
            "{}: plan.search wants the memory of a rank: memory_gb", plan.machine);
   Json json;
   if (plan.search) {
     json = report_layouts(run, plan.ranks, machine);
   } else {
-    run.parallel = resolve(run.parallel, static_cast<int>(plan.ranks));
-    run.train.micro_batch_size = choose_micro_batch(run, machine.processor);
-    json = report(trainer_options(run, total_steps(run, {})), plan.ranks, machine,
+    const ResolvedRunConfig resolved = resolve(run, plan.ranks, machine.processor);
+    json = report(trainer_options(resolved, total_steps(resolved, {})), plan.ranks, machine,
                   !plan.machine.empty());
   }
   if (!config.json.empty()) write_file(config.json, json.dump(2) + "\n", ExitCode::configuration);

@@ -1,6 +1,5 @@
 // dualpath submit: a training run as a Slurm job.
 #include <algorithm>
-#include <ranges>
 
 #include "data/checkpoints/checkpoint_folder.h"
 #include "data/files/file_io.h"
@@ -63,7 +62,9 @@ void check_checkpoint(RunConfig config, TrainingData& data) {
   std::int64_t load_step = config.checkpoint.load_step;
   if (load_step_was_applied(config.folder(), load_step)) load_step = 0;
   std::optional<CheckpointEntry> found;
-  for (const std::int64_t step : std::views::reverse(list_steps(folder))) {
+  std::vector<std::int64_t> newest_first = list_steps(folder);
+  std::ranges::reverse(newest_first);
+  for (const std::int64_t step : newest_first) {
     if (found || (load_step != 0 && step != load_step)) continue;
     CheckpointEntry entry = look_at_checkpoint(folder / checkpoint_name(step));
     if (entry.looks_whole()) found = std::move(entry);

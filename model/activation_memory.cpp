@@ -25,19 +25,20 @@ void add_categories(std::vector<CategoryBytes>& sums, const std::vector<Category
 
 }  // namespace
 
-ParameterStore lay_out_parameters(const ModelConfig& config, const ModelOptions& options) {
+ParameterStore lay_out_parameters(const ResolvedModelConfig& config, const ModelOptions& options) {
   ParameterStore parameters(options.part.place);
   make_stages(config, options, parameters);
   parameters.set_options(store_options(options));
   return parameters;
 }
 
-ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options) {
+ActivationMemory measure_activations(const ResolvedModelConfig& config,
+                                     const ModelOptions& options) {
   DryOps ops;
   return measure_activations(config, options, ops, [&] { return ops.flops(); });
 }
 
-ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options,
+ActivationMemory measure_activations(const ResolvedModelConfig& config, const ModelOptions& options,
                                      Ops& ops, const std::function<double()>& spent) {
   ParameterStore parameters(options.part.place);
   std::deque<Stage> stages = make_stages(config, options, parameters);

@@ -23,13 +23,13 @@ struct ActivationMemory {
   std::vector<PassCosts> passes;  // by stage
 };
 // Needs no device. `ops` compute nothing and are issued exactly what the passes issue, with every
-// regulariser on; spent() tells what they have cost so far, in any unit. REQUIRES: config is
-// resolved.
-ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options,
+// regulariser on; spent() tells what they have cost so far, in any unit.
+ActivationMemory measure_activations(const ResolvedModelConfig& config, const ModelOptions& options,
                                      Ops& ops, const std::function<double()>& spent);
 // In FLOPs of matrix products and attention.
-ActivationMemory measure_activations(const ModelConfig& config, const ModelOptions& options);
-// The parameters that a rank holds, without memory. REQUIRES: config is resolved.
-ParameterStore lay_out_parameters(const ModelConfig& config, const ModelOptions& options);
+ActivationMemory measure_activations(const ResolvedModelConfig& config,
+                                     const ModelOptions& options);
+// The parameters that a rank holds, without memory.
+ParameterStore lay_out_parameters(const ResolvedModelConfig& config, const ModelOptions& options);
 
 }  // namespace dualpath

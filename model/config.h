@@ -116,6 +116,13 @@ struct ModelConfig {
   }
 };
 
+// A configuration that leaves nothing open: kv_heads and the used FFN sizes are given, and stand
+// verbatim. Only resolve() (model/resolve_config.h) makes one.
+class ResolvedModelConfig : public ModelConfig {
+  friend ResolvedModelConfig resolve(ModelConfig config);
+  explicit ResolvedModelConfig(ModelConfig config) : ModelConfig(std::move(config)) {}
+};
+
 // Weights λ of the optional loss terms (all 0 in the paper's runs).
 struct RegularizerConfig {
   double ponder = 0;

@@ -57,7 +57,7 @@ std::int64_t layer_parameters(const ModelConfig& c, std::int64_t layer) {
   return count;
 }
 
-std::int64_t model_parameters(const ModelConfig& c) {
+std::int64_t model_parameters(const ResolvedModelConfig& c) {
   std::int64_t count = c.vocab_size * c.hidden_size * (c.tied_embeddings ? 1 : 2) + c.hidden_size;
   for (std::int64_t layer = 0; layer < c.layers; ++layer) count += layer_parameters(c, layer);
   return count;
@@ -80,13 +80,13 @@ double layer_flops(const ModelConfig& c, std::int64_t layer, AttentionFlops atte
   return flops;
 }
 
-double model_flops(const ModelConfig& c, AttentionFlops attention) {
+double model_flops(const ResolvedModelConfig& c, AttentionFlops attention) {
   double flops = 2 * static_cast<double>(c.vocab_size) * static_cast<double>(c.hidden_size);
   for (std::int64_t layer = 0; layer < c.layers; ++layer) flops += layer_flops(c, layer, attention);
   return flops;
 }
 
-double training_flops(const ModelConfig& c, AttentionFlops attention) {
+double training_flops(const ResolvedModelConfig& c, AttentionFlops attention) {
   return 3 * model_flops(c, attention);
 }
 

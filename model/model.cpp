@@ -16,8 +16,8 @@ void fill_rope(const ModelConfig& config, const RopeTables& rope, Device& device
 
 }  // namespace
 
-Model::Model(const ModelConfig& config, const ModelOptions& options, Device& device, Stream& stream,
-             TensorAxis* tensor)
+Model::Model(const ResolvedModelConfig& config, const ModelOptions& options, Device& device,
+             Stream& stream, TensorAxis* tensor)
     : config_(config),
       options_(options),
       device_(device),

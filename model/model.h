@@ -16,12 +16,12 @@ namespace dualpath {
 
 class Model {
  public:
-  // REQUIRES: config is resolved. `tensor` outlives the model; null: a group of one. Throws
+  // `tensor` outlives the model; null: a group of one. Throws
   // Error(configuration) where the memory is not to be had.
-  Model(const ModelConfig& config, const ModelOptions& options, Device& device, Stream& stream,
-        TensorAxis* tensor = nullptr);
+  Model(const ResolvedModelConfig& config, const ModelOptions& options, Device& device,
+        Stream& stream, TensorAxis* tensor = nullptr);
 
-  const ModelConfig& config() const { return config_; }
+  const ResolvedModelConfig& config() const { return config_; }
   Device& device() const { return device_; }
   Stream& stream() const { return stream_; }
   ParameterStore& parameters() { return *parameters_; }
@@ -125,7 +125,7 @@ class Model {
   Slot& slot_of(const Pass& pass);
   Tensor upload(std::span<const std::int32_t> host, std::int64_t begin);
 
-  ModelConfig config_;
+  ResolvedModelConfig config_;
   ModelOptions options_;
   Device& device_;
   Stream& stream_;

@@ -15,7 +15,8 @@ std::vector<StageLayers> stages_of(const ModelConfig& config, const ModelPart& p
 
 }  // namespace
 
-ModelTensors lay_out_tensors(const ModelConfig& config, const ModelOptions& options, Arena& arena) {
+ModelTensors lay_out_tensors(const ResolvedModelConfig& config, const ModelOptions& options,
+                             Arena& arena) {
   const std::int64_t tokens = options.micro_batch_size * config.sequence_length;
   const Shape table{config.sequence_length, config.head_size() / 2};
   ModelTensors t;
@@ -31,7 +32,7 @@ ModelTensors lay_out_tensors(const ModelConfig& config, const ModelOptions& opti
   return t;
 }
 
-std::deque<Stage> make_stages(const ModelConfig& config, const ModelOptions& options,
+std::deque<Stage> make_stages(const ResolvedModelConfig& config, const ModelOptions& options,
                               ParameterStore& parameters) {
   std::deque<Stage> stages;
   for (const StageLayers& layers : stages_of(config, options.part)) {

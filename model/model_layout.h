@@ -50,10 +50,11 @@ struct ModelTensors {
         .reshape({count / num_readouts, num_readouts});
   }
 };
-ModelTensors lay_out_tensors(const ModelConfig& config, const ModelOptions& options, Arena& arena);
+ModelTensors lay_out_tensors(const ResolvedModelConfig& config, const ModelOptions& options,
+                             Arena& arena);
 
 // Declares their parameters and seals the store.
-std::deque<Stage> make_stages(const ModelConfig& config, const ModelOptions& options,
+std::deque<Stage> make_stages(const ResolvedModelConfig& config, const ModelOptions& options,
                               ParameterStore& parameters);
 StoreOptions store_options(const ModelOptions& options);
 

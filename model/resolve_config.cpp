@@ -133,7 +133,7 @@ void validate(const ModelConfig& c, ConfigProblems& problems) {
   validate_ffn_sizes(c, problems);
 }
 
-ModelConfig resolve(ModelConfig c) {
+ResolvedModelConfig resolve(ModelConfig c) {
   if (c.kv_heads == 0) c.kv_heads = c.attention_heads;
   if (c.layer_flop_budget != 0) {
     const FfnBudgetSolution solution = solve_ffn_budget(c, c.architecture[0]);
@@ -147,7 +147,7 @@ ModelConfig resolve(ModelConfig c) {
   c.layer_flop_budget = 0;
   c.deep.d_ffn = 0;
   c.wide.d_ffn = 0;
-  return c;
+  return ResolvedModelConfig(std::move(c));
 }
 
 }  // namespace dualpath

@@ -9,7 +9,7 @@ namespace dualpath {
 void validate(const ModelConfig& config, ConfigProblems& problems);
 
 // Fills what was left open: kv_heads, FFN sizes from d_ffn or the budget. The result validates
-// too. REQUIRES: validate found nothing.
-ModelConfig resolve(ModelConfig config);
+// too, and resolves to itself. REQUIRES: validate found nothing.
+ResolvedModelConfig resolve(ModelConfig config);
 
 }  // namespace dualpath

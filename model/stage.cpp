@@ -46,7 +46,7 @@ Parameter declare_head(ParameterStore& store, const ModelConfig& config, Cut cut
 
 }  // namespace
 
-Stage::Stage(const ModelConfig& config, ParameterStore& store, const StageLayers& layers,
+Stage::Stage(const ResolvedModelConfig& config, ParameterStore& store, const StageLayers& layers,
              Cut vocabulary, Recompute recompute, std::int64_t chunk_tokens)
     : width_(config.hidden_size), layers_of_(layers), recompute_(recompute) {
   const auto next_bucket = [&] {

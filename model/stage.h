@@ -37,10 +37,10 @@ struct StageStash {
 
 class Stage {
  public:
-  // Declares the parameters of these layers in `store`. REQUIRES: resolve(config) was applied.
+  // Declares the parameters of these layers in `store`.
   // vocabulary: the cut of embedding and head. chunk_tokens: how many tokens' logits exist at once.
-  Stage(const ModelConfig& config, ParameterStore& store, const StageLayers& layers, Cut vocabulary,
-        Recompute recompute, std::int64_t chunk_tokens);
+  Stage(const ResolvedModelConfig& config, ParameterStore& store, const StageLayers& layers,
+        Cut vocabulary, Recompute recompute, std::int64_t chunk_tokens);
 
   // Runs the layers on the input, on the first stage on the embedding of ids instead; keeps in
   // ctx.stash what backward() needs, a copy of it included, and returns the last layer's output [T,

@@ -37,17 +37,17 @@ constexpr Effort three_times = {.repeats = 3, .seconds = 0};
 
 // Grouped heads; micro-batches of several loss chunks, the last one shorter.
 TrainerOptions small_options(Recompute recompute = Recompute::none) {
-  TrainerOptions o;
-  o.model.layers = 2;
-  o.model.hidden_size = 32;
-  o.model.attention_heads = 4;
-  o.model.kv_heads = 2;
-  o.model.sequence_length = 24;
-  o.model.vocab_size = 64;
-  o.model.deep.iterations = 3;
-  o.model.deep.ffn_hidden_size = 32;
-  o.model.wide.ffn_hidden_size = 64;
-  o.model = resolve(o.model);
+  ModelConfig model;
+  model.layers = 2;
+  model.hidden_size = 32;
+  model.attention_heads = 4;
+  model.kv_heads = 2;
+  model.sequence_length = 24;
+  model.vocab_size = 64;
+  model.deep.iterations = 3;
+  model.deep.ffn_hidden_size = 32;
+  model.wide.ffn_hidden_size = 64;
+  TrainerOptions o{.model = resolve(model)};
   o.parallel.recompute = recompute;
   o.global_batch_size = 6;
   o.micro_batch_size = 2;
@@ -190,7 +190,6 @@ class BenchOnGpu : public testing::Test {
     config_.bench.kernel_seconds = 0;
     const TrainerOptions options = small_options();
     config_.run.model = options.model;
-    config_.run.parallel = resolve(ParallelConfig{}, 1);
     config_.run.train.global_batch_size = 4;
     config_.run.train.micro_batch_size = 2;
   }
@@ -199,7 +198,9 @@ class BenchOnGpu : public testing::Test {
     const MockTokens source(1, static_cast<std::uint64_t>(config_.run.model.vocab_size),
                             config_.run.model.sequence_length);
     const MachinePeaks peaks{.fp32 = 1e9, .bf16 = 1e9, .memory = 1e9};
-    StepBench bench = measure_step(config_, source, peaks, device, ranks, log_);
+    const ResolvedBenchConfig config{"", config_.bench,
+                                     resolve(config_.run, ranks.size(), Processor::gpu)};
+    StepBench bench = measure_step(config, source, peaks, device, ranks, log_);
     step_ = bench.step.table().json();
     std::map<std::string, double> calls;
     for (const auto& row : bench.kernels.json()) {

@@ -137,11 +137,11 @@ TEST(Counts, FormulaEqualsDeclaredParameters) {
               config.shared_attention = flags & 1;
               config.tied_embeddings = flags & 2;
               config.deep.iteration_norm = flags & 4;
-              config = resolve(config);
+              const ResolvedModelConfig resolved = resolve(config);
               ParameterStore store;
-              const Stage stage(config, store, {.end = config.layers}, Cut::whole, Recompute::none,
-                                16);
-              EXPECT_EQ(store.num_parameters(), model_parameters(config));
+              const Stage stage(resolved, store, {.end = config.layers}, Cut::whole,
+                                Recompute::none, 16);
+              EXPECT_EQ(store.num_parameters(), model_parameters(resolved));
               ++checked;
             }
           }

@@ -393,7 +393,8 @@ TEST(Gradient, Gate) {
 
 TEST(Gradient, GateRegularizer) {
   ReferenceOps ops;
-  for (const auto& [entropy_scale, balance_scale] : {std::pair{1.0, 0.0}, {0.0, 1.0}, {2.0, 3.0}}) {
+  for (const auto& scales : {std::pair{1.0, 0.0}, {0.0, 1.0}, {2.0, 3.0}}) {
+    const double entropy_scale = scales.first, balance_scale = scales.second;
     Array gates = uniform("gates", {6, 2}, 0.05, 0.95);
     Array dgates = poisoned({6, 2}), unused = poisoned({6, 2});
     Accumulated ignored({2});

@@ -165,7 +165,6 @@ class Ranking : public testing::Test {
     model.vocab_size = 512;
     model.deep = {.iterations = 3, .ffn_hidden_size = 64};
     model.wide.ffn_hidden_size = 256;
-    model = resolve(model);
     run_.train.global_batch_size = 16;
     run_.data.mock = true;
     machine_.memory_gb = 100;
@@ -174,7 +173,9 @@ class Ranking : public testing::Test {
     RunConfig run = run_;
     run.parallel = layout.parallel;
     run.train.micro_batch_size = layout.micro_batch_size;
-    return forecast_step(trainer_options(run, 1), machine_).seconds();
+    const auto ranks = grid_shape(layout.parallel).size();
+    return forecast_step(trainer_options(resolve(run, ranks, Processor::unknown), 1), machine_)
+        .seconds();
   }
   RunConfig run_;
   Machine machine_ = small_machine();
@@ -260,11 +261,11 @@ TEST_F(Ranking, KernelsTakeMemoryOfTheirOwnByProcessorAndPrecision) {
   run_.train.micro_batch_size = 1;
   const auto planned = [&](Processor processor, Precision precision, Recompute recompute) {
     run_.train.precision = precision;
-    ParallelConfig alone;
-    alone.recompute = recompute;
-    run_.parallel = resolve(alone, 1);
+    run_.parallel.recompute = recompute;
     machine_.processor = processor;
-    return plan_job(trainer_options(run_, 1), machine_).stages.front().memory;
+    return plan_job(trainer_options(resolve(run_, 1, processor), 1), machine_)
+        .stages.front()
+        .memory;
   };
   const auto none = Recompute::none;
   EXPECT_EQ(planned(Processor::unknown, Precision::bf16, none).kernel_bytes(), 0U);

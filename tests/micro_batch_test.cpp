@@ -20,7 +20,6 @@ class OpenMicroBatch : public testing::Test {
     model.sequence_length = 128;
     model.deep.ffn_hidden_size = 64;
     model.wide.ffn_hidden_size = 128;
-    model = resolve(model);
     config_.train.steps = 1;
     config_.train.global_batch_size = 64;
   }

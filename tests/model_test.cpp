@@ -237,7 +237,7 @@ TEST_P(ModelGradient, InBf16WithinTheRoundingBound) {
 // 2·m·n·k over all matrix products, 3 × forward plus the head's: what model_flops() counts, router
 // and gates aside (they are not matrix products here).
 TEST_P(ModelGradient, IssuesTheMatrixProductsThatTheFormulaCounts) {
-  const ModelConfig config = resolve(GetParam().config);
+  const ResolvedModelConfig config = resolve(GetParam().config);
   const ModelOptions options{
       .types = NumericTypes::all(DType::f64), .micro_batch_size = batch, .loss_chunk_tokens = 4};
   const double tokens = static_cast<double>(batch * config.sequence_length);

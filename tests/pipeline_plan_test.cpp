@@ -151,11 +151,13 @@ TEST(PipelineOrder, RefusesWhatThereIsNot) {
 // The checker's own test: nothing can be left out, repeated or altered unnoticed.
 TEST(PipelinePlan, EveryPartIsNeeded) {
   using Ops = std::vector<PipelineOp>;
-  for (auto [schedule, shape] :
+  for (const auto& pair :
        std::vector<std::pair<Schedule, PipelineShape>>{{Schedule::gpipe, {3, 1, 2}},
                                                        {Schedule::one_f_one_b, {3, 1, 4}},
                                                        {Schedule::interleaved, {2, 2, 4}},
                                                        {Schedule::zero_bubble, {3, 1, 4}}}) {
+    const Schedule schedule = pair.first;
+    const PipelineShape shape = pair.second;
     const auto plans = plan_pipeline(schedule, shape);
     for (std::size_t stage = 0; stage < plans.size(); ++stage) {
       const Ops& ops = plans[stage].ops;

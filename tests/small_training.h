@@ -8,17 +8,17 @@
 namespace dualpath {
 
 inline TrainerOptions small_options(const NumericTypes& types = {}) {
-  TrainerOptions o;
+  ModelConfig model;
+  model.layers = 2;
+  model.hidden_size = 32;
+  model.attention_heads = 4;
+  model.sequence_length = 24;
+  model.vocab_size = 64;
+  model.deep.iterations = 2;
+  model.deep.ffn_hidden_size = 32;
+  model.wide.ffn_hidden_size = 64;
+  TrainerOptions o{.model = resolve(model)};
   o.types = types;
-  o.model.layers = 2;
-  o.model.hidden_size = 32;
-  o.model.attention_heads = 4;
-  o.model.sequence_length = 24;
-  o.model.vocab_size = 64;
-  o.model.deep.iterations = 2;
-  o.model.deep.ffn_hidden_size = 32;
-  o.model.wide.ffn_hidden_size = 64;
-  o.model = resolve(o.model);
   o.optimizer.lr = 1e-2;
   o.optimizer.warmup_steps = 4;
   o.global_batch_size = 8;

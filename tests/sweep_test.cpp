@@ -106,7 +106,7 @@ TEST(SweepGrid, MeetsBothBudgets) {
     const SweepRun& run = grid.plan.runs[i];
     SCOPED_TRACE(run.name);
     // Layers that are not the model's 2 share the budget of 2.
-    const ModelConfig model = resolve(grid.configs[i].model);
+    const ResolvedModelConfig model = resolve(grid.configs[i].model);
     double layers = 0;
     for (std::int64_t l = 0; l < model.layers; ++l)
       layers += layer_flops(model, l, AttentionFlops::causal);

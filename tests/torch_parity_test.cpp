@@ -59,8 +59,7 @@ Config config_of(const FixtureFile& file, const std::string& section) {
 class Subject {
  public:
   Subject(const FixtureFile& file, Device& device, DType dtype, std::int64_t micro_batch_size)
-      : file_(file),
-        device_(device),
+      : device_(device),
         stream_(device.make_stream()),
         sequences_(file.shape("ids")[1]),
         tokens_(sequences_ * file.shape("ids")[2]),
@@ -177,7 +176,6 @@ class Subject {
                                   static_cast<std::size_t>(count * positions));
   }
 
-  const FixtureFile& file_;
   Device& device_;
   std::unique_ptr<Stream> stream_;
   std::int64_t sequences_;

@@ -124,7 +124,7 @@ void CounterRng::uniform(std::span<double> out, std::uint64_t begin, double low,
 Permutation::Permutation(std::uint64_t seed, std::string_view stream, std::uint64_t size)
     : rng_(seed, stream),
       size_(size),
-      half_bits_((std::bit_width(size > 0 ? size - 1 : 0) + 1) / 2) {
+      half_bits_((static_cast<int>(std::bit_width(size > 0 ? size - 1 : 0)) + 1) / 2) {
   if (half_bits_ == 0) half_bits_ = 1;
 }
 

@@ -187,10 +187,10 @@ void ConfigReader::enter(std::string key, const ConfigNode* node) {
 void ConfigReader::leave() {
   const Level& level = levels_.back();
   if (level.node != nullptr) {
-    for (const auto& entry : level.node->entries) {
+    for (const auto& [name, node] : level.node->entries) {
       const auto& names = level.names;
-      if (std::find(names.begin(), names.end(), entry.first) == names.end()) {
-        unknown_.emplace_back(key_of(entry.first), &entry.second);
+      if (std::find(names.begin(), names.end(), name) == names.end()) {
+        unknown_.emplace_back(key_of(name), &node);
       }
     }
   }

@@ -134,11 +134,11 @@ class Converter {
     node.origin = where(name);
     if (const std::size_t* first = index.find(name.Scalar())) {
       problems_.add("", fmt::format("{}: {}: given twice, first at {}", node.origin, key,
-                                    map.entries[*first].second.origin));
+                                    map.entries[*first].node.origin));
       return;
     }
     index.add(name.Scalar());
-    map.entries.emplace_back(name.Scalar(), std::move(node));
+    map.entries.push_back({name.Scalar(), std::move(node)});
   }
 
   std::string name_;
@@ -162,10 +162,10 @@ void merge(ConfigNode& below, ConfigNode above) {
   EntryIndex index(below);
   for (auto& [name, node] : above.entries) {
     if (const std::size_t* same = index.find(name)) {
-      merge(below.entries[*same].second, std::move(node));
+      merge(below.entries[*same].node, std::move(node));
     } else {
       index.add(name);
-      below.entries.emplace_back(name, std::move(node));
+      below.entries.push_back({name, std::move(node)});
     }
   }
 }
@@ -226,9 +226,9 @@ void ConfigSource::add_with_bases(const fs::path& path, const std::string& named
   folders_.push_back(read.has_folder ? path.parent_path() : fs::path());
   ConfigNode document = parse(read.text, path.string(), static_cast<int>(folders_.size()) - 1);
   const auto base = std::find_if(document.entries.begin(), document.entries.end(),
-                                 [](const auto& entry) { return entry.first == base_key; });
+                                 [](const ConfigEntry& entry) { return entry.name == base_key; });
   if (base != document.entries.end()) {
-    const ConfigNode named = std::move(base->second);
+    const ConfigNode named = std::move(base->node);
     document.entries.erase(base);
     chain_.push_back(path);
     add_bases(named);
@@ -322,7 +322,7 @@ void ConfigSource::add_override(const std::string& assignment) {
       ConfigNode parent;
       parent.kind = ConfigNode::Kind::map;
       parent.origin = origin;
-      parent.entries.emplace_back(*part, std::move(node));
+      parent.entries.push_back({*part, std::move(node)});
       node = std::move(parent);
     }
     merge(root_, std::move(node));

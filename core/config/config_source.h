@@ -6,24 +6,30 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "core/config/field.h"
 
 namespace dualpath {
 
+struct ConfigEntry;
+
 struct ConfigNode {
   enum class Kind { empty, scalar, list, map };
   Kind kind = Kind::empty;
-  std::string text;               // scalar: without its quotes
-  bool quoted = false;            // scalar: stood in quotes, so it is no number and no bool
-  std::string origin;             // "base.yaml:12" or "command line: model.layers=4"
-  int file = -1;                  // which of the source's files; -1: none
-  std::vector<ConfigNode> items;  // list
-  std::vector<std::pair<std::string, ConfigNode>> entries;  // map, in the order given
+  std::string text;                  // scalar: without its quotes
+  bool quoted = false;               // scalar: stood in quotes, so it is no number and no bool
+  std::string origin;                // "base.yaml:12" or "command line: model.layers=4"
+  int file = -1;                     // which of the source's files; -1: none
+  std::vector<ConfigNode> items;     // list
+  std::vector<ConfigEntry> entries;  // map, in the order given
 
   const ConfigNode* find(std::string_view key) const;  // null if this is no map with that key
+};
+
+struct ConfigEntry {
+  std::string name;
+  ConfigNode node;
 };
 
 // Whatever is added later wins, field by field; lists are replaced whole. Nothing here throws: what

@@ -268,7 +268,7 @@ void CpuOps::compute(const op::SegmentAttention& op) {
             const std::int64_t last = std::min<std::int64_t>(first + block_queries, segment[1]);
             QueryBlock<O> queries(head, first, last, E, Work(scratch_.of(thread), E));
             queries.meet({segment[0], last, true});
-            for (std::int32_t past = segment[2]; past >= 0; past = segments[past * 3 + 2])
+            for (std::int64_t past = segment[2]; past >= 0; past = segments[past * 3 + 2])
               queries.meet({segments[past * 3], segments[past * 3 + 1], false});
             queries.store();
           }

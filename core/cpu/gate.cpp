@@ -64,7 +64,7 @@ struct PathRows {
 
 template <class S>
 void combine_row(S* y, PathRows<const S> in, TokenGate gate, std::int64_t D) {
-  const auto [x, deep, wide] = in;
+  const S *x = in.x, *deep = in.deep, *wide = in.wide;
   const Pair gates = gate.gates;
   if (gate.target == GateTarget::states) {
 #pragma omp simd
@@ -79,7 +79,7 @@ void combine_row(S* y, PathRows<const S> in, TokenGate gate, std::int64_t D) {
 // <dy, h_deep>, <dy, h_wide>; of the updates h - x if that is the target
 template <class S>
 Pair gate_gradients(const S* dy, PathRows<const S> in, GateTarget target, std::int64_t D) {
-  const auto [x, deep, wide] = in;
+  const S *x = in.x, *deep = in.deep, *wide = in.wide;
   const float origin = target == GateTarget::states ? 0.0F : 1.0F;
   float to_deep = 0;
   float to_wide = 0;
@@ -103,7 +103,7 @@ struct LogitRows {
 template <int N, class S>
 void gate_row_backward(PathRows<S> out, const S* dy, const S* x, TokenGate gate, LogitRows logits,
                        std::int64_t D) {
-  const auto [dx, ddeep, dwide] = out;
+  S *dx = out.x, *ddeep = out.deep, *dwide = out.wide;
   const Pair gates = gate.gates;
   const float rest = gate.target == GateTarget::states ? 0.0F : 1.0F - gates.deep - gates.wide;
 #pragma omp simd

@@ -85,7 +85,7 @@ double run_on_threads(RegisterLoop loop, int num_threads) {
 }
 
 // No multiple of a large power of two, at which streams would meet in the same banks of memory.
-constexpr std::int64_t array_bytes = 250'000'000 / 64 * 64;
+constexpr std::int64_t array_bytes = std::int64_t{250'000'000} / 64 * 64;
 constexpr std::int64_t array_size = array_bytes / static_cast<std::int64_t>(sizeof(Lanes4));
 
 Lanes4* array_in(const Buffer& buffer) {

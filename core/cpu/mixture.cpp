@@ -32,11 +32,10 @@ struct RoutedRow {
 // dh += weight·dh_deep + dlogit·w, dw += dlogit·h
 template <class S>
 void routed_row_backward(S* dh, float* dw, RoutedRow<S> row, std::int64_t n) {
-  const auto [dh_deep, h, w, weight, dlogit] = row;
 #pragma omp simd
   for (std::int64_t d = 0; d < n; ++d) {
-    dh[d] = dh[d] + weight * dh_deep[d] + dlogit * w[d];
-    dw[d] += dlogit * h[d];
+    dh[d] = dh[d] + row.weight * row.dh_deep[d] + row.dlogit * row.w[d];
+    dw[d] += row.dlogit * row.h[d];
   }
 }
 

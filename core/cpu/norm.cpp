@@ -44,7 +44,8 @@ struct NormalizedRow {
 template <class S, class O>
 void normalize_row_backward(S* dx, float* dweight, const O* dout, NormalizedRow<S> row,
                             std::int64_t n) {
-  const auto [x, weight, rstd] = row;
+  const S* x = row.x;
+  const float *weight = row.weight, rstd = row.rstd;
   const float mean = dot(n, dout, weight, x) * rstd / static_cast<float>(n);
 #pragma omp simd
   for (std::int64_t d = 0; d < n; ++d) {

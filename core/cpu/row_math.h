@@ -14,7 +14,8 @@ inline float dot(std::int64_t n, const Factors*... factors) {
   Vector even{};
   Vector odd{};
   std::int64_t i = 0;
-  for (; i + 2 * vector_lanes <= n; i += 2 * vector_lanes) {
+  constexpr std::int64_t step = std::int64_t{2} * vector_lanes;
+  for (; i + step <= n; i += step) {
     even += (... * load(factors + i));
     odd += (... * load(factors + i + vector_lanes));
   }

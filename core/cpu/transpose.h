@@ -9,23 +9,28 @@
 
 namespace dualpath {
 
-using LaneIndices [[gnu::vector_size(vector_lanes * sizeof(int))]] = int;
+// The lanes at the given indices of a and then b.
+template <int... indices>
+inline Vector shuffle(Vector a, Vector b) {
+#ifdef __clang__
+  return __builtin_shufflevector(a, b, indices...);
+#else  // gcc 11 does not have it
+  using Indices [[gnu::vector_size(vector_lanes * sizeof(int))]] = int;
+  return __builtin_shuffle(a, b, Indices{indices...});
+#endif
+}
 
 // Exchanges the off-diagonal quarters of every 2·half × 2·half block (Eklundh).
-template <int half>
-inline void exchange_quarters(Vector (&rows)[vector_lanes]) {
-  constexpr auto indices = []<int... lane>(std::integer_sequence<int, lane...>, bool upper) {
-    if (upper) return LaneIndices{((lane & half) != 0 ? vector_lanes + lane - half : lane)...};
-    return LaneIndices{((lane & half) != 0 ? vector_lanes + lane : lane + half)...};
-  };
-  constexpr auto lanes = std::make_integer_sequence<int, vector_lanes>();
+template <int half, int... lane>
+inline void exchange_quarters(Vector (&rows)[vector_lanes], std::integer_sequence<int, lane...>) {
 #pragma GCC unroll 16
   for (int i = 0; i < vector_lanes; ++i) {
     if ((i & half) != 0) continue;
     const Vector upper = rows[i];
     const Vector lower = rows[i + half];
-    rows[i] = __builtin_shuffle(upper, lower, indices(lanes, true));
-    rows[i + half] = __builtin_shuffle(upper, lower, indices(lanes, false));
+    rows[i] = shuffle<((lane & half) != 0 ? vector_lanes + lane - half : lane)...>(upper, lower);
+    rows[i + half] =
+        shuffle<((lane & half) != 0 ? vector_lanes + lane : lane + half)...>(upper, lower);
   }
 }
 
@@ -35,10 +40,11 @@ void transpose_square(Out* out, std::int64_t out_row, const In* in, std::int64_t
   Vector rows[vector_lanes];
 #pragma GCC unroll 16
   for (int i = 0; i < vector_lanes; ++i) rows[i] = load(in + i * in_row);
-  exchange_quarters<1>(rows);
-  exchange_quarters<2>(rows);
-  exchange_quarters<4>(rows);
-  if constexpr (vector_lanes == 16) exchange_quarters<vector_lanes / 2>(rows);
+  constexpr auto lanes = std::make_integer_sequence<int, vector_lanes>();
+  exchange_quarters<1>(rows, lanes);
+  exchange_quarters<2>(rows, lanes);
+  exchange_quarters<4>(rows, lanes);
+  if constexpr (vector_lanes == 16) exchange_quarters<vector_lanes / 2>(rows, lanes);
 #pragma GCC unroll 16
   for (int i = 0; i < vector_lanes; ++i) store(out + i * out_row, rows[i]);
 }

@@ -80,7 +80,7 @@ class CudaOps final : public Ops {
 
   void run(const Operation& operation) override {
     check(operation);
-    std::visit([this](const auto& op) { issue(op); }, operation);
+    std::visit([this](const auto& op) { this->issue(op); }, operation);
   }
   std::unique_ptr<KernelTuner> make_tuner() override {
     return std::make_unique<CudaTuner>(

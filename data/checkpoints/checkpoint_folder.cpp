@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <fmt/ranges.h>
-#include <ranges>
 #include <set>
 #include <sstream>
 
@@ -116,7 +115,8 @@ class Search {
       is_one_gone_ = false;
       // The root's listing counts, so that all ranks look at the same checkpoints.
       std::istringstream newest_first(run_on_root(ranks_, "listing checkpoints", [&] {
-        return fmt::format("{}", fmt::join(std::views::reverse(list_steps(folder_)), " "));
+        const std::vector<std::int64_t> steps = list_steps(folder_);
+        return fmt::format("{}", fmt::join(steps.rbegin(), steps.rend(), " "));
       }));
       for (std::int64_t step = 0; !is_one_gone_ && newest_first >> step;) {
         if (auto found = look_at(folder_ / checkpoint_name(step))) return found;
@@ -181,7 +181,9 @@ std::vector<std::int64_t> prune_checkpoints(const fs::path& folder, std::int64_t
                                             std::int64_t keep_last, std::int64_t keep_every) {
   std::vector<std::int64_t> removed;
   std::int64_t num_whole = 0;
-  for (const std::int64_t step : std::views::reverse(list_steps(folder))) {
+  std::vector<std::int64_t> newest_first = list_steps(folder);
+  std::ranges::reverse(newest_first);
+  for (const std::int64_t step : newest_first) {
     if (step > saved_step) continue;
     const fs::path path = folder / checkpoint_name(step);
     if (num_whole < std::max<std::int64_t>(keep_last, 1)) {

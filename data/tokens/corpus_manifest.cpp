@@ -46,7 +46,7 @@ std::uint64_t get_hex(const std::string& path, const YAML::Node& map, const char
 
 // A file within the corpus folder.
 std::string get_name(const std::string& path, const YAML::Node& map) {
-  const auto name = get<std::string>(path, map, "name");
+  auto name = get<std::string>(path, map, "name");
   CHECK_AS(
       ExitCode::data, !name.empty() && name != "." && name != ".." && name.find('/') == name.npos,
       "{}:{}: '{}' is no name of a file in this folder", path, map["name"].Mark().line + 1, name);

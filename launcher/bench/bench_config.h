@@ -3,7 +3,7 @@
 #pragma once
 
 #include "launcher/bench/timing.h"
-#include "launcher/config/run_config.h"
+#include "launcher/config/resolve_run.h"
 
 namespace dualpath {
 
@@ -27,6 +27,12 @@ struct BenchConfig {
   std::string json;
   BenchSection bench;
   RunConfig run;
+};
+
+struct ResolvedBenchConfig {
+  std::string json;
+  BenchSection bench;
+  ResolvedRunConfig run;
 };
 
 template <class Visitor>

@@ -44,7 +44,7 @@ void encode_all(const std::vector<std::string>& texts, std::vector<Encoder>& enc
 
 }  // namespace
 
-MeasuredTable measure_loader(const BenchConfig& config, const SampleSource& source,
+MeasuredTable measure_loader(const ResolvedBenchConfig& config, const SampleSource& source,
                              const MachinePeaks& peaks, Communicator& ranks) {
   const TrainConfig& train = config.run.train;
   const GridShape shape = grid_shape(config.run.parallel);
@@ -75,9 +75,9 @@ MeasuredTable measure_loader(const BenchConfig& config, const SampleSource& sour
   return table;
 }
 
-MeasuredTable measure_tokenizer(const BenchConfig& config, const std::vector<std::string>& inputs,
-                                const Tokenizer& tokenizer, const MachinePeaks& peaks,
-                                int num_threads) {
+MeasuredTable measure_tokenizer(const ResolvedBenchConfig& config,
+                                const std::vector<std::string>& inputs, const Tokenizer& tokenizer,
+                                const MachinePeaks& peaks, int num_threads) {
   const std::vector<std::string> texts = read_text(inputs, tokenizer.segmenter());
   const auto bytes = static_cast<double>(
       std::transform_reduce(texts.begin(), texts.end(), std::size_t{0}, std::plus(),

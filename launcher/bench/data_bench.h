@@ -9,12 +9,12 @@
 namespace dualpath {
 
 // This rank's batches, one after another, with nothing to do between them. Collective.
-MeasuredTable measure_loader(const BenchConfig& config, const SampleSource& source,
+MeasuredTable measure_loader(const ResolvedBenchConfig& config, const SampleSource& source,
                              const MachinePeaks& peaks, Communicator& ranks);
 
 // Encodes the beginning of the text that `inputs` name, read beforehand. Throws Error(data).
-MeasuredTable measure_tokenizer(const BenchConfig& config, const std::vector<std::string>& inputs,
-                                const Tokenizer& tokenizer, const MachinePeaks& peaks,
-                                int num_threads);
+MeasuredTable measure_tokenizer(const ResolvedBenchConfig& config,
+                                const std::vector<std::string>& inputs, const Tokenizer& tokenizer,
+                                const MachinePeaks& peaks, int num_threads);
 
 }  // namespace dualpath

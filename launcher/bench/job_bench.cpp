@@ -9,6 +9,7 @@
 #include "launcher/common/work_folder.h"
 #include "launcher/train/training_options.h"
 #include "model/counts.h"
+#include "model/resolve_config.h"
 #include "parallel/run_together.h"
 
 namespace dualpath {
@@ -73,7 +74,7 @@ std::vector<TimedCollective> time_collectives(std::int64_t numel, const Effort& 
   return timed;
 }
 
-MeasuredTable measure_collectives(const BenchConfig& config, const MachinePeaks& peaks,
+MeasuredTable measure_collectives(const ResolvedBenchConfig& config, const MachinePeaks& peaks,
                                   Device& device, Communicator& ranks) {
   MeasuredTable table(fmt::format("collectives, {} ranks", ranks.size()));
   const auto add_all = [&](const std::string& what, std::int64_t numel) {
@@ -88,11 +89,11 @@ MeasuredTable measure_collectives(const BenchConfig& config, const MachinePeaks&
   constexpr std::int64_t largest = (std::int64_t{32} << 20) / sizeof(float);
   for (std::int64_t numel = 256; numel <= largest; numel *= 32)
     add_all(binary_size(numel * static_cast<std::int64_t>(sizeof(float))), numel);
-  add_all("the model's gradients", model_parameters(config.run.model));
+  add_all("the model's gradients", model_parameters(resolve(config.run.model)));
   return table;
 }
 
-MeasuredTable measure_checkpoint(const BenchConfig& config, const std::string& folder,
+MeasuredTable measure_checkpoint(const ResolvedBenchConfig& config, const std::string& folder,
                                  const MachinePeaks& peaks, Device& device, Communicator& ranks) {
   const auto stream = device.make_stream();
   Trainer trainer(trainer_options(config.run, 1), device, *stream, ranks);

@@ -18,12 +18,12 @@ std::vector<TimedCollective> time_collectives(std::int64_t numel, const Effort& 
 
 // Sums, gathers, scatters and messages among ranks, from small ones to the gradients of the run's
 // model. REQUIRES: several ranks. Collective.
-MeasuredTable measure_collectives(const BenchConfig& config, const MachinePeaks& peaks,
+MeasuredTable measure_collectives(const ResolvedBenchConfig& config, const MachinePeaks& peaks,
                                   Device& device, Communicator& ranks);
 
 // Saves and loads the state of the run's model in a folder made within `folder`, and removes it.
-// REQUIRES: the run's config is resolved and validates. Collective. Throws Error(checkpoint).
-MeasuredTable measure_checkpoint(const BenchConfig& config, const std::string& folder,
+// REQUIRES: the run's config validates. Collective. Throws Error(checkpoint).
+MeasuredTable measure_checkpoint(const ResolvedBenchConfig& config, const std::string& folder,
                                  const MachinePeaks& peaks, Device& device, Communicator& ranks);
 
 }  // namespace dualpath

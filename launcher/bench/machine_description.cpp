@@ -16,7 +16,6 @@
 #include "launcher/job/kernel_choices.h"
 #include "launcher/plan/job_plan.h"
 #include "launcher/train/training_options.h"
-#include "model/resolve_config.h"
 
 namespace dualpath {
 
@@ -63,7 +62,6 @@ TrainerOptions options_of(const Sample& sample, Precision precision, int num_ran
   model.deep.iterations = sample.iterations;
   model.deep.ffn_hidden_size = sample.deep_hidden;
   model.wide.ffn_hidden_size = sample.wide_hidden;
-  model = resolve(model);
   run.train.precision = precision;
   run.train.micro_batch_size = sample.sequences;
   run.train.global_batch_size = sample.sequences * num_ranks;
@@ -72,9 +70,8 @@ TrainerOptions options_of(const Sample& sample, Precision precision, int num_ran
     run.parallel.tensor = num_ranks;
     run.parallel.vocab = VocabularyLayout::sharded;
   }
-  run.parallel = resolve(run.parallel, num_ranks);
   constexpr std::int64_t far_off = std::int64_t{1} << 40;
-  return trainer_options(run, far_off);
+  return trainer_options(resolve(std::move(run), num_ranks, Processor::unknown), far_off);
 }
 
 // By kernel and precision.

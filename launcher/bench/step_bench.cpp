@@ -8,6 +8,7 @@
 #include "launcher/job/kernel_choices.h"
 #include "launcher/train/training_options.h"
 #include "model/counts.h"
+#include "model/resolve_config.h"
 
 namespace dualpath {
 namespace {
@@ -97,7 +98,7 @@ struct StepTimes {
 // The trainer of a configuration on an observed device, past the steps that prepare others.
 class StepRig {
  public:
-  StepRig(const BenchConfig& config, const SampleSource& source, Device& device,
+  StepRig(const ResolvedBenchConfig& config, const SampleSource& source, Device& device,
           Communicator& ranks, Log& log)
       : config_(config),
         ranks_(ranks),
@@ -147,7 +148,7 @@ class StepRig {
   }
 
  private:
-  const BenchConfig& config_;
+  const ResolvedBenchConfig& config_;
   Communicator& ranks_;
   Device& device_;
   ObservedDevice observed_;
@@ -158,7 +159,7 @@ class StepRig {
 
 }  // namespace
 
-StepBench measure_step(const BenchConfig& config, const SampleSource& source,
+StepBench measure_step(const ResolvedBenchConfig& config, const SampleSource& source,
                        const MachinePeaks& peaks, Device& device, Communicator& ranks, Log& log) {
   reset_peak_memory();
   StepRig rig(config, source, device, ranks, log);
@@ -179,7 +180,7 @@ StepBench measure_step(const BenchConfig& config, const SampleSource& source,
   for (const KernelKind& kind : kinds.all()) all.add(kind, peaks);
   const double seconds = times.step.median;
   const double gigaflops =
-      tokens / ranks.size() * training_flops(model, AttentionFlops::causal) / 1e9;
+      tokens / ranks.size() * training_flops(resolve(model), AttentionFlops::causal) / 1e9;
   const bool is_bf16 = std::ranges::any_of(kinds.all(), &KernelKind::is_bf16);
   const double peak = is_bf16 ? peaks.of_bf16() : peaks.fp32;
 

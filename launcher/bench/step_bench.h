@@ -18,8 +18,8 @@ struct StepBench {
 };
 
 // By the algorithms that training would choose, which `log` is told of. REQUIRES: the run's config
-// is resolved and validates. Collective.
-StepBench measure_step(const BenchConfig& config, const SampleSource& source,
+// validates. Collective.
+StepBench measure_step(const ResolvedBenchConfig& config, const SampleSource& source,
                        const MachinePeaks& peaks, Device& device, Communicator& ranks, Log& log);
 
 }  // namespace dualpath

@@ -18,7 +18,7 @@ ErrorReport unwritten(const std::string& reason) {
 
 }  // namespace
 
-ErrorReport describe(std::exception_ptr exception) {
+ErrorReport describe(const std::exception_ptr& exception) {
   try {
     std::rethrow_exception(exception);
   } catch (const Error& error) {

@@ -16,7 +16,7 @@ struct ErrorReport {
 };
 
 // What a caught exception means to the user. Internal errors name their place in our source.
-ErrorReport describe(std::exception_ptr exception);
+ErrorReport describe(const std::exception_ptr& exception);
 
 // What the program has printed must have reached its standard output: no report where it has.
 std::optional<ErrorReport> flush_standard_output();

@@ -27,7 +27,7 @@ double values_of_token(const ModelConfig& c) {
 
 void validate_memory(const ModelConfig& config, const TrainConfig& train, const DataConfig& data,
                      ConfigProblems& problems) {
-  const ModelConfig model = resolve(config);
+  const ResolvedModelConfig model = resolve(config);
   const auto length = static_cast<double>(model.sequence_length);
   const double state = state_bytes * static_cast<double>(model_parameters(model));
   const double activations =

@@ -4,6 +4,7 @@
 
 #include "launcher/config/parallel_layout.h"
 #include "model/activation_memory.h"
+#include "model/resolve_config.h"
 
 namespace dualpath {
 
@@ -31,13 +32,14 @@ bool suits_pipeline(const ParallelConfig& parallel, std::int64_t sequences, std:
 std::size_t kept_bytes(const RunConfig& config, std::int64_t micro_batch, std::int64_t count) {
   ModelConfig model = config.model;
   if (model.vocab_size == 0) model.vocab_size = config.parallel.tensor;  // keeps no activations
-  const ParallelLayout layout = make_layout(model, config.parallel, count, 0);
-  return measure_activations(model, {.types = numeric_types(config.train.precision,
-                                                            config.train.residual_precision),
-                                     .micro_batch_size = micro_batch,
-                                     .recompute = config.parallel.recompute,
-                                     .loss_chunk_tokens = 1,
-                                     .part = layout.part})
+  const ResolvedModelConfig resolved = resolve(std::move(model));
+  const ParallelLayout layout = make_layout(resolved, config.parallel, count, 0);
+  return measure_activations(resolved, {.types = numeric_types(config.train.precision,
+                                                               config.train.residual_precision),
+                                        .micro_batch_size = micro_batch,
+                                        .recompute = config.parallel.recompute,
+                                        .loss_chunk_tokens = 1,
+                                        .part = layout.part})
       .stash_bytes;
 }
 

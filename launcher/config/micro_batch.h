@@ -15,8 +15,8 @@ namespace dualpath {
 //   - whose kept activations, of all micro-batches held at once, take at most 1 GiB on a CPU,
 //     16 GiB on a GPU;
 // 1 where no number satisfies all. Where the processor is unknown, train.device decides. A pure
-// function: the same on every rank and at every resume in the same layout. REQUIRES: model and
-// parallel are resolved, and the config validates.
+// function: the same on every rank and at every resume in the same layout. REQUIRES: parallel
+// is resolved, and the config validates.
 std::int64_t choose_micro_batch(const RunConfig& config, Processor processor);
 
 }  // namespace dualpath

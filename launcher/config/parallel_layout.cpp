@@ -59,12 +59,12 @@ std::vector<StageLayers> pieces_of_stage(const ModelConfig& model, const Paralle
 
 }  // namespace
 
-ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& parallel,
+ParallelLayout make_layout(const ResolvedModelConfig& model, const ParallelConfig& parallel,
                            std::int64_t micro_batches, int rank) {
   return make_layout(model, parallel, stage_plans(parallel, micro_batches), rank);
 }
 
-ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& parallel,
+ParallelLayout make_layout(const ResolvedModelConfig& model, const ParallelConfig& parallel,
                            std::span<const StagePlan> plans, int rank) {
   ParallelLayout layout;
   layout.shape = grid_shape(parallel);

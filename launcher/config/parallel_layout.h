@@ -29,11 +29,11 @@ struct ParallelLayout {
   bool is_last_stage = true;
 };
 
-// REQUIRES: both configs are resolved and validate on shape.size() ranks.
-ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& parallel,
+// REQUIRES: `parallel` is resolved and both validate on shape.size() ranks.
+ParallelLayout make_layout(const ResolvedModelConfig& model, const ParallelConfig& parallel,
                            std::int64_t micro_batches, int rank);
 // The same where the plans of all stages are known.
-ParallelLayout make_layout(const ModelConfig& model, const ParallelConfig& parallel,
+ParallelLayout make_layout(const ResolvedModelConfig& model, const ParallelConfig& parallel,
                            std::span<const StagePlan> plans, int rank);
 
 GridShape grid_shape(const ParallelConfig& parallel);

@@ -155,7 +155,7 @@ void validate_pipeline(const RunConfig& config, std::int64_t readers, ConfigProb
 
 // REQUIRES: the model can be resolved.
 void validate_wide_cut(const RunConfig& config, ConfigProblems& problems) {
-  const ModelConfig model = resolve(config.model);
+  const ResolvedModelConfig model = resolve(config.model);
   bool cut = false;
   for (std::int64_t i = 0; i < model.layers; ++i)
     cut |= model.architecture_of(i) != Architecture::looped;
@@ -194,7 +194,7 @@ ModelConfig parse_model(const std::string& yaml) {
   ConfigSource source;
   source.add_text(yaml, "the checkpoint's model");
   ConfigProblems problems;
-  const auto model = read_config<ModelConfig>(source, problems);
+  auto model = read_config<ModelConfig>(source, problems);
   throw_if_any(problems, source);
   return model;
 }

@@ -5,6 +5,7 @@
 #include "data/text/tokenizer_files.h"
 #include "launcher/config/run_config.h"
 #include "model/parameter_slices.h"
+#include "model/resolve_config.h"
 
 namespace dualpath {
 
@@ -45,7 +46,7 @@ LoadedModel load_model(const ModelPlace& place, const ModelOptionsOf& options, D
   for (int attempt = 1;; ++attempt) {
     LoadedModel loaded{open_checkpoint(place, *self), nullptr};
     const Checkpoint& checkpoint = loaded.checkpoint;
-    const ModelConfig config = parse_model(checkpoint.manifest.model);
+    const ResolvedModelConfig config = resolve(parse_model(checkpoint.manifest.model));
     loaded.model = std::make_unique<Model>(config, options(config), device, stream);
     try {
       load_slices(checkpoint, weights_of(loaded.model->parameters()), SliceAccess(device, stream));

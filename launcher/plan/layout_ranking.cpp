@@ -40,7 +40,7 @@ void for_each_layout(RunConfig config, std::int64_t num_ranks, const Visit& visi
   }
 }
 
-RankedLayout planned(const RunConfig& config, const Machine& machine) {
+RankedLayout planned(const ResolvedRunConfig& config, const Machine& machine) {
   const JobPlan plan = plan_job(trainer_options(config, 1), machine);
   const double memory_gb =
       static_cast<double>(plan.largest_memory()) / 1e9 + machine.process_mb / 1e3;
@@ -56,7 +56,7 @@ RankedLayout planned(const RunConfig& config, const Machine& machine) {
 
 // Recomputation adds work and nothing else: the least that fits is the fastest. Where that fits
 // tightly, so is the least that leaves room.
-void add_layout(LayoutRanking& ranking, RunConfig config, const Machine& machine) {
+void add_layout(LayoutRanking& ranking, ResolvedRunConfig config, const Machine& machine) {
   bool found = false;
   for (const Recompute recompute : {Recompute::none, Recompute::iteration, Recompute::layer}) {
     config.parallel.recompute = recompute;
@@ -95,8 +95,7 @@ LayoutRanking rank_layouts(const RunConfig& config, std::int64_t num_ranks,
       RunConfig sized = candidate;
       sized.train.micro_batch_size = micro_batch;
       if (!layout_fits(sized, num_ranks)) continue;
-      sized.parallel = resolve(sized.parallel, static_cast<int>(num_ranks));
-      add_layout(ranking, std::move(sized), machine);
+      add_layout(ranking, resolve(std::move(sized), num_ranks, machine.processor), machine);
     }
   });
   std::ranges::stable_sort(ranking.fitting, {}, [](const RankedLayout& layout) {

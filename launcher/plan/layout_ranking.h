@@ -35,8 +35,8 @@ struct LayoutRanking {
 // All tensor and pipeline sizes that divide the ranks, chunks a stage, schedules (1f1b,
 // interleaved, zero_bubble), vocabulary layouts and micro-batches of powers of two; of each the
 // least recomputation that fits the machine's memory, and the least that does with room. All else
-// is as the config says; stages are balanced. REQUIRES: the config's model is resolved, and nothing
-// else than layout and batch is wrong with it.
+// is as the config says; stages are balanced. REQUIRES: nothing else than
+// layout and batch is wrong with the config.
 LayoutRanking rank_layouts(const RunConfig& config, std::int64_t num_ranks, const Machine& machine);
 
 }  // namespace dualpath

@@ -8,11 +8,9 @@
 #include <vector>
 
 #include "launcher/common/text_format.h"
-#include "launcher/config/micro_batch.h"
 #include "launcher/plan/job_plan.h"
 #include "launcher/train/training_options.h"
 #include "model/counts.h"
-#include "model/resolve_config.h"
 
 namespace dualpath {
 
@@ -36,15 +34,12 @@ std::vector<std::string> advice(const RunConfig& config, const RankMemory& memor
 
 }  // namespace
 
-std::string memory_problem(const RunConfig& config, std::int64_t num_ranks, const HostRanks& ranks,
+std::string memory_problem(RunConfig config, std::int64_t num_ranks, const HostRanks& ranks,
                            std::int64_t host_bytes) {
-  RunConfig resolved = config;
-  resolved.model = resolve(config.model);
   // As planned where it is open; of unknown rows the least.
-  if (resolved.model.vocab_size == 0)
-    resolved.model.vocab_size = std::max<std::int64_t>(128, config.parallel.tensor);
-  resolved.parallel = resolve(config.parallel, static_cast<int>(num_ranks));
-  resolved.train.micro_batch_size = choose_micro_batch(resolved, Processor::cpu);
+  if (config.model.vocab_size == 0)
+    config.model.vocab_size = std::max<std::int64_t>(128, config.parallel.tensor);
+  const ResolvedRunConfig resolved = resolve(std::move(config), num_ranks, Processor::cpu);
   const TrainerOptions options = trainer_options(resolved, 1);
   const std::int64_t ranks_of_stage = num_ranks / resolved.parallel.pipeline;
   std::map<std::int64_t, RankMemory> of_stage;

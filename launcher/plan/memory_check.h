@@ -17,7 +17,7 @@ struct HostRanks {
 // What is wrong, and what helps, where these ranks of num_ranks want more than the host_bytes of
 // memory that their host has; "" where they fit. A vocabulary that is not known yet counts as none.
 // REQUIRES: the config validates on num_ranks ranks.
-std::string memory_problem(const RunConfig& config, std::int64_t num_ranks, const HostRanks& ranks,
+std::string memory_problem(RunConfig config, std::int64_t num_ranks, const HostRanks& ranks,
                            std::int64_t host_bytes);
 
 }  // namespace dualpath

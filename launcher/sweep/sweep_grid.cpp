@@ -227,9 +227,7 @@ void measure(const RunConfig& config, SweepRun& run) {
     run.budget_error = solution.error;
     run.realised_deep_share = solution.deep_share;
   }
-  RunConfig resolved = config;
-  resolved.model = resolve(config.model);
-  const ModelConfig& model = resolved.model;
+  const ResolvedModelConfig model = resolve(config.model);
   const bool has_deep = model.architecture.front() == Architecture::looped ||
                         model.architecture.front() == Architecture::dual_path;
   run.layers = model.layers;
@@ -238,7 +236,7 @@ void measure(const RunConfig& config, SweepRun& run) {
       model.architecture.front() == Architecture::looped ? 0 : model.wide.ffn_hidden_size;
   run.parameters = model_parameters(model);
   run.flops_per_token = training_flops(model, AttentionFlops::causal);
-  run.steps = total_steps(resolved, {});
+  run.steps = total_steps(config, {});
   run.tokens = run.steps * config.train.global_batch_size * model.sequence_length;
 }
 

@@ -20,11 +20,11 @@
 namespace dualpath {
 
 struct TrainerOptions {
-  ModelConfig model;  // resolved
-  OptimizerConfig optimizer;
-  RegularizerConfig regularizers;
+  ResolvedModelConfig model;
+  OptimizerConfig optimizer = {};
+  RegularizerConfig regularizers = {};
   NumericTypes types = {};
-  ParallelConfig parallel;             // what it leaves open follows from the ranks
+  ParallelConfig parallel = {};        // what it leaves open follows from the ranks
   std::int64_t global_batch_size = 1;  // sequences; a multiple of micro_batch_size·reading ranks
   std::int64_t micro_batch_size = 1;
   std::int64_t loss_chunk_tokens = default_loss_chunk_tokens;

@@ -3,16 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "launcher/config/micro_batch.h"
-#include "launcher/config/parallel_layout.h"
 #include "launcher/job/backend_choice.h"
 #include "model/counts.h"
 #include "model/resolve_config.h"
 
 namespace dualpath {
 
-RunConfig resolve(RunConfig config, Job& job, const Device& device, Log& log) {
-  config.model = resolve(config.model);
+ResolvedRunConfig resolve(RunConfig config, Job& job, const Device& device, Log& log) {
   config.parallel.backend = choose_backend(config.parallel.backend, job, device, log);
   const bool by_gpus = config.parallel.backend == CommunicationBackend::nccl;
   // All ranks must carry out one plan: none overlaps where one has no core for it.
@@ -21,10 +18,8 @@ RunConfig resolve(RunConfig config, Job& job, const Device& device, Log& log) {
   const bool all_spare = std::ranges::count(all, "") == 0;
   if (config.parallel.overlap == Overlap::automatic)
     config.parallel.overlap = by_gpus || all_spare ? Overlap::on : Overlap::off;
-  config.parallel = resolve(config.parallel, job.world().size());
-  config.train.micro_batch_size =
-      choose_micro_batch(config, device.is_host_memory() ? Processor::cpu : Processor::gpu);
-  return config;
+  return resolve(std::move(config), job.world().size(),
+                 device.is_host_memory() ? Processor::cpu : Processor::gpu);
 }
 
 std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done) {
@@ -32,15 +27,15 @@ std::int64_t total_steps(const RunConfig& config, const TrainingProgress& done) 
   if (train.steps > 0) return train.steps;
   const auto tokens_per_step =
       static_cast<double>(train.global_batch_size * config.model.sequence_length);
-  const double tokens = train.tokens > 0
-                            ? static_cast<double>(train.tokens)
-                            : train.flops / training_flops(config.model, AttentionFlops::causal);
+  const double tokens = train.tokens > 0 ? static_cast<double>(train.tokens)
+                                         : train.flops / training_flops(resolve(config.model),
+                                                                        AttentionFlops::causal);
   const double left = tokens - static_cast<double>(done.consumed_tokens);
   return done.step + std::max<std::int64_t>(0, std::llround(std::ceil(left / tokens_per_step)));
 }
 
-TrainerOptions trainer_options(const RunConfig& config, std::int64_t total_steps) {
-  return {.model = config.model,
+TrainerOptions trainer_options(const ResolvedRunConfig& config, std::int64_t total_steps) {
+  return {.model = resolve(config.model),
           .optimizer = config.optimizer,
           .regularizers = config.train.regularizers,
           .types = numeric_types(config.train.precision, config.train.residual_precision),

@@ -107,7 +107,7 @@ StepSetting TrainingRun::step_setting(const BubbleForecast& bubble) const {
   setting.num_ranks = job_.world().size();
   setting.total_steps = total_steps_;
   setting.tokens_per_step = config_.train.global_batch_size * config_.model.sequence_length;
-  setting.flops_per_token = training_flops(config_.model, AttentionFlops::causal);
+  setting.flops_per_token = training_flops(trainer_->model().config(), AttentionFlops::causal);
   setting.peak_tflops = bf16_peak_tflops(device_.name());
   if (config_.parallel.pipeline > 1)
     setting.planned_idle = bubble(trainer_options(config_, total_steps_));
@@ -154,7 +154,7 @@ void TrainingRun::keep_earlier_history() {
 }
 
 void TrainingRun::report_plan() {
-  const ModelConfig& model = config_.model;
+  const ResolvedModelConfig& model = trainer_->model().config();
   const ParameterStore& parameters = trainer_->model().parameters();
   const ActivationMemory& memory = trainer_->model().activation_memory();
   log_.info("{}, {} threads a rank, {} rank{}", device_.name(), num_threads_, job_.world().size(),

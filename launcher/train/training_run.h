@@ -24,7 +24,7 @@
 #include "core/base/log.h"
 #include "data/checkpoints/checkpoint_folder.h"
 #include "data/checkpoints/run_lock.h"
-#include "launcher/config/run_config.h"
+#include "launcher/config/resolve_run.h"
 #include "launcher/job/job.h"
 #include "launcher/train/console_line.h"
 #include "launcher/train/profiler.h"
@@ -81,7 +81,7 @@ class TrainingRun {
   void draw_losses();
   void write_done();
 
-  RunConfig config_;
+  ResolvedRunConfig config_;
   Job& job_;
   Log& log_;
   std::filesystem::path folder_;

@@ -197,9 +197,9 @@ TEST(CudaGraphs, TrainingGoesOnWithoutWhereTheyAreRefused) {
   GridRig by_kernels = rig_of(options_of(c, CudaGraphs::off));
   const History expected = by_kernels.train(3);
   for (const int refused : {0, 1}) {  // a forward pass, a backward pass
-    for (const auto& [name, call] : refused_calls()) {
-      SCOPED_TRACE(fmt::format("{} {}", name, refused));
-      const auto on = [&] { return std::make_unique<RefusingDevice>(refused, call); };
+    for (const auto& refusal : refused_calls()) {
+      SCOPED_TRACE(fmt::format("{} {}", refusal.first, refused));
+      const auto on = [&] { return std::make_unique<RefusingDevice>(refused, refusal.second); };
       GridRig rig(options_of(c, CudaGraphs::automatic), *self, on());
       const History found = rig.train(3);
       EXPECT_THAT(rig.trainer.describe_graphs(), HasSubstr("could not be recorded"));

@@ -44,7 +44,8 @@ constexpr Part kParts[] = {{{0, 13}, 13}, {{0, 13}, 4}, {{4, 13}, 5}, {{12, 13},
 
 TEST_P(KernelSuite, EmbeddingIsExact) {
   const auto expect_exact = [&](std::int64_t ids, Part part) {
-    for (const auto& [T, D] : kRowShapes) {
+    for (const RowShape& shape : kRowShapes) {
+      const std::int64_t T = shape.tokens, D = shape.width;
       EXPECT_TRUE(agrees_exactly([=](Ops& ops, Operands& x) {
         ops.run(op::Embedding{.out_TD = x.output(stream("out"), {T, D}),
                               .ids_T = x.ids("ids", {T}, 0, ids),
@@ -60,7 +61,8 @@ TEST_P(KernelSuite, EmbeddingIsExact) {
 
 TEST_P(KernelSuite, EmbeddingBackward) {
   const auto expect_agreement = [&](std::int64_t ids, Part part) {
-    for (const auto& [T, D] : kRowShapes) {
+    for (const RowShape& shape : kRowShapes) {
+      const std::int64_t T = shape.tokens, D = shape.width;
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
         ops.run(op::EmbeddingBackward{.grad_VD = x.inout("grad", {part.count, D}),
                                       .ids_T = x.ids("ids", {T}, 0, ids),
@@ -157,7 +159,8 @@ TEST_P(KernelSuite, PackedWeightsScope) {
 }
 
 TEST_P(KernelSuite, RmsNorm) {
-  for (const auto& [T, D] : kRowShapes) {
+  for (const RowShape& shape : kRowShapes) {
+    const std::int64_t T = shape.tokens, D = shape.width;
     for (const double magnitude : {1.0, 1e-3, 1e3}) {
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
         const Tensor in = x.input(stream("x"), {T, D}, -magnitude, magnitude);
@@ -180,7 +183,8 @@ TEST_P(KernelSuite, RmsNorm) {
 }
 
 TEST_P(KernelSuite, Residual) {
-  for (const auto& [T, D] : kRowShapes) {
+  for (const RowShape& shape : kRowShapes) {
+    const std::int64_t T = shape.tokens, D = shape.width;
     EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
       const Shape TD{T, D};
       const Tensor a = x.input(stream("x"), TD), b = x.input(operand("y"), TD),
@@ -236,7 +240,8 @@ TEST_P(KernelSuite, Residual) {
 }
 
 TEST_P(KernelSuite, CrossEntropy) {
-  for (const auto& [T, V] : {RowShape{1, 1}, {5, 5}, {300, 7}, {33, 1000}}) {
+  for (const RowShape& shape : {RowShape{1, 1}, {5, 5}, {300, 7}, {33, 1000}}) {
+    const std::int64_t T = shape.tokens, V = shape.width;
     // Around 0, and where exp overflows without the maximum's shift.
     for (const double centre : {0.0, 100.0, -100.0}) {
       for (const std::int64_t last_target : {V, std::int64_t{0}}) {  // 0: all ignored
@@ -399,7 +404,8 @@ TEST_P(KernelSuite, Sums) {
       ops.run(op::ColumnSums{.out_C = x.sums("total", {1}), .in_TC = x.input("in", {n})});
     })) << n;
   }
-  for (const auto& [T, D] : kRowShapes) {
+  for (const RowShape& shape : kRowShapes) {
+    const std::int64_t T = shape.tokens, D = shape.width;
     EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
       ops.run(op::ColumnSums{.out_C = x.sums("columns", {D}), .in_TC = x.input("in", {T, D})});
       ops.run(op::RowDot{.out_T = x.output("dots", {T}),

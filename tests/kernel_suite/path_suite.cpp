@@ -8,7 +8,8 @@ constexpr GateMode kGateModes[] = {GateMode::two_sigmoid, GateMode::convex, Gate
                                    GateMode::fixed};
 
 TEST_P(KernelSuite, SwiGlu) {
-  for (const auto& [T, F] : kRowShapes) {
+  for (const RowShape& shape : kRowShapes) {
+    const std::int64_t T = shape.tokens, F = shape.width;
     for (const double magnitude : {1.0, 30.0, 200.0}) {  // 200: exp overflows in fp32
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
         const Shape TF{T, F}, T2F{T, 2 * F};
@@ -31,7 +32,8 @@ TEST_P(KernelSuite, SwiGlu) {
 }
 
 TEST_P(KernelSuite, MixtureStep) {
-  for (const auto& [T, D] : kRowShapes) {
+  for (const RowShape& shape : kRowShapes) {
+    const std::int64_t T = shape.tokens, D = shape.width;
     for (const auto combine : {LoopCombine::mixture, LoopCombine::final, LoopCombine::mean}) {
       for (const auto& [index, iterations] : {std::pair{0, 1}, {0, 4}, {1, 4}, {3, 4}}) {
         const LoopStep step{combine, index, iterations};
@@ -94,7 +96,8 @@ TEST_P(KernelSuite, MixtureWeights) {
 }
 
 TEST_P(KernelSuite, Gate) {
-  for (const auto& [T, D] : kRowShapes) {
+  for (const RowShape& shape : kRowShapes) {
+    const std::int64_t T = shape.tokens, D = shape.width;
     for (const GateMode mode : kGateModes) {
       for (const GateTarget target : {GateTarget::states, GateTarget::updates}) {
         for (const bool regularized : {false, true}) {
@@ -163,8 +166,10 @@ TEST_P(KernelSuite, GateBackwardOutOfPlace) {
 }
 
 TEST_P(KernelSuite, GateRegularizer) {
-  for (const auto& [sequences, positions] : {std::pair{1, 1}, {5, 1}, {1, 300}, {7, 33}}) {
-    for (const auto& [entropy, balance] : {std::pair{1.0, 0.0}, {0.0, 1.0}, {0.3, 0.7}}) {
+  for (const auto& size : {std::pair{1, 1}, {5, 1}, {1, 300}, {7, 33}}) {
+    for (const auto& scales : {std::pair{1.0, 0.0}, {0.0, 1.0}, {0.3, 0.7}}) {
+      const int sequences = size.first, positions = size.second;
+      const double entropy = scales.first, balance = scales.second;
       EXPECT_TRUE(agrees([=](Ops& ops, Operands& x) {
         const Shape T2{sequences * positions, 2};
         ops.run(op::GateRegularizer{.dgates_T2 = x.output("dgates", T2),
@@ -180,7 +185,8 @@ TEST_P(KernelSuite, GateRegularizer) {
 }
 
 TEST_P(KernelSuite, PathReadout) {
-  for (const auto& [T, D] : kRowShapes) {
+  for (const RowShape& shape : kRowShapes) {
+    const std::int64_t T = shape.tokens, D = shape.width;
     EXPECT_TRUE(agrees([=](Ops& ops, Operands& in) {
       const Shape TD{T, D};
       ops.run(op::PathReadout{.readout_TC = in.output("readout", {T, op::PathReadout::num_columns}),

@@ -13,7 +13,7 @@
 namespace dualpath {
 namespace {
 
-BenchConfig tiny_config() {
+ResolvedBenchConfig tiny_config() {
   BenchConfig config;
   config.bench.repeats = 2;
   config.bench.seconds = 0.05;
@@ -26,10 +26,9 @@ BenchConfig tiny_config() {
   model.vocab_size = 32;
   model.deep.ffn_hidden_size = 16;
   model.wide.ffn_hidden_size = 16;
-  model = resolve(model);
   config.run.train.global_batch_size = 2 * world().size();
   config.run.train.micro_batch_size = 1;
-  return config;
+  return {"", config.bench, resolve(config.run, world().size(), Processor::cpu)};
 }
 
 const MachinePeaks peaks{.fp32 = 1e9, .bf16 = {}, .memory = 1e9};
@@ -48,7 +47,7 @@ TEST(RepeatTogether, AllRanksRepeatAsOftenAsRankZero) {
 
 TEST(StepBench, AStepOfSeveralRanks) {
   const auto device = make_cpu_device(1);
-  const BenchConfig config = tiny_config();
+  const ResolvedBenchConfig config = tiny_config();
   const MockTokens source(1, 32, 16);
   Log log("", false);
   const StepBench bench = measure_step(config, source, peaks, *device, world(), log);
@@ -58,7 +57,7 @@ TEST(StepBench, AStepOfSeveralRanks) {
 
 TEST(JobBench, SumsAndCheckpoints) {
   const auto device = make_cpu_device(1);
-  const BenchConfig config = tiny_config();
+  const ResolvedBenchConfig config = tiny_config();
   const Json sums = measure_collectives(config, peaks, *device, world()).table().json();
   std::vector<std::string> largest;
   for (std::size_t i = sums.size() - 4; i < sums.size(); ++i) {

@@ -15,19 +15,19 @@ namespace dualpath {
 
 TrainerOptions grid_options(Architecture architecture, const NumericTypes& types,
                             const ParallelConfig& parallel, std::int64_t micro_batch) {
-  TrainerOptions o;
-  o.model.architecture = {architecture};
-  o.model.layers = 8;
-  o.model.hidden_size = 8;
-  o.model.attention_heads = 2;
-  o.model.sequence_length = grid_tokens;
-  o.model.vocab_size = 31;
-  o.model.deep.iterations = 3;
-  o.model.deep.ffn_hidden_size = 6;
-  o.model.wide.ffn_hidden_size = 13;  // no rank's part is like another's
-  o.model.deep.gain_init = o.model.wide.gain_init = 0.5;
-  o.model.init_std = 0.2;
-  o.model = resolve(o.model);
+  ModelConfig model;
+  model.architecture = {architecture};
+  model.layers = 8;
+  model.hidden_size = 8;
+  model.attention_heads = 2;
+  model.sequence_length = grid_tokens;
+  model.vocab_size = 31;
+  model.deep.iterations = 3;
+  model.deep.ffn_hidden_size = 6;
+  model.wide.ffn_hidden_size = 13;  // no rank's part is like another's
+  model.deep.gain_init = model.wide.gain_init = 0.5;
+  model.init_std = 0.2;
+  TrainerOptions o{.model = resolve(model)};
   o.optimizer.lr = 1e-2;
   o.optimizer.warmup_steps = 5;
   o.regularizers = {.ponder = 0.01, .gate_entropy = 0.01, .gate_balance = 0.1};

@@ -17,7 +17,7 @@ class ReferenceOpsOf : public Ops {
 
   void run(const Operation& operation) override {
     check(operation);
-    std::visit([this](const auto& op) { compute(op); }, operation);
+    std::visit([this](const auto& op) { this->compute(op); }, operation);
   }
 
  private:

@@ -109,7 +109,7 @@ CudnnAttention::Forward CudnnAttention::make_forward(const AttentionShape& shape
   const CudnnTensor probabilities = g.between(a.of_scores(), CUDNN_DATA_BFLOAT16);
   g.apply_to(probabilities, CUDNN_POINTWISE_DIV, weights, sum);
   g.matmul(a.out, probabilities, v);
-  return {a.out, a.statistics, a.q, a.k, v, CudnnPlan(std::move(g), target)};
+  return {a.out, a.statistics, a.q, a.k, v, CudnnPlan(g, target)};
 }
 
 CudnnAttention::Backward CudnnAttention::make_backward(const AttentionShape& shape,
@@ -139,8 +139,7 @@ CudnnAttention::Backward CudnnAttention::make_backward(const AttentionShape& sha
   const CudnnTensor ds = a.scaled(g.apply(CUDNN_POINTWISE_MUL, centred, p));
   a.multiply_transposed(dk, ds, a.q);
   g.matmul(dq, ds, g.transpose(a.k, CUDNN_DATA_BFLOAT16));
-  return {
-      dq, dk, dv, dout, a.out, a.statistics, a.q, a.k, v, delta, CudnnPlan(std::move(g), target)};
+  return {dq, dk, dv, dout, a.out, a.statistics, a.q, a.k, v, delta, CudnnPlan(g, target)};
 }
 
 CudnnAttention::CudnnAttention(const AttentionShape& shape, const AttentionShape& part,

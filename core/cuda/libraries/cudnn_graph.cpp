@@ -191,7 +191,8 @@ CudnnTensor CudnnGraph::transpose(CudnnTensor x, cudnnDataType_t type) {
   return y;
 }
 
-CudnnPlan::CudnnPlan(CudnnGraph graph, const CudnnTarget& target) : numbers_(graph.numbers_) {
+CudnnPlan::CudnnPlan(const CudnnGraph& graph, const CudnnTarget& target)
+    : numbers_(graph.numbers_) {
   CudnnDescriptor whole(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   std::vector<cudnnBackendDescriptor_t> operations;
   for (const CudnnDescriptor& operation : graph.operations_) operations.push_back(operation.get());

@@ -128,7 +128,7 @@ class CudnnPlan {
  public:
   // The first that the heuristics name and that gives the same bits every time. Throws
   // Error(internal) where the library has none, Error(configuration) for lack of memory.
-  CudnnPlan(CudnnGraph graph, const CudnnTarget& target);
+  CudnnPlan(const CudnnGraph& graph, const CudnnTarget& target);
 
   std::int64_t workspace_bytes() const { return workspace_bytes_; }
   // On the handle's stream, with every tensor that lies in memory.
