@@ -86,7 +86,8 @@ TEST_F(CheckpointCommand, RefusesOtherFoldersAndActions) {
   const TemporaryFolder empty;
   EXPECT_EQ(error("verify", empty.path()),
             fmt::format("4: {}: holds no checkpoints", empty.path().string()));
-  EXPECT_THAT(error("remove", run_folder_.path()), HasSubstr("2: remove is none of list, verify, diff"));
+  EXPECT_THAT(error("remove", run_folder_.path()),
+              HasSubstr("2: remove is none of list, verify, diff"));
 }
 
 }  // namespace

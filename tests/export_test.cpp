@@ -400,9 +400,8 @@ TEST_F(Export, TheCommandsExitCodes) {
   EXPECT_EQ(run({"diff", path("a"), path("c")}), ExitCode::success);
   EXPECT_EQ(run({"diff", path("a"), path("b")}), ExitCode::checkpoint);
   EXPECT_EQ(run({"export", path("a"), path("hf"), "export.dtype=bf16"}), ExitCode::success);
-  EXPECT_THAT(checkpoint_error([&] {
-                run({"export", path("nowhere"), path("d")});
-              }),
+  const std::vector<std::string> nowhere = {"export", path("nowhere"), path("d")};
+  EXPECT_THAT(checkpoint_error([&] { checkpoint_command.run(nowhere); }),
               HasSubstr("no run folder or checkpoint"));
   for (const std::vector<std::string>& words :
        {std::vector<std::string>{"reshard", path("a"), path("d")},

@@ -184,6 +184,7 @@ std::string print_tokenizer_config(const ModelConfig& config, const Tokenizer& t
                 {"eos_token", end},
                 {"pad_token", end},
                 {"model_max_length", config.sequence_length},
+                {"model_input_names", {"input_ids", "attention_mask"}},
                 {"clean_up_tokenization_spaces", false}});
 }
 

@@ -6,7 +6,8 @@ For every fixture: its weights go through `checkpoint import` and `export` and m
 transformers load what was exported, and the logits must be the fixture's, in one pass, behind a KV cache
 in pieces, and in a batch with padding on the left. Then a larger model with each fixture's options and
 random weights, with a tokenizer, continues a text greedily by 200 tokens: `dualpath generate` and
-transformers, with a KV cache and without, must write the same text. Needs PyTorch, transformers,
+transformers, with a KV cache and without, must write the same text. The tokenizers of
+tests/tokenizer_fixture, GPT-2's files among them, must give the same ids. Needs PyTorch, transformers,
 safetensors and PyYAML; run it with each version of transformers that is to be supported.
 """
 
@@ -22,6 +23,7 @@ import torch
 import transformers
 import yaml
 from safetensors.torch import load_file, save_file
+from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 HERE = pathlib.Path(__file__).parent
@@ -238,6 +240,34 @@ def check_generation(dualpath, path, folder, corpus, num_tokens, tokens):
     return len(first) - len(ids)
 
 
+def tokenizer_cases(source):
+    """Texts and their ids; those of GPT-2's files by the library that reads such files."""
+    if (source / "cases.json").exists():
+        return [(case["text"], case["recognized"])
+                for case in json.loads((source / "cases.json").read_text())]
+    library = ByteLevelBPETokenizer(str(source / "vocab.json"), str(source / "merges.txt"))
+    return [(text, library.encode(text).ids) for text, _ in tokenizer_cases(source / "gpt2")
+            if "<|" not in text]
+
+
+def check_tokenizer(dualpath, source, folder):
+    """The ids of the strings of tests/tokenizer_fixture, by transformers' tokenizer of an export."""
+    folder.mkdir()
+    config = dual_path.ModelConfig(vocab_size=512, wide=dual_path.WideConfig(8),
+                                   architecture=["wide"], kv_heads=2)
+    write_folder(folder / "written", config, random_parameters(config, 1, 0))
+    for path in source.glob("*"):
+        if path.suffix in (".json", ".txt"):
+            (folder / "written" / path.name).write_bytes(path.read_bytes())
+    run(dualpath, "checkpoint", "import", folder / "written", folder / "run")
+    run(dualpath, "checkpoint", "export", folder / "run", folder / "exported")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "exported", trust_remote_code=True)
+    for text, expected in tokenizer_cases(source):
+        found = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert found == expected, f"{source}: {text!r}: {found}"
+    print(f"tokenizer {source.name}: same ids", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("dualpath", type=pathlib.Path)
@@ -253,6 +283,9 @@ def main():
         text.write_text("".join(f"Line {i}: \"quoted\" text # number {i * 7919 % 1000}.\n"
                                 for i in range(300)))
         run(dualpath, "tokenize", text, f"output={scratch / 'corpus'}", "tokenizer.vocab_size=300")
+        tokenizers = HERE.parent / "tokenizer_fixture"
+        for source in (tokenizers, *(path for path in sorted(tokenizers.iterdir()) if path.is_dir())):
+            check_tokenizer(dualpath, source, scratch / f"tokenizer_{source.name}")
         worst, written = {}, []
         for path in fixtures:
             folder = scratch / path.stem
