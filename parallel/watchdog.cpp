@@ -13,9 +13,9 @@ Watchdog::Watchdog(const OperationsUnderWay& operations, Seconds timeout, Alarm 
     : operations_(operations),
       timeout_(timeout),
       alarm_(std::move(alarm)),
-      thread_([this](std::stop_token stop) { watch(stop); }) {}
+      thread_([this](const std::stop_token& stop) { watch(stop); }) {}
 
-void Watchdog::watch(std::stop_token stop) const {
+void Watchdog::watch(const std::stop_token& stop) const {
   using Clock = std::chrono::steady_clock;
   const bool endless = timeout_.count() == 0;
   const Seconds tick = endless ? Seconds(1) : std::min(timeout_ / 10, Seconds(1));

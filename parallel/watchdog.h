@@ -22,7 +22,7 @@ class Watchdog {
            Alarm alarm);
 
  private:
-  void watch(std::stop_token stop) const;
+  void watch(const std::stop_token& stop) const;
 
   const OperationsUnderWay& operations_;
   const std::chrono::duration<double> timeout_;

@@ -88,7 +88,7 @@ std::string RankedLayout::overrides(const ParallelConfig& searched) const {
 LayoutRanking rank_layouts(const RunConfig& config, std::int64_t num_ranks,
                            const Machine& machine) {
   LayoutRanking ranking;
-  for_each_layout(config, num_ranks, [&](RunConfig candidate) {
+  for_each_layout(config, num_ranks, [&](const RunConfig& candidate) {
     const std::int64_t readers = num_ranks / candidate.parallel.pipeline;
     for (std::int64_t micro_batch = 1; micro_batch * readers <= config.train.global_batch_size;
          micro_batch *= 2) {
