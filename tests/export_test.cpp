@@ -60,7 +60,7 @@ class Export : public testing::Test {
   // A run whose one checkpoint, of step 7, has random bits in weights and moments.
   SourceCheckpoint make_run(const std::string& name, const ModelConfig& config,
                             const Tokenizer* tokenizer = nullptr, std::int64_t seed = 7) {
-    const ModelConfig model = resolve(config);
+    const ResolvedModelConfig model = resolve(config);
     TestSlices slices;
     for (const ParameterSpec& spec : parameters_of(model)) {
       for (const char* group : {"parameters/", "adam_m/", "adam_v/"})

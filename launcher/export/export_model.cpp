@@ -31,8 +31,8 @@ struct ExportedTensor {
   SafetensorsTensor to;
 };
 
-std::vector<ExportedTensor> plan_tensors(const Checkpoint& checkpoint, const ModelConfig& model,
-                                         ExportType type) {
+std::vector<ExportedTensor> plan_tensors(const Checkpoint& checkpoint,
+                                         const ResolvedModelConfig& model, ExportType type) {
   std::vector<ExportedTensor> tensors;
   for (const ParameterSpec& spec : parameters_of(model)) {
     const std::string name = parameter_prefix + spec.name;
@@ -136,7 +136,8 @@ void write_weights(const Checkpoint& checkpoint, const Shards& shards, const fs:
 }
 
 // None where the run has none: it was trained on random tokens.
-std::optional<Tokenizer> tokenizer_of(const SourceCheckpoint& source, const ModelConfig& model) {
+std::optional<Tokenizer> tokenizer_of(const SourceCheckpoint& source,
+                                      const ResolvedModelConfig& model) {
   if (source.checkpoint.manifest.tokenizer_hash.empty()) return std::nullopt;
   Tokenizer tokenizer = load_tokenizer_of({source.run, {}}, source.checkpoint);
   CHECK_AS(ExitCode::data, tokenizer.vocab_size() <= model.vocab_size,
@@ -151,7 +152,7 @@ void export_model(const SourceCheckpoint& source, const fs::path& folder,
                   const ExportConfig& config) {
   NewFolder target(folder);
   const fs::path& out = target.partial();
-  const ModelConfig model = resolve(parse_model(source.checkpoint.manifest.model));
+  const ResolvedModelConfig model = resolve(parse_model(source.checkpoint.manifest.model));
   const std::optional<Tokenizer> tokenizer = tokenizer_of(source, model);
   const Tokenizer* const known = tokenizer ? &*tokenizer : nullptr;
   const auto write = [&](const char* name, std::string_view text) {

@@ -84,7 +84,7 @@ std::string architecture_override(const nlohmann::json& json, const std::string&
   return fmt::format("architecture=[{}]", fmt::join(names, ", "));
 }
 
-ModelConfig read_model(const nlohmann::json& json, const std::string& source) {
+ResolvedModelConfig read_model(const nlohmann::json& json, const std::string& source) {
   ConfigSource overrides;
   for (const HfField& field : hf_fields) overrides.add_override(override_of(field, json, source));
   overrides.add_override(architecture_override(json, source));
@@ -123,13 +123,13 @@ std::string hf_tensor_name(std::string_view parameter) {
   return is_whole ? name : name + ".weight";
 }
 
-std::vector<ParameterSpec> parameters_of(const ModelConfig& config) {
+std::vector<ParameterSpec> parameters_of(const ResolvedModelConfig& config) {
   ParameterStore parameters;
   (void)make_stages(config, {.training = false}, parameters);
   return {parameters.specs().begin(), parameters.specs().end()};
 }
 
-std::string print_hf_config(const ModelConfig& config, ExportType dtype,
+std::string print_hf_config(const ResolvedModelConfig& config, ExportType dtype,
                             const Tokenizer* tokenizer) {
   OrderedJson json = {{"architectures", {"DualPathForCausalLM"}},
                       {"auto_map",
@@ -152,7 +152,7 @@ std::string print_hf_config(const ModelConfig& config, ExportType dtype,
   return print(json);
 }
 
-ModelConfig parse_hf_config(const std::string& text, const std::string& source) {
+ResolvedModelConfig parse_hf_config(const std::string& text, const std::string& source) {
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   CHECK_AS(ExitCode::checkpoint, json.is_object(), "{}: is no JSON object", source);
   const std::string type = json.contains("model_type") && json["model_type"].is_string()
@@ -164,7 +164,7 @@ ModelConfig parse_hf_config(const std::string& text, const std::string& source) 
   return read_model(json, source);
 }
 
-std::string print_generation_config(const ModelConfig& config, const Tokenizer* tokenizer) {
+std::string print_generation_config(const ResolvedModelConfig& config, const Tokenizer* tokenizer) {
   OrderedJson json = {{"do_sample", false}, {"use_cache", true}};
   const OrderedJson end = end_of_text_json(tokenizer);
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) json[key] = end;
@@ -177,7 +177,7 @@ std::string print_generation_config(const ModelConfig& config, const Tokenizer* 
   return print(json);
 }
 
-std::string print_tokenizer_config(const ModelConfig& config, const Tokenizer& tokenizer) {
+std::string print_tokenizer_config(const ResolvedModelConfig& config, const Tokenizer& tokenizer) {
   const std::string& end = tokenizer.tokens()[tokenizer.end_of_text()];
   return print({{"tokenizer_class", "PreTrainedTokenizerFast"},
                 {"bos_token", end},

@@ -31,20 +31,20 @@ struct EnumNames<ExportType> {
 std::string hf_tensor_name(std::string_view parameter);
 
 // All parameters of the model, in its order. REQUIRES: the config is resolved.
-std::vector<ParameterSpec> parameters_of(const ModelConfig& config);
+std::vector<ParameterSpec> parameters_of(const ResolvedModelConfig& config);
 
 // The text of config.json. tokenizer: null where the run has none. REQUIRES: the config is
 // resolved.
-std::string print_hf_config(const ModelConfig& config, ExportType dtype,
+std::string print_hf_config(const ResolvedModelConfig& config, ExportType dtype,
                             const Tokenizer* tokenizer);
 // The model of a config.json, resolved. Throws Error(checkpoint) that names `source` where it is of
 // another kind of model, incomplete, or of a model that cannot be built.
-ModelConfig parse_hf_config(const std::string& text, const std::string& source);
+ResolvedModelConfig parse_hf_config(const std::string& text, const std::string& source);
 
 // The text of generation_config.json: greedy decoding that ends with the document; rows of the head
 // that are no tokens are never drawn.
-std::string print_generation_config(const ModelConfig& config, const Tokenizer* tokenizer);
+std::string print_generation_config(const ResolvedModelConfig& config, const Tokenizer* tokenizer);
 // The text of tokenizer_config.json.
-std::string print_tokenizer_config(const ModelConfig& config, const Tokenizer& tokenizer);
+std::string print_tokenizer_config(const ResolvedModelConfig& config, const Tokenizer& tokenizer);
 
 }  // namespace dualpath

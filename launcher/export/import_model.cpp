@@ -80,7 +80,7 @@ void check_tensor(const ForeignTensor& tensor, const ParameterSpec& spec) {
 }
 
 // The tensors by our names; the folder must have these and no others.
-ForeignTensors tensors_by_parameter(const fs::path& folder, const ModelConfig& model) {
+ForeignTensors tensors_by_parameter(const fs::path& folder, const ResolvedModelConfig& model) {
   ForeignTensors found = find_tensors(folder);
   ForeignTensors tensors;
   for (const ParameterSpec& spec : parameters_of(model)) {
@@ -97,7 +97,8 @@ ForeignTensors tensors_by_parameter(const fs::path& folder, const ModelConfig& m
   return tensors;
 }
 
-std::optional<Tokenizer> load_foreign_tokenizer(const fs::path& folder, const ModelConfig& model) {
+std::optional<Tokenizer> load_foreign_tokenizer(const fs::path& folder,
+                                                const ResolvedModelConfig& model) {
   if (!has_tokenizer(folder)) return std::nullopt;
   Tokenizer tokenizer = load_tokenizer(folder);
   CHECK_AS(ExitCode::data, tokenizer.vocab_size() <= model.vocab_size,
@@ -106,7 +107,7 @@ std::optional<Tokenizer> load_foreign_tokenizer(const fs::path& folder, const Mo
   return tokenizer;
 }
 
-std::vector<TensorSlice> whole_slices(const ModelConfig& model) {
+std::vector<TensorSlice> whole_slices(const ResolvedModelConfig& model) {
   std::vector<TensorSlice> slices;
   for (const ParameterSpec& spec : parameters_of(model)) {
     slices.push_back(
@@ -134,7 +135,7 @@ void import_model(const fs::path& folder, const fs::path& run) {
   const fs::path config_file = folder / hf_config_name;
   CHECK_AS(ExitCode::checkpoint, path_exists(config_file, ExitCode::checkpoint),
            "{}: there is no {}", folder.string(), hf_config_name);
-  const ModelConfig model =
+  const ResolvedModelConfig model =
       parse_hf_config(read_file(config_file, ExitCode::checkpoint), config_file.string());
   const ForeignTensors tensors = tensors_by_parameter(folder, model);
   const std::optional<Tokenizer> tokenizer = load_foreign_tokenizer(folder, model);

@@ -80,14 +80,14 @@ std::string corpora_text(const std::vector<CorpusConfig>& corpora) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
-std::string architecture_text(const ModelConfig& model) {
+std::string architecture_text(const ResolvedModelConfig& model) {
   std::vector<std::string> names;
   for (const Architecture architecture : model.architecture)
     names.emplace_back(enum_name(architecture));
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
-std::string model_rows(const ModelConfig& model, const Tokenizer* tokenizer) {
+std::string model_rows(const ResolvedModelConfig& model, const Tokenizer* tokenizer) {
   std::string text =
       row("architecture", architecture_text(model)) +
       row("parameters", grouped(static_cast<std::size_t>(model_parameters(model)))) +
@@ -104,7 +104,7 @@ std::string model_rows(const ModelConfig& model, const Tokenizer* tokenizer) {
   return text;
 }
 
-std::string training_rows(const CheckpointManifest& manifest, const ModelConfig& model,
+std::string training_rows(const CheckpointManifest& manifest, const ResolvedModelConfig& model,
                           const std::optional<RunConfig>& config) {
   std::string text = row("steps", std::to_string(manifest.step)) +
                      row("tokens", grouped(static_cast<std::size_t>(manifest.consumed_tokens)));
@@ -176,7 +176,7 @@ std::string gate_section(const LastMetrics& last) {
 
 }  // namespace
 
-std::string model_card(const SourceCheckpoint& source, const ModelConfig& model,
+std::string model_card(const SourceCheckpoint& source, const ResolvedModelConfig& model,
                        const Tokenizer* tokenizer) {
   const CheckpointManifest& manifest = source.checkpoint.manifest;
   const LastMetrics last = read_last_metrics(source.run, manifest.step);

@@ -10,7 +10,7 @@
 namespace dualpath {
 
 // tokenizer: null where the run has none. REQUIRES: the model is resolved.
-std::string model_card(const SourceCheckpoint& source, const ModelConfig& model,
+std::string model_card(const SourceCheckpoint& source, const ResolvedModelConfig& model,
                        const Tokenizer* tokenizer);
 
 }  // namespace dualpath
