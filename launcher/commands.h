@@ -11,6 +11,7 @@ extern const Command data_command;
 extern const Command eval_command;
 extern const Command generate_command;
 extern const Command plan_command;
+extern const Command routes_command;
 extern const Command submit_command;
 extern const Command sweep_command;
 extern const Command tokenize_command;

@@ -6,7 +6,7 @@
 #include "data/files/file_io.h"
 #include "launcher/commands.h"
 #include "launcher/common/arguments.h"
-#include "launcher/config/run_config.h"
+#include "launcher/config/train_config.h"
 #include "launcher/evaluate/intervention.h"
 #include "launcher/evaluate/load_model.h"
 #include "launcher/evaluate/requests.h"
@@ -135,24 +135,6 @@ fields:
       usage, config_help<EvalConfig>());
 }
 
-// Where the user asks for nothing: what the run validates on.
-std::vector<std::string> validation_corpora(const ModelPlace& place) {
-  const std::filesystem::path file = place.run / "config.yaml";
-  std::vector<std::string> folders;
-  if (path_exists(file, ExitCode::checkpoint)) {
-    ConfigSource source;
-    source.add_file(file.string());
-    ConfigProblems problems;
-    const RunConfig config = read_config<RunConfig>(source, problems);
-    throw_if_any(problems, source);
-    for (const CorpusConfig& corpus : config.data.validation) folders.push_back(corpus.path);
-  }
-  CHECK_AS(ExitCode::configuration, !folders.empty(),
-           "nothing to evaluate: the run has no data.validation; give eval.texts, eval.corpora, "
-           "eval.tasks or eval.requests");
-  return folders;
-}
-
 ModelOptions model_options(const EvalConfig& config, const ModelConfig& model, bool on_cpu) {
   const std::int64_t wanted =
       config.eval.batch_tokens > 0 ? config.eval.batch_tokens : (on_cpu ? 2048 : 16384);
@@ -227,7 +209,7 @@ class Evaluation {
     std::vector<std::string> corpora = config_.eval.corpora;
     const EvaluationConfig& e = config_.eval;
     if (e.texts.empty() && e.corpora.empty() && e.tasks.empty() && e.requests.empty())
-      corpora = validation_corpora(place_);
+      corpora = validation_corpora(place_, "eval.texts, eval.corpora, eval.tasks or eval.requests");
     for (const std::string& path : e.texts) {
       const TextResult result =
           run_alike([&] { return evaluate_text_files(model, path, e.text_field); });

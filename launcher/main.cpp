@@ -22,8 +22,9 @@ namespace dualpath {
 namespace {
 
 constexpr std::initializer_list<const Command*> commands = {
-    &tokenize_command, &data_command, &plan_command,     &train_command,      &submit_command,
-    &sweep_command,    &eval_command, &generate_command, &checkpoint_command, &bench_command};
+    &tokenize_command, &data_command,       &plan_command, &train_command,
+    &submit_command,   &sweep_command,      &eval_command, &routes_command,
+    &generate_command, &checkpoint_command, &bench_command};
 
 std::string program_help() {
   std::string text =

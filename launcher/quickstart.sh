@@ -82,7 +82,10 @@ say "Bits per byte of the validation text, and without the deep path"
 run build/dualpath eval $run json=$run/evaluation.json
 run build/dualpath eval $run intervene.off=deep
 
+say "What gates and paths do"
+run build/dualpath routes $run
+
 say "The model writes"
 run build/dualpath generate $run prompt="And the king said" tokens=150
 
-say "Done: loss.svg, metrics.jsonl, TensorBoard files, checkpoints and log.txt are in $run"
+say "Done: loss.svg, routes/report.html, metrics.jsonl, TensorBoard files, checkpoints and log.txt are in $run"

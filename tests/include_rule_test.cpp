@@ -63,6 +63,7 @@ const std::vector<Room> kRooms = {
     {"launcher/bench",
      {"core/", "parallel", "model", "data/", "launcher/common", "launcher/config", "launcher/job",
       "launcher/train", "launcher/plan"}},
+    {"launcher/routes", {"core/", "model", "data/", "launcher/common", "launcher/evaluate"}},
     {"launcher/slurm", {"core/", "data/", "launcher/common", "launcher/config"}},
     {"launcher/sweep",
      {"core/", "model", "data/", "launcher/common", "launcher/config", "launcher/train",

@@ -10,9 +10,9 @@
 #include <regex>
 
 #include "data/files/file_io.h"
+#include "launcher/common/markup.h"
 #include "launcher/common/text_format.h"
 #include "launcher/sweep/chart.h"
-#include "launcher/sweep/markup.h"
 #include "launcher/sweep/report_page.h"
 #include "launcher/sweep/sweep_folder.h"
 #include "launcher/train/metrics_writer.h"

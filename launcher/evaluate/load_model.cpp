@@ -72,4 +72,20 @@ Tokenizer load_tokenizer_of(const ModelPlace& place, const Checkpoint& checkpoin
   return tokenizer;
 }
 
+std::vector<std::string> validation_corpora(const ModelPlace& place, const char* fields) {
+  const std::filesystem::path file = place.run / "config.yaml";
+  std::vector<std::string> folders;
+  if (path_exists(file, ExitCode::checkpoint)) {
+    ConfigSource source;
+    source.add_file(file.string());
+    ConfigProblems problems;
+    const RunConfig config = read_config<RunConfig>(source, problems);
+    throw_if_any(problems, source);
+    for (const CorpusConfig& corpus : config.data.validation) folders.push_back(corpus.path);
+  }
+  CHECK_AS(ExitCode::configuration, !folders.empty(),
+           "nothing to read: the run has no data.validation; give {}", fields);
+  return folders;
+}
+
 }  // namespace dualpath

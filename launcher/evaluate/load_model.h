@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "data/checkpoints/checkpoint_store.h"
 #include "data/text/tokenizer.h"
@@ -35,5 +36,9 @@ LoadedModel load_model(const ModelPlace& place, const ModelOptionsOf& options, D
 
 // The run's tokenizer. Throws Error(data) where the checkpoint was trained with another.
 Tokenizer load_tokenizer_of(const ModelPlace& place, const Checkpoint& checkpoint);
+
+// What the run validates on, for a user who names nothing else; `fields` are those that could.
+// Throws Error(configuration) where it validates on nothing.
+std::vector<std::string> validation_corpora(const ModelPlace& place, const char* fields);
 
 }  // namespace dualpath

@@ -15,9 +15,9 @@
 
 #include "core/base/error.h"
 #include "data/files/file_io.h"
+#include "launcher/common/markup.h"
 #include "launcher/common/text_format.h"
 #include "launcher/common/work_folder.h"
-#include "launcher/sweep/markup.h"
 
 namespace dualpath {
 

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "launcher/sweep/markup.h"
+#include "launcher/common/markup.h"
 
 namespace dualpath {
 

@@ -8,10 +8,10 @@
 #include <map>
 
 #include "core/base/error.h"
+#include "launcher/common/markup.h"
+#include "launcher/common/report_style.h"
 #include "launcher/common/text_format.h"
-#include "launcher/sweep/markup.h"
 #include "launcher/sweep/report_charts.h"
-#include "launcher/sweep/report_style.h"
 
 namespace dualpath {
 

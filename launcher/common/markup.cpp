@@ -1,4 +1,4 @@
-#include "launcher/sweep/markup.h"
+#include "launcher/common/markup.h"
 
 #include "data/text/utf8.h"
 
