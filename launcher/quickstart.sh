@@ -88,4 +88,7 @@ run build/dualpath routes $run
 say "The model writes"
 run build/dualpath generate $run prompt="And the king said" tokens=150
 
+say "The model for Hugging Face's transformers"
+run build/dualpath checkpoint export $run $work/exported
+
 say "Done: loss.svg, routes/report.html, metrics.jsonl, TensorBoard files, checkpoints and log.txt are in $run"

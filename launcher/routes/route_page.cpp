@@ -142,12 +142,27 @@ std::string ranking(const RoutePage& page) {
   return html + "</tbody></table></div>\n";
 }
 
-// The first text, each token in the colour of its deep share.
+// Colours go from the 5th to the 95th percentile of the deep shares shown.
+Shades colour_range(const RouteTable& table, std::size_t tokens) {
+  std::vector<double> shares;
+  for (std::size_t t = 0; t < tokens; ++t) {
+    const double share = mean_over_layers(table, table.deep_share, t);
+    if (!std::isnan(share)) shares.push_back(share);
+  }
+  if (shares.empty()) return {0, 1};
+  std::ranges::sort(shares);
+  const double low = shares[shares.size() / 20],
+               high = shares[shares.size() - 1 - shares.size() / 20];
+  return {low, std::max(high, low + 1e-3)};
+}
+
+// The first texts, each token in the colour of its deep share.
 std::string coloured_text(const RoutePage& page) {
   const RouteTable& table = page.table;
   std::string html = "<p class=\"tokens\">";
   std::string pending;  // bytes of a character that the next token ends
   const std::size_t end = std::min(coloured_tokens, table.tokens);
+  const Shades range = colour_range(table, end);
   for (std::size_t t = 0; t < end; ++t) {
     const auto id = static_cast<std::uint32_t>(table.ids[t]);
     if (id == page.tokenizer.end_of_text()) {
@@ -163,8 +178,10 @@ std::string coloured_text(const RoutePage& page) {
         "<span tabindex=\"0\" style=\"--share:{:.0f}%\" data-figures=\"deep share "
         "{:.3f}&#10;iterations "
         "{:.2f}&#10;{}\">{}</span>",
-        std::isnan(share) ? 50 : 100 * share, share, iterations,
-        escaped(page.texts.classes[table.classes[t]]), escaped(shown));
+        std::isnan(share)
+            ? 50
+            : 100 * std::clamp((share - range.low) / (range.high - range.low), 0.0, 1.0),
+        share, iterations, escaped(page.texts.classes[table.classes[t]]), escaped(shown));
   }
   return html + "</p>\n";
 }
@@ -227,10 +244,12 @@ std::string route_page(const RoutePage& page) {
                   by_group(page, "corpus", page.texts.corpora, corpora, share, {0, 1}));
   html += section("Deep share by position", "Within the sequence that the model reads.",
                   position_names_and_table(page));
-  html += section("A text",
-                  "The colour tells the deep share, mean over layers: blue deep, orange wide. "
-                  "Point at a token or tap it for its figures.",
-                  coloured_text(page));
+  html +=
+      section("A text",
+              "The colour tells the deep share, mean over layers, from orange (the lowest of these "
+              "tokens) to blue (the highest). "
+              "Point at a token or tap it for its figures.",
+              coloured_text(page));
   return html + "</body></html>\n";
 }
 
