@@ -78,7 +78,7 @@ train_until_stopped
 say "The same command goes on from the checkpoint"
 run "${train[@]}"
 
-say "Bits per byte of the validation text, and without the deep path"
+say "Bits per byte of the whole validation text (training reads its first 8,192 tokens), and without the deep path"
 run build/dualpath eval $run json=$run/evaluation.json
 run build/dualpath eval $run intervene.off=deep
 

@@ -58,7 +58,8 @@ ForeignTensors find_tensors(const fs::path& folder) {
   ForeignTensors tensors;
   for (const std::string& name : weight_files(folder)) {
     for (SafetensorsEntry& entry : read_safetensors_header(folder / name)) {
-      const auto [known, is_new] = tensors.try_emplace(entry.name, folder / name, entry);
+      const auto [known, is_new] =
+          tensors.try_emplace(entry.name, ForeignTensor{folder / name, entry});
       CHECK_AS(ExitCode::checkpoint, is_new, "tensor {} is in {} and in {}", entry.name,
                known->second.file.string(), (folder / name).string());
     }
